@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` and `make test`. Everything they need is set up here.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test test-all test-only check docs clean
+
+demo: $(READY)
+	$(BIN)/gqlwire demo
+
+test: $(READY) tests/servers/node/node_modules/.ready
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python tools/coverage_gates.py
+
+# The same tests on every other supported Python that this machine has.
+test-all:
+	@for python in $$($(PYTHON) tools/pythons.py); do \
+	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=$$python test-only || exit 1; done
+
+test-only: $(READY) tests/servers/node/node_modules/.ready
+	$(BIN)/python -m pytest -q
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --strict tests/typing/api.py
+	$(BIN)/python tools/verify_types.py
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/size_budget.py
+
+# Runs every code block of the README and the docs, and every example.
+docs: $(READY)
+	$(BIN)/python tools/run_docs.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,deflate]' --group dev
+	@touch $@
+
+# The reference servers of both protocols. Without Node the tests that need them say so and are skipped.
+tests/servers/node/node_modules/.ready: tests/servers/node/package.json
+	@mkdir -p $(@D)
+	@if command -v npm >/dev/null; then cd tests/servers/node && npm install --no-audit --no-fund --loglevel=error; \
+	else echo "npm is not here: the tests against the Node reference servers will be skipped"; fi
+	@touch $@
+
+clean:
+	rm -rf .venv* tests/servers/node/node_modules .coverage* .mypy_cache .ruff_cache .pytest_cache
