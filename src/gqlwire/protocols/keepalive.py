@@ -1,0 +1,133 @@
+"""When to ping, and when to give the server up for dead.
+
+Any frame counts as life. All times are seconds of whatever clock the caller reads; this file
+knows neither the clock nor the protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Duty(Enum):
+    """What the time has come for."""
+
+    PING = "ping"
+    PONG_MISSING = "pong missing"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How closely to watch. None switches a thing off.
+
+    `ping_interval`: ping this often, whatever else is going on (a timer that traffic resets never
+    fires on a busy feed, and there are servers that count only what the client sends).
+    `pong_timeout`: dead if nothing at all came for this long after a ping; by default half of
+    `ping_interval`. `silence`: dead if nothing at all came for this long.
+    """
+
+    ping_interval: float | None = None
+    pong_timeout: float | None = None
+    silence: float | None = None
+
+    @property
+    def patience(self) -> float | None:
+        """How long to wait after a ping."""
+        if self.pong_timeout is None and self.ping_interval is not None:
+            return self.ping_interval / 2
+        return self.pong_timeout
+
+
+class KeepAlive:
+    """The watch over one connection.
+
+    Call `start()` once it is acknowledged, `heard()` for every burst of frames, `pinged()` and
+    `ponged()` as they happen, and `due()` at `deadline()`.
+    """
+
+    latency: float | None
+    """Seconds between our last answered ping and its answer."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._watching = False
+        self._armed = False
+        self._next_ping: float | None = None
+        self._last_heard = 0.0
+        self._asked_at: float | None = None  # the oldest ping that nothing has followed
+        self._pinged_at: float | None = None  # the last ping that no pong has followed
+        self.latency = None
+
+    def start(self, now: float, *, from_first_sign: bool = False) -> None:
+        """Begin to watch; with `from_first_sign`, silence counts only after `arm()`."""
+        self._last_heard = now
+        self._watching = True
+        self._armed = self._armed or not from_first_sign
+        self._schedule_ping(now)
+
+    def arm(self) -> None:
+        """Take silence for death from now on."""
+        self._armed = True
+
+    def heard(self, now: float) -> None:
+        """Note that something came, whatever it was."""
+        self._last_heard = now
+        self._asked_at = None
+
+    def pinged(self, now: float) -> None:
+        """Note that a ping went out."""
+        self._pinged_at = now
+        if self._asked_at is None:
+            self._asked_at = now
+
+    def ponged(self, now: float) -> None:
+        """Note that a pong came; one that nobody asked for measures nothing."""
+        if self._pinged_at is not None:
+            self.latency = now - self._pinged_at
+            self._pinged_at = None
+
+    @property
+    def awaits_pong(self) -> bool:
+        """Whether a ping is still unanswered by anything at all."""
+        return self._asked_at is not None and self._limits.patience is not None
+
+    def due(self, now: float) -> Duty | None:
+        """Tell what the time has come for. After PING, send one and call `pinged()`."""
+        if self._dies_of_silence() <= now:
+            return Duty.SILENCE
+        if self._dies_unanswered() <= now:
+            return Duty.PONG_MISSING
+        if self._next_ping is not None and self._next_ping <= now:
+            self._schedule_ping(now)
+            return Duty.PING
+        return None
+
+    def deadline(self) -> float | None:
+        """When to ask `due()` next; None if there is nothing to watch for."""
+        pings = _NEVER if self._next_ping is None else self._next_ping
+        nearest = min(self._dies_of_silence(), self._dies_unanswered(), pings)
+        return None if nearest == _NEVER else nearest
+
+    def _schedule_ping(self, now: float) -> None:
+        if self._limits.ping_interval is None:
+            return
+        # Counted from the ping before, so that the rhythm holds; after a stall of this process,
+        # from now, so that the missed ones are not made up for.
+        following = (
+            now if self._next_ping is None else self._next_ping
+        ) + self._limits.ping_interval
+        self._next_ping = following if following > now else now + self._limits.ping_interval
+
+    def _dies_of_silence(self) -> float:
+        if self._limits.silence is None or not (self._watching and self._armed):
+            return _NEVER
+        return self._last_heard + self._limits.silence
+
+    def _dies_unanswered(self) -> float:
+        patience = self._limits.patience
+        return _NEVER if patience is None or self._asked_at is None else self._asked_at + patience
+
+
+_NEVER = float("inf")
