@@ -1,0 +1,400 @@
+"""What needs a GraphQL schema: validation, and values on their way in and out.
+
+Law: functions of a schema, a document and plain data; nothing here waits. Must not know sockets,
+protocols or sessions. Importing it imports graphql-core, so import it late.
+
+Only what graphql-core 3.2 and 3.3 share is called. That is why scalars go through `serialize` and
+`parse_value`, to which users of either attach their functions, and not through the newer names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
+
+import graphql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What JSON codecs write as an array. Any other iterable (an IPv4Network, say) is one value.
+_ARRAYS = (list, tuple, set, frozenset)
+
+# What users' converters raise, besides GraphQLError, for a value that they do not take.
+_REFUSALS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+_LEAVES = (graphql.GraphQLScalarType, graphql.GraphQLEnumType)
+_JSON_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+
+
+def build_schema_from(
+    source: str | graphql.GraphQLSchema | dict[str, Any],
+) -> graphql.GraphQLSchema:
+    """Make a schema of SDL text or of the answer to `introspection_document()`.
+
+    A dict is the `data` of that answer, with `__schema` at its top. A schema is handed back as it
+    is, not copied: scalars that the user attached to it stay attached.
+
+    Raises GraphQLError when SDL does not parse, and TypeError when no schema can be made of it.
+    """
+    if isinstance(source, graphql.GraphQLSchema):
+        return source
+    if isinstance(source, str):
+        return graphql.build_schema(source)
+    return graphql.build_client_schema(cast("graphql.IntrospectionQuery", source))
+
+
+def introspection_document(**introspection_args: Any) -> str:
+    """Write the introspection query.
+
+    The arguments are those of graphql-core's `get_introspection_query`. What older servers may
+    refuse is off by default. Raises TypeError for an argument that graphql-core does not know.
+    """
+    return graphql.get_introspection_query(**introspection_args)
+
+
+def validate(schema: graphql.GraphQLSchema, document: graphql.DocumentNode) -> None:
+    """Check a document against a schema.
+
+    Raises the first GraphQLError found, so that there is one clear message, and TypeError when
+    the schema itself is not valid.
+    """
+    errors = graphql.validate(schema, document, max_errors=1)
+    if errors:
+        raise errors[0]
+
+
+def serialize_variables(
+    schema: graphql.GraphQLSchema,
+    document: graphql.DocumentNode,
+    variable_values: Mapping[str, Any],
+    operation_name: str | None = None,
+) -> dict[str, Any]:
+    """Turn the Python values of variables into JSON values, by the types the document declares.
+
+    Custom scalars go through their `serialize`. An enum may be given as its internal value, as a
+    Python Enum member, by name, or by the value of a member. Lists, input objects and their
+    nesting are followed; one value given for a list becomes a list of one; an input field may be
+    given by its `out_name`. None, built-in scalars, variables or input fields that are not
+    declared, and types unknown to the schema are left as they are: judging them is the server's
+    work. The input is not changed.
+
+    Raises GraphQLError, naming the place, for a value that its enum or custom scalar does not
+    take, and when the document has no such operation.
+    """
+    serialized = dict(variable_values)
+    for definition in _operation(document, operation_name).variable_definitions or ():
+        name = definition.variable.name.value
+        type_ = graphql.type_from_ast(schema, definition.type)
+        if type_ is not None and name in serialized:
+            serialized[name] = _serialize(type_, serialized[name], _Path(None, f"${name}"))
+    return serialized
+
+
+def parse_result(
+    schema: graphql.GraphQLSchema,
+    document: graphql.DocumentNode,
+    data: dict[str, Any] | None,
+    operation_name: str | None = None,
+) -> dict[str, Any] | None:
+    """Turn the `data` of one result into Python values: see `ResultParser`, used here once."""
+    return None if data is None else ResultParser(schema, document, operation_name).parse(data)
+
+
+class ResultParser:
+    """Turns the `data` of results of one operation into Python values, by the schema's types.
+
+    Custom scalars go through their `parse_value`, enum names become internal values. Fields that
+    the schema or the document does not know, fields that begin with `__` and None (even where the
+    schema says non-null) are left as they are; so are fields that are absent, as with `@skip`.
+
+    What was learnt from the document serves every further result, so keep one parser for a
+    subscription.
+
+    Raises GraphQLError when the document has no such operation.
+    """
+
+    __slots__ = ("_root",)
+
+    def __init__(
+        self,
+        schema: graphql.GraphQLSchema,
+        document: graphql.DocumentNode,
+        operation_name: str | None = None,
+    ) -> None:
+        operation = _operation(document, operation_name)
+        fragments = {
+            definition.name.value: definition
+            for definition in document.definitions
+            if isinstance(definition, graphql.FragmentDefinitionNode)
+        }
+        root = schema.get_root_type(operation.operation)
+        scopes = [] if root is None else [_Scope(root, operation.selection_set)]
+        self._root = _Shape(schema, fragments, scopes)
+
+    def parse(self, data: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Parse one result's `data`, which is not changed.
+
+        Raises GraphQLError, with its `path` set, when the data has another shape than the schema
+        says, and for a value that its enum or custom scalar does not take.
+        """
+        return None if data is None else self._root.parse(data, None)
+
+
+class _Path(NamedTuple):
+    """Where we are, as a linked list: an item costs one tuple, text only in case of failure."""
+
+    parent: _Path | None
+    key: str | int
+
+
+class _Scope(NamedTuple):
+    """Selections, and the type that their fields are looked up in."""
+
+    parent: graphql.GraphQLNamedType
+    selection_set: graphql.SelectionSetNode
+
+
+class _Field(NamedTuple):
+    """What fills one response key: `shape` is None for scalars and enums."""
+
+    type: graphql.GraphQLType
+    shape: _Shape | None
+
+
+class _Shape:
+    """The selections, merged, that fill one object of a result.
+
+    Fields are gathered when a result first shows them, and per object type: a fragment that
+    spreads itself (not valid, but not ours to refuse) ends where the data ends.
+    """
+
+    __slots__ = ("_fields", "_fragments", "_schema", "_scopes", "_typename_keys")
+
+    def __init__(
+        self,
+        schema: graphql.GraphQLSchema,
+        fragments: dict[str, graphql.FragmentDefinitionNode],
+        scopes: list[_Scope],
+    ) -> None:
+        self._schema = schema
+        self._fragments = fragments
+        self._scopes = scopes
+        self._fields: dict[graphql.GraphQLObjectType | None, dict[str, _Field]] = {}
+        self._typename_keys = {
+            _response_key(node)
+            for _, node in self._selected(None)
+            if node.name.value == "__typename"
+        }
+
+    def parse(self, value: object, path: _Path | None) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _mismatch("an object", value, path)
+        object_type = self._object_type(value)
+        if object_type not in self._fields:
+            self._fields[object_type] = self._gather(object_type)
+        fields = self._fields[object_type]
+        return {
+            key: _parse(*fields[key], item, _Path(path, key)) if key in fields else item
+            for key, item in value.items()
+        }
+
+    def _object_type(self, data: dict[str, Any]) -> graphql.GraphQLObjectType | None:
+        """Return the type that the data says it is of, None where it does not or makes no sense.
+
+        None lets the fragments of every type apply, which is still exact for a document that is
+        valid: GraphQL demands the same leaf type wherever two fragments use one response key.
+        """
+        for key in self._typename_keys:
+            name = data.get(key)
+            type_ = self._schema.get_type(name) if isinstance(name, str) else None
+            if isinstance(type_, graphql.GraphQLObjectType) and any(
+                self._applies(scope.parent, type_) for scope in self._scopes
+            ):
+                return type_
+        return None
+
+    def _gather(self, object_type: graphql.GraphQLObjectType | None) -> dict[str, _Field]:
+        groups: dict[str, list[tuple[graphql.GraphQLType, graphql.FieldNode]]] = {}
+        for parent, node in self._selected(object_type):
+            if isinstance(parent, (graphql.GraphQLObjectType, graphql.GraphQLInterfaceType)):
+                definition = parent.fields.get(node.name.value)
+                if definition is not None:
+                    groups.setdefault(_response_key(node), []).append((definition.type, node))
+        merged = ((key, self._merge(group)) for key, group in groups.items())
+        return {key: field for key, field in merged if field is not None}
+
+    def _merge(self, group: list[tuple[graphql.GraphQLType, graphql.FieldNode]]) -> _Field | None:
+        """Make one field of all that has the same response key; None if it cannot be told which."""
+        named = [graphql.get_named_type(type_) for type_, _ in group]
+        if any(isinstance(type_, _LEAVES) for type_ in named):
+            # Two types here need a document that is not valid and data without `__typename`.
+            return _Field(group[0][0], None) if len(set(named)) == 1 else None
+        scopes = [
+            _Scope(parent, node.selection_set)
+            for parent, (_, node) in zip(named, group, strict=True)
+            if node.selection_set is not None
+        ]
+        return _Field(group[0][0], _Shape(self._schema, self._fragments, scopes))
+
+    def _selected(
+        self, object_type: graphql.GraphQLObjectType | None
+    ) -> Iterator[tuple[graphql.GraphQLNamedType, graphql.FieldNode]]:
+        """Yield the fields, each with its parent type, that apply to an object type (None: all)."""
+        seen: set[str] = set()
+        pending = self._scopes[::-1]
+        while pending:
+            parent, selection_set = pending.pop()
+            if not self._applies(parent, object_type):
+                continue
+            for selection in selection_set.selections:
+                if isinstance(selection, graphql.FieldNode):
+                    yield parent, selection
+                elif (scope := self._fragment(parent, selection, seen)) is not None:
+                    pending.append(scope)
+
+    def _fragment(
+        self, parent: graphql.GraphQLNamedType, selection: graphql.SelectionNode, seen: set[str]
+    ) -> _Scope | None:
+        """Return what a fragment selects, None if seen before or unknown."""
+        fragment: graphql.SelectionNode | graphql.FragmentDefinitionNode | None = selection
+        if isinstance(selection, graphql.FragmentSpreadNode):
+            name = selection.name.value
+            fragment = None if name in seen else self._fragments.get(name)
+            seen.add(name)
+        if not isinstance(fragment, (graphql.InlineFragmentNode, graphql.FragmentDefinitionNode)):
+            return None
+        if fragment.type_condition is None:
+            return _Scope(parent, fragment.selection_set)
+        condition = self._schema.get_type(fragment.type_condition.name.value)
+        return None if condition is None else _Scope(condition, fragment.selection_set)
+
+    def _applies(
+        self, condition: graphql.GraphQLNamedType, object_type: graphql.GraphQLObjectType | None
+    ) -> bool:
+        if object_type is None or condition is object_type:
+            return True
+        if isinstance(condition, (graphql.GraphQLInterfaceType, graphql.GraphQLUnionType)):
+            return self._schema.is_sub_type(condition, object_type)
+        return False
+
+
+def _operation(
+    document: graphql.DocumentNode, operation_name: str | None
+) -> graphql.OperationDefinitionNode:
+    operation = graphql.get_operation_ast(document, operation_name)
+    if operation is None:
+        which = "one operation only" if operation_name is None else f"operation '{operation_name}'"
+        raise graphql.GraphQLError(f"The document does not hold {which}.")
+    return operation
+
+
+def _response_key(node: graphql.FieldNode) -> str:
+    return (node.alias or node.name).value
+
+
+def _serialize(type_: graphql.GraphQLType, value: Any, path: _Path) -> Any:
+    if isinstance(type_, graphql.GraphQLNonNull):
+        type_ = type_.of_type
+    if value is None:
+        return None
+    if isinstance(type_, graphql.GraphQLList):
+        items = value if isinstance(value, _ARRAYS) else [value]
+        return [_serialize(type_.of_type, item, _Path(path, i)) for i, item in enumerate(items)]
+    if isinstance(type_, graphql.GraphQLInputObjectType) and isinstance(value, Mapping):
+        return _serialize_fields(type_, value, path)
+    try:
+        if isinstance(type_, graphql.GraphQLEnumType):
+            return _enum_name(type_, value)
+        return type_.serialize(value) if _is_custom_scalar(type_) else value
+    except (graphql.GraphQLError, *_REFUSALS) as error:
+        message = f"Variable '{_text(path)}': cannot serialize as '{type_}': {error}"
+        raise graphql.GraphQLError(message, original_error=error) from error
+
+
+def _serialize_fields(
+    type_: graphql.GraphQLInputObjectType, value: Mapping[str, Any], path: _Path
+) -> dict[str, Any]:
+    fields = type_.fields
+    # A field given under its own name keeps it: two keys must not end as one.
+    wire_names = {
+        field.out_name: name
+        for name, field in fields.items()
+        if field.out_name and name not in value
+    }
+    serialized: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if key in fields else wire_names.get(key, key)
+        field = fields.get(name)
+        serialized[name] = item if field is None else _serialize(field.type, item, _Path(path, key))
+    return serialized
+
+
+def _enum_name(type_: graphql.GraphQLEnumType, value: object) -> str:
+    """Return the name of an enum value, however the user gave it."""
+    try:
+        return type_.serialize(value)
+    except graphql.GraphQLError:
+        given = value.name if isinstance(value, Enum) else value
+        values: dict[str, graphql.GraphQLEnumValue] = type_.values
+        names = [name for name in values if name == given]
+        names += [name for name in values if _plain(values[name].value) == _plain(value)]
+        if not names:
+            raise
+        return names[0]
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _parse(type_: graphql.GraphQLType, shape: _Shape | None, value: Any, path: _Path) -> Any:
+    if isinstance(type_, graphql.GraphQLNonNull):
+        type_ = type_.of_type
+    if value is None:
+        return None
+    if isinstance(type_, graphql.GraphQLList):
+        if not isinstance(value, list):
+            raise _mismatch(f"a list for '{type_}'", value, path)
+        return [_parse(type_.of_type, shape, item, _Path(path, i)) for i, item in enumerate(value)]
+    if shape is not None:
+        return shape.parse(value, path)
+    return _parse_leaf(type_, value, path)
+
+
+def _parse_leaf(type_: graphql.GraphQLType, value: Any, path: _Path) -> Any:
+    try:
+        if isinstance(type_, graphql.GraphQLEnumType):
+            internal = type_.parse_value(value)
+            # An enum value declared without an internal value stands for its name.
+            return value if internal is None else internal
+        if _is_custom_scalar(type_):
+            return type_.parse_value(value)
+    except (graphql.GraphQLError, *_REFUSALS) as error:
+        message = f"Result at '{_text(path)}': cannot parse as '{type_}': {error}"
+        raise graphql.GraphQLError(message, path=_keys(path), original_error=error) from error
+    if isinstance(value, (dict, list)):
+        raise _mismatch(f"'{type_}'", value, path)
+    return value
+
+
+def _is_custom_scalar(type_: graphql.GraphQLType) -> TypeGuard[graphql.GraphQLScalarType]:
+    built_in = graphql.specified_scalar_types
+    return isinstance(type_, graphql.GraphQLScalarType) and type_.name not in built_in
+
+
+def _mismatch(expected: str, value: object, path: _Path | None) -> graphql.GraphQLError:
+    found = _JSON_KINDS.get(type(value), "a number")
+    where = "Result" if path is None else f"Result at '{_text(path)}'"
+    return graphql.GraphQLError(f"{where}: expected {expected}, found {found}.", path=_keys(path))
+
+
+def _keys(path: _Path | None) -> list[str | int]:
+    return [] if path is None else [*_keys(path.parent), path.key]
+
+
+def _text(path: _Path) -> str:
+    """Write a path as `users[0].born`."""
+    keys = _keys(path)
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
