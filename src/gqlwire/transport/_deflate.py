@@ -1,0 +1,129 @@
+"""permessage-deflate (RFC 7692) for a client: the offer, the server's answer, whole messages.
+
+The negotiation and the compression are those of the `websockets` package (the extra
+`gqlwire[deflate]`), which is loaded when it is first needed. This module must not know asyncio,
+picows, or what a message says: bytes go in, bytes come out.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from websockets.extensions.permessage_deflate import (
+        ClientPerMessageDeflateFactory,
+        PerMessageDeflate,
+    )
+
+_ABSENT = "compression=\"deflate\" needs the websockets package: pip install 'gqlwire[deflate]'"
+# zlib refuses to write it; websockets before 17 would find that out in the first message.
+_WINDOW_OF_8 = (
+    "the server asks for client_max_window_bits=8, which zlib cannot write: 9 is the least"
+)
+
+
+def offer() -> str:
+    """Return the value of the request header `Sec-WebSocket-Extensions`.
+
+    It offers context takeover in both directions and leaves the window sizes to the server.
+    Raises `ModuleNotFoundError` when the `websockets` package is not installed.
+    """
+    factory = _factory()
+    from websockets.headers import build_extension
+
+    return build_extension([(factory.name, list(factory.get_request_params()))])
+
+
+def accept(header: str | None) -> Deflate | None:
+    """Read the response header `Sec-WebSocket-Extensions`; None means the server declined.
+
+    Raises `ValueError` when the server chose what `offer` does not offer: the handshake has then
+    failed (RFC 6455, section 4.1). Raises `ModuleNotFoundError` like `offer`.
+    """
+    if header is None or not header.strip():
+        return None
+    factory = _factory()
+    from websockets.exceptions import InvalidHandshake
+    from websockets.headers import parse_extension
+
+    accepted: list[PerMessageDeflate] = []
+    try:
+        for name, parameters in parse_extension(header):
+            if name != factory.name:
+                raise ValueError(f"the server chose an extension that was not offered: {name}")
+            if ("client_max_window_bits", "8") in parameters:
+                raise ValueError(_WINDOW_OF_8)
+            accepted.append(factory.process_response_params(parameters, accepted))
+    except InvalidHandshake as error:
+        raise ValueError(
+            f"the server's Sec-WebSocket-Extensions header {header!r} is not acceptable: {error}"
+        ) from error
+    return Deflate(accepted[0])
+
+
+class Deflate:
+    """The compression that was agreed on for one connection.
+
+    With context takeover every message depends on those before it, so all compressed messages
+    must pass through here, in their order. After an error the connection cannot go on.
+    """
+
+    def __init__(self, extension: PerMessageDeflate) -> None:
+        from websockets.exceptions import PayloadTooBig, ProtocolError
+        from websockets.frames import Frame, Opcode
+
+        self._extension = extension
+        self._frame = Frame
+        # The extension only asks whether it is a data frame; text serves for binary too.
+        self._opcode = Opcode.TEXT
+        self._too_big = PayloadTooBig
+        self._corrupt = ProtocolError
+
+    def __repr__(self) -> str:
+        return f"<Deflate {self._extension!r}>"
+
+    def inflate(self, payload: bytes, max_size: int) -> bytes:
+        """Return the plain bytes of one whole message that came with RSV1 set.
+
+        `payload` is the message with its fragments joined, `max_size` a limit in bytes for the
+        result: nothing beyond it is inflated. Raises `OverflowError` when the message is longer,
+        `ValueError` when it is not a deflate stream.
+        """
+        frame = self._frame(self._opcode, payload, rsv1=True)
+        try:
+            # One byte more than is allowed: a message of exactly `max_size` bytes must leave zlib
+            # room to read its end, and zlib takes 0 for "no limit".
+            plain = self._extension.decode(frame, max_size=max_size + 1).data
+        except self._too_big:
+            raise _too_long(max_size) from None
+        except self._corrupt as error:
+            raise ValueError("the server sent a compressed message that is corrupt") from error
+        if len(plain) > max_size:
+            raise _too_long(max_size)
+        self._restart_after_final_block()
+        return bytes(plain)
+
+    def deflate(self, payload: bytes) -> bytes:
+        """Return one whole outgoing message compressed; it has to be sent with RSV1 set."""
+        return bytes(self._extension.encode(self._frame(self._opcode, payload)).data)
+
+    def _restart_after_final_block(self) -> None:
+        # RFC 7692, section 7.2.3.4: a sender may end a message with a final block. zlib then
+        # yields nothing more, for ever, where the sender has started a new stream.
+        extension = self._extension
+        if not extension.remote_no_context_takeover and extension.decoder.eof:
+            extension.decoder = zlib.decompressobj(wbits=-extension.remote_max_window_bits)
+
+
+def _too_long(max_size: int) -> OverflowError:
+    return OverflowError(f"the compressed message inflates to more than {max_size} bytes")
+
+
+def _factory() -> ClientPerMessageDeflateFactory:
+    try:
+        from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+    except ModuleNotFoundError as absent:
+        raise ModuleNotFoundError(_ABSENT, name=absent.name) from absent
+    # A subscription's messages are short: a smaller table costs them nothing and saves memory.
+    return ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})
