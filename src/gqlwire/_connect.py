@@ -1,0 +1,61 @@
+"""`gqlwire.connect`, the short door: here alone a client meets the WebSocket transport."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from gqlwire.client import Client
+
+if TYPE_CHECKING:
+    from graphql import GraphQLSchema
+
+
+class TransportOptions(TypedDict, total=False):
+    """The options of `WebsocketsTransport`, which explains them."""
+
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None
+    ssl: ssl_module.SSLContext | bool | None
+    init_payload: Mapping[str, Any] | None
+    connect_timeout: float | None
+    close_timeout: float | None
+    ack_timeout: float | None
+    keep_alive_timeout: float | None
+    ping_interval: float | None
+    pong_timeout: float | None
+    answer_pings: bool
+    subprotocols: Sequence[str] | None
+    max_message_size: int
+    proxy: str | bool | None
+    compression: Literal["deflate"] | None
+
+
+def connect(
+    url: str,
+    *,
+    schema: str | GraphQLSchema | None = None,
+    introspection: dict[str, Any] | None = None,
+    fetch_schema_from_transport: bool = False,
+    execute_timeout: float | None = 10,
+    serialize_variables: bool = False,
+    parse_results: bool = False,
+    **options: Unpack[TransportOptions],
+) -> Client:
+    """Return a client for the server at `url`, to be entered with `async with`.
+
+    The named arguments are those of `Client`, `options` those of `WebsocketsTransport`. Nothing is
+    connected before it is entered. Raises InvalidURL, ValueError or TypeError as they do.
+    """
+    # picows is loaded here and not with the package.
+    from gqlwire.transport.websockets import WebsocketsTransport
+
+    return Client(
+        transport=WebsocketsTransport(url, **options),
+        schema=schema,
+        introspection=introspection,
+        fetch_schema_from_transport=fetch_schema_from_transport,
+        execute_timeout=execute_timeout,
+        serialize_variables=serialize_variables,
+        parse_results=parse_results,
+    )

@@ -1,0 +1,391 @@
+"""One live connection: from an open WebSocket to its end.
+
+It feeds what the socket brings to a protocol, sends what the protocol answers, runs the timers,
+and routes results to the sinks that wait for them. It ends once, in `_end`, for one reason, and
+everything that waits on it gets that reason at once.
+
+It knows no picows, URL, TLS or header, and no retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Raw
+
+from gqlwire._close_codes import connection_closed
+from gqlwire._gate import ReadGate
+from gqlwire._signals import Signals
+from gqlwire._streams import Gate, Sink, replica
+from gqlwire._watch import Watch
+from gqlwire._wire import Tap, Wire, shown
+from gqlwire.errors import (
+    AckTimeout,
+    CloseTimeout,
+    ConnectionRejected,
+    KeepAliveTimeout,
+    Phase,
+    TransportClosed,
+    TransportError,
+    TransportProtocolError,
+    TransportQueryError,
+)
+from gqlwire.protocols import Dialect, Undecided, events, tolerance
+from gqlwire.protocols.keepalive import Limits
+
+_logger = logging.getLogger("gqlwire")
+
+_REDACTED_INIT = b'{"type":"connection_init","payload":"<redacted>"}'
+
+# A server that still sees an old connection of ours must never meet an id of it again, so ids
+# come from one counter for the whole process.
+_ids = itertools.count(1)
+
+
+class Connection:
+    """One connection over a `Wire`.
+
+    The wire's side calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed`
+    and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `strays`
+    counts the messages that meant nothing, by type. `close_timeout` bounds the close handshake
+    whoever begins it; in seconds, as all times here.
+    """
+
+    reason: TransportError | None
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        host: str,
+        init_payload: Mapping[str, Any] | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        close_timeout: float | None = 10.0,
+        signals: Signals | None = None,
+        on_end: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        self.phase: Phase = Phase.HANDSHAKE
+        self.reason = None
+        self.strays: Counter[str] = Counter()
+        self._dialect = dialect
+        self._host = host
+        self._init_payload = init_payload
+        self._close_timeout = close_timeout
+        self._signals = signals or Signals()
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._sinks: dict[str, Sink] = {}
+        self._complaint = ""
+        self._tap = Tap(host)
+        self._watch = Watch(
+            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
+        )
+        self._dropped_late = False
+        self._hang_up_timer: asyncio.TimerHandle | None = None
+        self._wire: Wire
+        self._gate: ReadGate
+        self._acked: asyncio.Future[None] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def subprotocol(self) -> str:
+        """The protocol that is spoken."""
+        return self._dialect.subprotocol
+
+    @property
+    def was_guessed(self) -> bool:
+        """Whether the server left us to guess its protocol."""
+        return isinstance(self._dialect, Undecided)
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last answered ping took; None before the first."""
+        return self._watch.latency
+
+    # --- What the wire calls ------------------------------------------------------------------
+
+    def opened(self, wire: Wire) -> None:
+        """Begin: the WebSocket is open. The server's patience for `connection_init` is short."""
+        self._wire = wire
+        self._gate = ReadGate(wire.pause_reading, self._resume_reading, self._is_needed)
+        self.phase = Phase.INIT
+        self._send(self._dialect.connection_init(self._init_payload))
+
+    def received(self, text: bytes) -> None:
+        """Take one message."""
+        if self._tap.on:
+            self._tap.received(text)
+        try:
+            event = self._dialect.receive(text)
+        except TransportProtocolError as unreadable:
+            self._end(unreadable, code=1002)
+            return
+        if isinstance(event, events.Result):
+            self._sinks[event.id].put(event.payload)
+        elif event is not None:
+            self._handle(event)
+
+    def heard(self) -> None:
+        """Note that a burst of frames came, of whatever kind."""
+        self._watch.heard()
+        self._tap.refresh()
+
+    def ponged(self) -> None:
+        """Note that a pong frame came."""
+        self._watch.ponged()
+        self._signals.pong_received.set()
+
+    def writable(self, yes: bool) -> None:
+        """Note that the socket takes (or does not take) more data without buffering it."""
+        if not yes and self._writable is None:
+            self._writable = self._loop.create_future()
+        elif yes and self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    def closed(self, code: int, reason: str) -> None:
+        """End: the server closed, or the socket broke (1006)."""
+        self._end(
+            connection_closed(
+                host=self._host,
+                phase=self.phase,
+                code=code,
+                reason=reason,
+                complaint=self._complaint,
+            )
+        )
+
+    def failed(self, failure: TransportError, code: int) -> None:
+        """End: what came cannot be used, or our own reader is at fault."""
+        self._end(failure, code=code)
+
+    def gone(self) -> None:
+        """Note that the socket is no more."""
+        if self._hang_up_timer is not None:
+            self._hang_up_timer.cancel()
+        self.phase = Phase.CLOSED
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    # --- What the transport calls -------------------------------------------------------------
+
+    async def acknowledged(self, timeout: float | None) -> None:
+        """Wait for `connection_ack`, for `timeout` seconds at most.
+
+        Raises the reason if the connection ends instead. Cancelling leaves the connection as it
+        is.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._acked)
+        except TimeoutError:
+            limit = timeout or 0.0
+            text = (
+                f"{self._host} did not acknowledge connection_init within {limit:g} seconds "
+                f"(ack_timeout)"
+            )
+            self._end(AckTimeout(text, limit=limit, host=self._host, phase=Phase.INIT))
+        self._raise_if_over()
+
+    async def ready_to_send(self) -> None:
+        """Wait until the socket takes data; raises the reason if the connection is over."""
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+        self._raise_if_over()
+
+    @property
+    def gate(self) -> Gate:
+        """What the sinks of this connection ask to pause and resume reading."""
+        return self._gate
+
+    def start(self, payload: bytes, sink: Sink) -> str:
+        """Start an operation whose results go into `sink`; return its id.
+
+        `payload` is the request as JSON. Raises the reason if the connection is over.
+        """
+        self._raise_if_over()
+        id = str(next(_ids))
+        self._sinks[id] = sink
+        self._send(self._dialect.subscribe(id, payload))
+        return id
+
+    def stop(self, id: str) -> None:
+        """Give up the operation `id` and tell the server; harmless if it is over."""
+        self._sinks.pop(id, None)
+        self._send(self._dialect.complete(id))
+
+    def forget(self, id: str) -> None:
+        """Let go of an operation that has had its one result; the server ends it by itself."""
+        self._sinks.pop(id, None)
+        self._dialect.complete(id)
+
+    def ping(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Send a ping: the protocol's, or a ping frame where it has none."""
+        self._raise_if_over()
+        message = self._dialect.ping(payload)
+        if message is None:
+            self._wire.ping()
+        self._send(message)
+        self._watch.pinged()
+        self._gate.check()
+
+    def pong(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Send a pong, where the protocol has one."""
+        self._raise_if_over()
+        self._send(self._dialect.pong(payload))
+
+    async def close(self) -> None:
+        """Say goodbye and wait for the socket's end; safe at any time, more than once.
+
+        Raises CloseTimeout if the server did not play along; the socket is gone all the same.
+        Cancelling leaves the goodbye to finish in the background, within its timeout.
+        """
+        text = f"the connection to {self._host} was closed by close()"
+        self._end(TransportClosed(text, host=self._host, phase=self.phase), goodbye=True)
+        await self.wait_gone()
+        if self._dropped_late:
+            limit = self._close_timeout or 0.0
+            text = (
+                f"{self._host} did not answer the close frame within {limit:g} seconds "
+                f"(close_timeout); the socket was dropped"
+            )
+            raise CloseTimeout(text, limit=limit, host=self._host, phase=Phase.CLOSING)
+
+    async def discard(self) -> None:
+        """End a connection that came to nothing, without ceremony."""
+        text = f"the connection to {self._host} was given up"
+        self._end(TransportClosed(text, host=self._host, phase=self.phase), dead=True)
+        self._wire.abort()
+        await self.wait_gone()
+
+    async def wait_gone(self) -> None:
+        """Wait until the socket is no more."""
+        await asyncio.shield(self._gone)
+
+    # --- Events -------------------------------------------------------------------------------
+
+    def _handle(self, event: events.Event) -> None:
+        match event:
+            case events.Failed(id, payload):
+                errors = tolerance.errors_of(payload)
+                self._sinks.pop(id).end(TransportQueryError.of(errors, query_id=id))
+            case events.Completed(id):
+                self._sinks.pop(id).end(None)
+            case events.Pinged(payload):
+                self._send(self._dialect.reply())
+                self._signals.keep("ping", payload)
+                self._signals.ping_received.set()
+            case events.Ponged(payload):
+                self._watch.ponged()
+                self._signals.keep("pong", payload)
+                self._signals.pong_received.set()
+            case events.KeptAlive():
+                self._watch.signed()
+            case events.Acknowledged(payload):
+                self._begin(payload)
+            case events.Complaint(payload):
+                self._hear_complaint(payload)
+            case events.Stray(type):
+                self._count_stray(type)
+
+    def _begin(self, payload: Raw) -> None:
+        self.phase = Phase.OPEN
+        self._signals.keep("connection_ack", payload)
+        self._watch.start(from_first_sign=self._dialect.watches_from_first_sign)
+        self._acked.set_result(None)
+
+    def _hear_complaint(self, payload: Raw) -> None:
+        said = self._signals.keep("connection_error", payload)
+        self._complaint = shown(bytes(payload)) or "(it gave no reason)"
+        if self.phase is Phase.INIT:
+            text = f"{self._host} refused connection_init: {self._complaint}"
+            self._end(ConnectionRejected(text, payload=said, host=self._host))
+        else:
+            _logger.warning("%s sent connection_error: %s", self._host, self._complaint)
+
+    def _count_stray(self, type: str) -> None:
+        self.strays[type] += 1
+        if self.strays[type] == 1:
+            _logger.warning(
+                "%s sent a message that means nothing here (type %.40s); it is ignored, and so "
+                "will be those that follow",
+                self._host,
+                type,
+            )
+
+    # --- The end ------------------------------------------------------------------------------
+
+    def _end(
+        self,
+        reason: TransportError,
+        *,
+        code: int = 1000,
+        goodbye: bool = False,
+        dead: bool = False,
+    ) -> None:
+        """End the connection, once, for `reason`; everything that waits gets it.
+
+        `code` is for our close frame. With `goodbye` the protocol's own farewell goes first; a
+        `dead` server is not waited for.
+        """
+        if self.reason is not None:
+            return
+        farewell = self._dialect.close()
+        if goodbye:
+            self._send(farewell)
+        self.reason = reason
+        self.phase = Phase.CLOSING
+        self._hang_up(code, dead=dead)
+        sinks, self._sinks = self._sinks, {}
+        for sink in sinks.values():
+            sink.end(reason)
+        if not self._acked.done():
+            self._acked.set_result(None)
+        self.writable(True)
+        self._on_end(self)
+
+    def _die(self, limit: float, when: str) -> None:
+        text = f"{self._host} sent nothing for {limit:g} seconds {when}"
+        failure = KeepAliveTimeout(text, limit=limit, host=self._host, phase=self.phase)
+        self._end(failure, dead=True)
+
+    def _hang_up(self, code: int, *, dead: bool) -> None:
+        self._watch.stop()
+        self._gate.open()
+        self._wire.close(code, "")
+        if dead:
+            self._wire.abort()
+        elif self._close_timeout is not None:
+            self._hang_up_timer = self._loop.call_later(self._close_timeout, self._drop)
+
+    def _drop(self) -> None:
+        self._dropped_late = True
+        self._wire.abort()
+
+    def _raise_if_over(self) -> None:
+        if self.reason is not None:
+            raise replica(self.reason)
+
+    def _is_needed(self) -> bool:
+        return self._watch.awaits_pong or self.phase is not Phase.OPEN
+
+    def _resume_reading(self) -> None:
+        # The silence that we chose is not the server's.
+        self._watch.heard()
+        self._wire.resume_reading()
+
+    # --- Sending ------------------------------------------------------------------------------
+
+    def _send(self, text: bytes | None) -> None:
+        if text is None or self.reason is not None:
+            return
+        if self._tap.on:
+            is_init = self.phase is Phase.INIT and self._init_payload is not None
+            self._tap.sent(_REDACTED_INIT if is_init else text)
+        self._wire.send(text)

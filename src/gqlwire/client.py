@@ -1,0 +1,245 @@
+"""`Client`: a transport, what is known of the schema, and how to run operations with both.
+
+It knows no socket, no protocol and no operation id. Its blocking methods are the async ones,
+sent through a portal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from gqlwire._portal import Portal
+from gqlwire.errors import CloseTimeout
+from gqlwire.request import GraphQLRequest
+from gqlwire.results import ExecutionResult
+from gqlwire.session import AsyncClientSession, ExecuteOptions, Settings, SubscribeOptions
+from gqlwire.transport import Transport
+
+if TYPE_CHECKING:
+    from graphql import DocumentNode, GraphQLSchema
+
+_logger = logging.getLogger("gqlwire")
+
+
+class Client:
+    """Runs operations over a transport.
+
+    `transport`: how the server is reached. `schema`: what the server offers, as SDL or as
+    graphql-core's object; `introspection`: the same, as the answer to an introspection query; or
+    `fetch_schema_from_transport`, to ask at each connection that begins without one
+    (`introspection_args` go to graphql-core's `get_introspection_query`). With a schema, requests
+    are validated before they are sent. `execute_timeout`: seconds for a query or mutation, None
+    for no limit. `serialize_variables`, `parse_results`: whether the schema's custom scalars and
+    enums are converted, on the way out and on the way back.
+
+    `async with client as session` connects and closes; see `AsyncClientSession`.
+    """
+
+    def __init__(
+        self,
+        *,
+        schema: str | GraphQLSchema | None = None,
+        introspection: dict[str, Any] | None = None,
+        transport: Transport | None = None,
+        fetch_schema_from_transport: bool = False,
+        introspection_args: dict[str, Any] | None = None,
+        execute_timeout: float | None = 10,
+        serialize_variables: bool = False,
+        parse_results: bool = False,
+    ) -> None:
+        sources = [schema is not None, introspection is not None, fetch_schema_from_transport]
+        if sum(sources) > 1:
+            raise ValueError(
+                "the schema comes from one of schema, introspection and fetch_schema_from_transport"
+            )
+        self.transport: Transport | None = transport
+        self.fetch_schema_from_transport: bool = fetch_schema_from_transport
+        self.session: AsyncClientSession | None = None
+        self._settings = Settings(
+            _built(schema if introspection is None else introspection),
+            introspection,
+            introspection_args or {},
+            execute_timeout,
+            serialize_variables,
+            parse_results,
+        )
+
+    @property
+    def schema(self) -> GraphQLSchema | None:
+        """The schema as graphql-core's object; None if none is known."""
+        return self._settings.schema
+
+    @property
+    def introspection(self) -> dict[str, Any] | None:
+        """The answer to the introspection query, if the schema came from one."""
+        return self._settings.introspection
+
+    @property
+    def execute_timeout(self) -> float | None:
+        """Seconds for a query or a mutation; may be set."""
+        return self._settings.execute_timeout
+
+    @execute_timeout.setter
+    def execute_timeout(self, seconds: float | None) -> None:
+        self._settings.execute_timeout = seconds
+
+    def validate(self, request: GraphQLRequest | DocumentNode | str) -> None:
+        """Check a request against the schema.
+
+        Raises graphql-core's GraphQLError, the first one, if it does not fit; ValueError without
+        a schema.
+        """
+        self._settings.validate(GraphQLRequest(request))
+
+    # --- One connection, many operations ------------------------------------------------------
+
+    async def __aenter__(self) -> AsyncClientSession:
+        return await self.connect_async()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.close_async()
+        except CloseTimeout as late:
+            # The socket is gone, which is what leaving is for; and what is under way matters more.
+            _logger.warning("%s", late)
+
+    async def connect_async(self) -> AsyncClientSession:
+        """Connect, fetch the schema if it is to be fetched, and return a session.
+
+        Raises what the transport's `connect` raises. Cancelling leaves nothing behind.
+        """
+        if self.transport is None:
+            raise ValueError("this client has no transport: it can only validate")
+        await self.transport.connect()
+        self.session = AsyncClientSession(self.transport, self._settings)
+        if self.fetch_schema_from_transport and self.schema is None:
+            try:
+                await self.session.fetch_schema()
+            except BaseException:
+                with contextlib.suppress(CloseTimeout):
+                    await self.transport.close()
+                raise
+        return self.session
+
+    async def close_async(self) -> None:
+        """Close the connection; what runs gets TransportClosed. Twice is harmless.
+
+        Raises CloseTimeout if the server did not answer the close frame.
+        """
+        self.session = None
+        if self.transport is not None:
+            await self.transport.close()
+
+    # --- One connection for each operation ----------------------------------------------------
+
+    @overload
+    async def execute_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: Literal[False] = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any]: ...
+
+    @overload
+    async def execute_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any] | ExecutionResult: ...
+
+    async def execute_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any] | ExecutionResult:
+        """Connect, run one operation, close; see `AsyncClientSession.execute`."""
+        async with self as session:
+            return await session.execute(
+                request, get_execution_result=get_execution_result, **options
+            )
+
+    async def subscribe_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> AsyncGenerator[Any, None]:
+        """Connect, yield the results of one operation, close.
+
+        See `AsyncClientSession.subscribe`; but here an event with errors ends it, as a generator
+        is over once it raises (with `get_execution_result` it raises none).
+        """
+        async with self as session:
+            subscription = session.subscribe(
+                request, get_execution_result=get_execution_result, **options
+            )
+            async with subscription as events:
+                async for event in events:
+                    yield event
+
+    @overload
+    def execute(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: Literal[False] = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any]: ...
+
+    @overload
+    def execute(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any] | ExecutionResult: ...
+
+    def execute(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> dict[str, Any] | ExecutionResult:
+        """Do what `execute_async` does, blocking: for plain scripts."""
+        with Portal() as portal:
+            return portal.run(
+                self.execute_async(request, get_execution_result=get_execution_result, **options)
+            )
+
+    def subscribe(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        get_execution_result: bool = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> Generator[Any, None, None]:
+        """Do what `subscribe_async` does, blocking: for plain scripts."""
+        with Portal() as portal:
+            yield from portal.iterate(
+                self.subscribe_async(request, get_execution_result=get_execution_result, **options)
+            )
+
+
+def _built(source: str | GraphQLSchema | dict[str, Any] | None) -> GraphQLSchema | None:
+    if source is None:
+        return None
+    from gqlwire.schema import build_schema_from
+
+    return build_schema_from(source)

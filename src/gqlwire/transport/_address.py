@@ -1,0 +1,72 @@
+"""Where a server is: a URL, read and checked once.
+
+This file knows no socket.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from gqlwire.errors import InvalidURL
+
+_PORTS = {"ws": 80, "wss": 443}
+_MEANT = {"http": "ws", "https": "wss"}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A WebSocket URL in its parts.
+
+    `url`: without user and fragment, for the wire. `host`: name and port, for people. `place`:
+    the URL without its query, which may hold a token; for logs. `authorization`: the header that
+    a `user:password@` in the URL stands for, or None.
+    """
+
+    url: str
+    host: str
+    place: str
+    is_secure: bool
+    authorization: str | None
+
+
+def parse(url: str) -> Address:
+    """Read a URL. Raises InvalidURL, which says what is wrong with it."""
+    if not isinstance(url, str):
+        raise InvalidURL(f"a URL is a str, not {type(url).__name__}")
+    parts = _split(url)
+    port = parts.port or _PORTS[parts.scheme]
+    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    netloc = f"{name}:{parts.port}" if parts.port else str(name)
+    bare = parts._replace(netloc=netloc, path=parts.path or "/", fragment="")
+    return Address(
+        url=urlunsplit(bare),
+        host=f"{name}:{port}",
+        place=urlunsplit(bare._replace(query="")),
+        is_secure=parts.scheme == "wss",
+        authorization=_basic(parts),
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as cause:
+        raise InvalidURL(f"{url!r} is not a URL: {cause}") from cause
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise InvalidURL(f"{url!r} is not a URL: it has white space or control characters in it")
+    if parts.scheme in _MEANT:
+        meant = urlunsplit(parts._replace(scheme=_MEANT[parts.scheme]))
+        raise InvalidURL(f"{url!r} is not the URL of a WebSocket server; is it {meant!r} ?")
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise InvalidURL(f"{url!r} is not the URL of a WebSocket server: ws:// or wss://, a host")
+    return parts
+
+
+def _basic(parts: SplitResult) -> str | None:
+    if parts.username is None:
+        return None
+    credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(credentials.encode()).decode()

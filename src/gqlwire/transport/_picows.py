@@ -1,0 +1,293 @@
+"""A WebSocket of picows, as a connection wants it.
+
+Law: the frame that picows hands us borrows its buffer, which is reused once we return; so what is
+kept is copied here. picows parses frames and masks; that messages are joined, text is UTF-8,
+reserved bits mean what was negotiated and closing is answered, is our affair (RFC 6455).
+
+It knows no URL, no GraphQL and no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from gqlwire._close_codes import ABNORMAL
+from gqlwire._wire import Wire, shown
+from gqlwire.errors import (
+    MessageTooBig,
+    TransportConnectionFailed,
+    TransportError,
+    TransportProtocolError,
+)
+
+_NO_CODE = 1005  # RFC 6455, section 7.1.5
+_REASON_LIMIT = 123  # RFC 6455, section 5.5: a control frame carries 125 bytes, two are the code
+
+_TEXT = WSMsgType.TEXT
+_DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+
+
+class Compression(Protocol):
+    """What permessage-deflate does for us (RFC 7692)."""
+
+    def inflate(self, payload: bytes, max_size: int) -> bytes:
+        """Raise OverflowError if that is over `max_size` bytes, ValueError if it is corrupt."""
+        ...
+
+    def deflate(self, payload: bytes) -> bytes:
+        """Compress one message."""
+        ...
+
+
+class Handler(Protocol):
+    """What a WebSocket tells. `Connection` is one."""
+
+    def opened(self, wire: Wire) -> None:
+        """The upgrade is done."""
+        ...
+
+    def received(self, text: bytes) -> None:
+        """A text message, whole, and valid UTF-8."""
+        ...
+
+    def heard(self) -> None:
+        """Frames came; this was the last of a burst."""
+        ...
+
+    def ponged(self) -> None:
+        """A pong frame came."""
+        ...
+
+    def writable(self, yes: bool) -> None:
+        """The socket takes (or does not take) more."""
+        ...
+
+    def closed(self, code: int, reason: str) -> None:
+        """The server's close frame came, or the socket broke without one (1006)."""
+        ...
+
+    def failed(self, failure: TransportError, code: int) -> None:
+        """What came cannot be used; `code` is for the close frame."""
+        ...
+
+    def gone(self) -> None:
+        """The socket is no more. The last call."""
+        ...
+
+
+class _Unacceptable(Exception):
+    """What came breaks RFC 6455, or our limits."""
+
+    def __init__(self, failure: TransportError, code: int) -> None:
+        super().__init__(failure)
+        self.failure = failure
+        self.code = code
+
+
+class PicowsWire(WSListener):
+    """One WebSocket. Implements `_wire.Wire`; tells a `Handler` what happens."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        host: str,
+        max_message_size: int,
+        compression: Compression | None = None,
+    ) -> None:
+        super().__init__()
+        self._handler = handler
+        self._host = host
+        self._max_message_size = max_message_size
+        self._compression = compression
+        self._parts: list[bytes] = []
+        self._parts_size = 0
+        self._is_deflated = False
+        self._closing = False
+        self._heard_close: int | None = None
+        self._farewell: asyncio.Task[None] | None = None
+        self._transport: WSTransport
+
+    # --- Wire ---------------------------------------------------------------------------------
+
+    def send(self, text: bytes) -> None:
+        """Send one text message."""
+        if self._compression is None:
+            self._transport.send(_TEXT, text)
+        else:
+            self._transport.send(_TEXT, self._compression.deflate(text), rsv1=True)
+
+    def ping(self) -> None:
+        """Send a ping frame."""
+        self._transport.send_ping(b"")
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, or answer the server's; hang up when both have been said."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._heard_close is None:
+            self._transport.send_close(WSCloseCode(code), reason.encode()[:_REASON_LIMIT])
+        else:
+            # The answer repeats the code (section 5.5.1).
+            answer = self._heard_close if self._heard_close != _NO_CODE else 1000
+            self._transport.send_close(WSCloseCode(answer))
+            self._transport.disconnect()
+
+    def abort(self) -> None:
+        """Drop the socket as it is."""
+        self._transport.disconnect(False)
+
+    def pause_reading(self) -> None:
+        """Take nothing more off the network; what picows has read already still comes."""
+        self._transport.underlying_transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if not self._transport.underlying_transport.is_closing():
+            self._transport.underlying_transport.resume_reading()
+
+    # --- What picows calls --------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._handler.opened(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take one frame. Nothing is raised into picows: it would only log it."""
+        try:
+            if frame.msg_type is _TEXT and frame.fin and not frame.rsv1 and not self._parts:
+                text = frame.get_payload_as_bytes()
+                if not text.isascii():
+                    text.decode()
+                self._handler.received(text)
+            else:
+                self._take_other(frame)
+            if frame.last_in_buffer:
+                self._handler.heard()
+        except UnicodeDecodeError as cause:
+            failure = TransportProtocolError(f"{self._host} sent text that is not UTF-8: {cause}")
+            self._handler.failed(failure, 1007)
+        except _Unacceptable as unacceptable:
+            self._handler.failed(unacceptable.failure, unacceptable.code)
+        except Exception as fault:  # noqa: BLE001  # the one place that ends a connection for our own faults
+            self._fail_by_fault(fault)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """End, if nothing has ended it before."""
+        sent = transport.close_handshake.sent if transport.close_handshake else None
+        if sent is not None and not self._closing:
+            # picows itself found fault with a frame, and said so in its close frame.
+            code = sent.code.value
+            self._handler.failed(self._parser_failure(code, sent.reason), code)
+            self._farewell = asyncio.get_running_loop().create_task(self._retrieve(transport))
+        else:
+            self._handler.closed(ABNORMAL, "")
+            self._handler.gone()
+
+    def pause_writing(self) -> None:
+        """Note that the socket's buffer is full."""
+        self._handler.writable(False)
+
+    def resume_writing(self) -> None:
+        """Note that the socket's buffer has room."""
+        self._handler.writable(True)
+
+    # --- Frames that are not a plain text message ---------------------------------------------
+
+    def _take_other(self, frame: WSFrame) -> None:
+        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_compressed(frame)):
+            raise self._broken("a frame with reserved bits that mean nothing here (section 5.2)")
+        if frame.msg_type in _DATA:
+            self._take_data(frame)
+        elif frame.msg_type is WSMsgType.PING:
+            # Section 5.5.3: the answer carries what the question carried.
+            self._transport.send_pong(frame.get_payload_as_bytes())
+        elif frame.msg_type is WSMsgType.PONG:
+            self._handler.ponged()
+        elif frame.msg_type is WSMsgType.CLOSE:
+            self._take_close(frame)
+
+    def _may_be_compressed(self, frame: WSFrame) -> bool:
+        starts = frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY)
+        return self._compression is not None and starts
+
+    def _take_data(self, frame: WSFrame) -> None:
+        continues = frame.msg_type is WSMsgType.CONTINUATION
+        if frame.msg_type is WSMsgType.BINARY:
+            excerpt = shown(frame.get_payload_as_bytes(), 60)
+            raise _Unacceptable(
+                TransportProtocolError(f"{self._host} sent a binary message: {excerpt!r}"), 1003
+            )
+        if continues != bool(self._parts):
+            raise self._broken("a fragment out of order (section 5.4)")
+        if not continues:
+            self._is_deflated = bool(frame.rsv1)
+        self._parts.append(frame.get_payload_as_bytes())
+        self._parts_size += frame.payload_size
+        if self._parts_size > self._max_message_size:
+            raise _Unacceptable(self._too_big(f"at least {self._parts_size}"), 1009)
+        if frame.fin:
+            self._handler.received(self._joined())
+
+    def _joined(self) -> bytes:
+        text = b"".join(self._parts)
+        self._parts, self._parts_size = [], 0
+        if self._is_deflated and self._compression is not None:
+            try:
+                text = self._compression.inflate(text, self._max_message_size)
+            except OverflowError:
+                raise _Unacceptable(self._too_big("inflated, more"), 1009) from None
+            except ValueError as cause:
+                raise self._broken(f"a message that cannot be inflated ({cause})") from cause
+        if not text.isascii():
+            text.decode()
+        return text
+
+    def _take_close(self, frame: WSFrame) -> None:
+        self._heard_close = frame.get_close_code().value or _NO_CODE
+        if self._closing:
+            self._transport.disconnect()
+        else:
+            self._handler.closed(self._heard_close, frame.get_close_reason() or "")
+
+    # --- Failures -----------------------------------------------------------------------------
+
+    def _broken(self, what: str) -> _Unacceptable:
+        return _Unacceptable(
+            TransportProtocolError(f"{self._host} broke RFC 6455: it sent {what}"), 1002
+        )
+
+    def _too_big(self, size: str) -> MessageTooBig:
+        limit = self._max_message_size
+        return MessageTooBig(
+            f"{self._host} sent a message of {size} bytes; the limit is {limit} "
+            f"(max_message_size of the transport)",
+            limit=limit,
+            host=self._host,
+        )
+
+    def _parser_failure(self, code: int, reason: str) -> TransportError:
+        if code == WSCloseCode.MESSAGE_TOO_BIG.value:
+            return self._too_big("too many")
+        return TransportProtocolError(f"{self._host} broke RFC 6455: {reason}")
+
+    def _fail_by_fault(self, fault: Exception) -> None:
+        failure = TransportConnectionFailed(
+            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            host=self._host,
+            code=1011,
+        )
+        failure.__cause__ = fault
+        self._handler.failed(failure, 1011)
+
+    async def _retrieve(self, transport: WSTransport) -> None:
+        # picows keeps the parser's exception in a future; asyncio complains of one unread.
+        with contextlib.suppress(Exception):
+            await transport.wait_disconnected()
+        self._handler.gone()

@@ -1,0 +1,346 @@
+"""GraphQL over one WebSocket, in whichever of the two protocols the server speaks.
+
+The transport makes connections (`connect`) and hands operations to the one it has. It knows no
+message and no operation id; those are the affair of `_connection` and `_operations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as ssl_module
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from gqlwire._connection import Connection
+from gqlwire._operations import Feed, ask
+from gqlwire._signals import Signals
+from gqlwire._streams import Buffer, Overflow
+from gqlwire.errors import (
+    OperationTimeout,
+    Phase,
+    TransportAlreadyConnected,
+    TransportClosed,
+    TransportConnectionFailed,
+)
+from gqlwire.protocols import SUBPROTOCOLS, choose
+from gqlwire.protocols.keepalive import Limits
+from gqlwire.request import GraphQLRequest
+from gqlwire.results import ExecutionResult, decode_result
+from gqlwire.subscription import Subscription
+from gqlwire.transport import _address
+from gqlwire.transport._dial import Dial, Way
+from gqlwire.transport._negotiation import is_wrong_protocol, memory, next_offer
+
+_logger = logging.getLogger("gqlwire")
+
+MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+
+
+class WebsocketsTransport:
+    """Many queries, mutations and subscriptions at once, over one WebSocket.
+
+    `url`: `ws://` or `wss://`; `wss` means verified TLS.
+    `headers`: HTTP headers of the upgrade, a mapping or pairs.
+    `ssl`: an `ssl.SSLContext` with own CAs or a client certificate; True, False and None mean the
+    system's CAs.
+    `init_payload`: the payload of `connection_init`, sent as it is; None leaves it out.
+    `connect_timeout`, `ack_timeout`, `close_timeout`: seconds for the way to the open WebSocket,
+    for `connection_ack`, and for the close handshake; None waits for ever.
+    `keep_alive_timeout`: seconds without any frame from the server after which it is dead. In
+    Apollo's protocol they count from the first `ka` on.
+    `ping_interval`: seconds between our pings (ping frames in Apollo's protocol, which has no
+    other). `pong_timeout`: seconds after a ping within which something must come; by default half
+    of `ping_interval`.
+    `answer_pings`: False leaves the answers to the protocol's pings to you (`send_pong`).
+    `subprotocols`: offer just these, and offer nothing else after a refusal.
+    `max_message_size`: bytes that a message may have, inflated.
+    `proxy`: True takes it from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
+    `no_proxy`), None or False goes without, a str is the proxy's URL (http, https, socks5, socks4).
+    `compression`: "deflate" offers permessage-deflate (RFC 7692; extra `gqlwire[deflate]`).
+
+    Raises InvalidURL for a URL that cannot be one, ValueError or TypeError for other arguments.
+    Nothing is connected, and no loop is needed, before `connect()`.
+    """
+
+    APOLLO_SUBPROTOCOL = "graphql-ws"
+    GRAPHQLWS_SUBPROTOCOL = "graphql-transport-ws"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
+        init_payload: Mapping[str, Any] | None = None,
+        connect_timeout: float | None = 10,
+        close_timeout: float | None = 10,
+        ack_timeout: float | None = 10,
+        keep_alive_timeout: float | None = None,
+        ping_interval: float | None = None,
+        pong_timeout: float | None = None,
+        answer_pings: bool = True,
+        subprotocols: Sequence[str] | None = None,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+        proxy: str | bool | None = True,
+        compression: Literal["deflate"] | None = None,
+        connect_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.url = url
+        self.headers = headers
+        self.ssl = ssl
+        self.init_payload = init_payload
+        self.connect_timeout = connect_timeout
+        self.close_timeout = close_timeout
+        self.ack_timeout = ack_timeout
+        self.keep_alive_timeout = keep_alive_timeout
+        self.ping_interval = ping_interval
+        self.pong_timeout = pong_timeout
+        self.answer_pings = answer_pings
+        self.max_message_size = max_message_size
+        self.proxy = proxy
+        self.compression = compression
+        self._forced = None if subprotocols is None else tuple(subprotocols)
+        self._address = _address.parse(url)
+        self._check(connect_args)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._response_headers: Mapping[str, str] = {}
+        self._signals = Signals()
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[Connection] | None = None
+
+    def _check(self, connect_args: Mapping[str, Any] | None) -> None:
+        if connect_args:
+            raise TypeError(
+                f"connect_args were for another library ({', '.join(connect_args)}); see "
+                f"max_message_size, proxy, compression, ssl, headers and ping_interval"
+            )
+        unknown = [name for name in self._forced or () if name not in SUBPROTOCOLS]
+        if unknown or self._forced == ():
+            raise ValueError(f"subprotocols are of {', '.join(SUBPROTOCOLS)}, not {unknown}")
+        if self.compression not in (None, "deflate"):
+            raise ValueError(f'compression is "deflate" or None, not {self.compression!r}')
+        if self.ssl and not self._address.is_secure:
+            raise ValueError(f"ssl is for wss:// URLs, and this is {self._address.place}")
+
+    # --- Connecting ---------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Open the WebSocket and be acknowledged.
+
+        Raises TransportAlreadyConnected if it is connected or connecting; TransportClosed if
+        `close()` is called meanwhile; TransportConnectionFailed, or a kind of it, if the server
+        cannot be reached, refuses us or takes too long. Cancelling leaves nothing behind.
+        """
+        if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
+            raise TransportAlreadyConnected(
+                f"the transport to {self._address.host} is {self.phase} already"
+            )
+        task = asyncio.get_running_loop().create_task(self._negotiate())
+        self._connecting = task
+        try:
+            self._connection = await task
+        except asyncio.CancelledError:
+            if not task.cancelled() or self._connecting is task:
+                raise
+            raise self._not_connected("close() was called while it was connecting") from None
+        finally:
+            if self._connecting is task:
+                self._connecting = None
+        _logger.info("connected to %s (%s)", self._address.place, self._connection.subprotocol)
+
+    async def _negotiate(self) -> Connection:
+        offered = self._forced or memory.offer(self._address.place)
+        tried = set()
+        while True:
+            tried.add(offered)
+            spoken: list[Connection] = []
+            try:
+                connection = await self._attempt(offered, spoken)
+            except TransportConnectionFailed as failure:
+                named = spoken[0].subprotocol if spoken else None
+                following = None if self._forced else next_offer(offered, named, failure)
+                if following is None or following in tried:
+                    raise
+                _logger.info("%s; offering %s alone", failure, following[0])
+                offered = following
+            else:
+                if offered != SUBPROTOCOLS and not self._forced:
+                    memory.keep(self._address.place, connection.subprotocol)
+                return connection
+
+    async def _attempt(self, offered: tuple[str, ...], spoken: list[Connection]) -> Connection:
+        def make_connection(selected: str | None, headers: Mapping[str, str]) -> Connection:
+            self._response_headers = headers
+            return self._make_connection(offered, selected)
+
+        connection = await Dial(self._way(), offered, make_connection).open()
+        spoken.append(connection)
+        try:
+            await connection.acknowledged(self.ack_timeout)
+        except BaseException:
+            await connection.discard()
+            raise
+        return connection
+
+    def _make_connection(self, offered: tuple[str, ...], selected: str | None) -> Connection:
+        return Connection(
+            choose(offered, selected, answer_pings=self.answer_pings),
+            host=self._address.host,
+            init_payload=self.init_payload,
+            limits=Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout),
+            close_timeout=self.close_timeout,
+            signals=self._signals,
+            on_end=self._on_end,
+        )
+
+    def _way(self) -> Way:
+        items = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
+        return Way(
+            address=self._address,
+            headers=list(items or ()),
+            ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
+            proxy=self.proxy,
+            compressed=self.compression == "deflate",
+            connect_timeout=self.connect_timeout,
+            max_message_size=self.max_message_size,
+        )
+
+    def _on_end(self, connection: Connection) -> None:
+        if connection is not self._connection:
+            return
+        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
+        if connection.was_guessed and is_wrong_protocol(connection.reason):
+            newer, older = SUBPROTOCOLS
+            memory.keep(self._address.place, older if connection.subprotocol == newer else newer)
+
+    # --- Operations ---------------------------------------------------------------------------
+
+    async def execute(
+        self, request: GraphQLRequest, *, timeout: float | None = None
+    ) -> ExecutionResult:
+        """Run an operation and return its first result, errors and all.
+
+        Raises TransportQueryError if the server refuses the operation, TransportProtocolError if
+        the result is none, TransportClosed or what ended the connection if there is none,
+        OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
+        to stop.
+        """
+        streams = request.kind == "subscription"
+        scope = asyncio.timeout(timeout)
+        try:
+            async with scope:
+                return await ask(self._live(), request.encode(), streams=streams)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            host, limit = self._address.host, timeout or 0.0
+            text = f"{host} did not answer the {request.kind} within {limit:g} seconds (timeout)"
+            raise OperationTimeout(text, limit=limit, host=host) from None
+
+    def subscribe(
+        self,
+        request: GraphQLRequest,
+        *,
+        buffer: Buffer | int | None = None,
+        overflow: Overflow | str = Overflow.BLOCK,
+    ) -> Subscription[ExecutionResult]:
+        """Return the results of an operation, to be taken with `async for`; see `Subscription`.
+
+        `buffer` is how much may wait for a slow consumer (an int: so many events), `overflow`
+        what happens beyond it. The operation starts with the first step, which raises what
+        `execute` raises.
+        """
+        return Subscription(self.feed(request, buffer=buffer, overflow=overflow), decode_result)
+
+    def feed(
+        self,
+        request: GraphQLRequest,
+        *,
+        buffer: Buffer | int | None = None,
+        overflow: Overflow | str = Overflow.BLOCK,
+    ) -> Feed:
+        """Return the undecoded results of an operation; `subscribe` is what you want."""
+        _ = request.kind
+        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
+        return Feed(self._live, request.encode(), bound, Overflow(overflow))
+
+    def _live(self) -> Connection:
+        if self._connection is None:
+            raise self._not_connected("connect() first, or use `async with`")
+        return self._connection
+
+    def _not_connected(self, why: str) -> TransportClosed:
+        host = self._address.host
+        return TransportClosed(f"the transport to {host} is not connected: {why}", host=host)
+
+    # --- Closing ------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Close the connection, or give up connecting; what runs gets TransportClosed at once.
+
+        Takes `close_timeout` at most. Safe from any task, at any time, more than once. Raises
+        CloseTimeout if the server did not answer the close frame; the socket is gone all the same.
+        """
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            if not connecting.cancelled() and connecting.exception() is None:
+                await connecting.result().close()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is no more, whoever ends it."""
+        if self._connection is not None:
+            await self._connection.wait_gone()
+
+    # --- What gql's transport offers besides ----------------------------------------------------
+
+    async def send_ping(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Send a ping now; the answer sets `pong_received` and `latency`."""
+        self._live().ping(payload)
+
+    async def send_pong(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Send a pong now (graphql-transport-ws only), as `answer_pings=False` asks of you."""
+        self._live().pong(payload)
+
+    @property
+    def phase(self) -> Phase:
+        """How far the connection has come; CLOSED where there is none."""
+        if self._connecting is not None:
+            return Phase.CONNECT
+        return Phase.CLOSED if self._connection is None else self._connection.phase
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The protocol that is spoken; None before the first connection."""
+        return None if self._connection is None else self._connection.subprotocol
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last answered ping took; None before the first."""
+        return None if self._connection is None else self._connection.latency
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """The headers of the server's answer to the upgrade; their names in any case."""
+        return self._response_headers
+
+    @property
+    def payloads(self) -> dict[str, Any]:
+        """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`."""
+        return self._signals.payloads
+
+    @property
+    def ping_received(self) -> asyncio.Event:
+        """Set when a ping of the server's comes; yours to clear."""
+        return self._signals.ping_received
+
+    @property
+    def pong_received(self) -> asyncio.Event:
+        """Set when a pong of the server's comes; yours to clear."""
+        return self._signals.pong_received
