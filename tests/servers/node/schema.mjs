@@ -1,0 +1,123 @@
+// The resolvers of ../schema.graphql for both Node servers. One root object serves all three
+// operation types; what a resolver gets is (arguments, context), the context made by the server:
+// { request, initPayload }. It must not know which protocol it is served through.
+
+import { EventEmitter, on } from "node:events";
+import { readFileSync } from "node:fs";
+import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
+import { buildSchema } from "graphql";
+
+const source = new URL("../schema.graphql", import.meta.url);
+export const schema = buildSchema(readFileSync(source, "utf8"));
+
+const state = { counter: 0, active: 0, stopped: 0 };
+const bus = new EventEmitter().setMaxListeners(0);
+// A topic called "error" would otherwise be an EventEmitter's own.
+const eventOf = (topic) => `topic ${topic}`;
+
+/**
+ * An async iterator over `generate(signal)` whose return() takes effect at once. That of a plain
+ * generator waits for the await it is in, which for a quiet topic is never.
+ */
+function stoppable(generate) {
+  const stop = new AbortController();
+  const events = generate(stop.signal);
+  const end = { value: undefined, done: true };
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      try {
+        return await events.next();
+      } catch (error) {
+        if (stop.signal.aborted) return end;
+        throw error;
+      }
+    },
+    async return() {
+      stop.abort();
+      await events.return();
+      return end;
+    },
+  };
+}
+
+// Every event takes a turn of the event loop: an endless source must not starve the sockets.
+const pause = (ms, signal) =>
+  ms > 0 ? delay(ms, undefined, { signal }) : turn(undefined, { signal });
+
+async function* countdown(from, signal) {
+  for (let number = from; number >= 0; number -= 1) {
+    await pause(0, signal);
+    yield { countdown: number };
+  }
+}
+
+async function* ticks({ count, intervalMs, size }, signal) {
+  const pad = "x".repeat(size ?? 0);
+  let finished = false;
+  state.active += 1;
+  try {
+    for (let seq = 0; count < 0 || seq < count; seq += 1) {
+      await pause(seq > 0 ? intervalMs ?? 0 : 0, signal);
+      yield { ticks: { seq, pad } };
+    }
+    finished = true;
+  } finally {
+    state.active -= 1;
+    if (!finished) state.stopped += 1;
+  }
+}
+
+async function* messages(topic, signal) {
+  for await (const [message] of on(bus, eventOf(topic), { signal })) {
+    yield { messages: message };
+  }
+}
+
+function flakyValue(seq) {
+  if (seq % 2 === 1) throw new Error(`flaky ${seq}`);
+  return `v${seq}`;
+}
+
+async function* flaky(count, signal) {
+  for (let seq = 0; seq < count; seq += 1) {
+    await pause(0, signal);
+    yield { flaky: { seq, value: () => flakyValue(seq) } };
+  }
+}
+
+async function* explode() {
+  yield { explode: 1 };
+  throw new Error("exploded");
+}
+
+export const root = {
+  hello: ({ name }) => `Hello, ${name ?? "world"}!`,
+  echoInt: ({ value }) => value,
+  echoString: ({ value }) => value,
+  slow: ({ ms }) => delay(ms, "done"),
+  fail: ({ message }) => {
+    throw new Error(message);
+  },
+  nothing: () => null,
+  large: ({ bytes }) => "x".repeat(bytes),
+  header: ({ name }, { request }) => request.headers[name.toLowerCase()] ?? null,
+  initPayload: (_, { initPayload }) => (initPayload == null ? null : JSON.stringify(initPayload)),
+  active: () => state.active,
+  stopped: () => state.stopped,
+  counter: () => state.counter,
+
+  increment: ({ by }) => (state.counter += by ?? 1),
+  publish: ({ topic, message }) => {
+    bus.emit(eventOf(topic), message);
+    return bus.listenerCount(eventOf(topic));
+  },
+
+  countdown: ({ from }) => stoppable((signal) => countdown(from, signal)),
+  ticks: (options) => stoppable((signal) => ticks(options, signal)),
+  messages: ({ topic }) => stoppable((signal) => messages(topic, signal)),
+  flaky: ({ count }) => stoppable((signal) => flaky(count, signal)),
+  explode: () => stoppable(explode),
+};

@@ -1,0 +1,71 @@
+// What both Node servers share: flags, the HTTP(S) listener, the ready line, the end. It must not
+// know a GraphQL protocol.
+
+import { readFileSync } from "node:fs";
+import { createServer as createHttp } from "node:http";
+import { createServer as createHttps } from "node:https";
+import { parseArgs } from "node:util";
+
+const text = { type: "string" };
+const { values } = parseArgs({
+  options: {
+    port: { ...text, default: "0" },
+    cert: text,
+    key: text,
+    "client-ca": text,
+    "keep-alive-ms": text,
+    token: text,
+    "init-timeout-ms": text,
+    deflate: { type: "boolean", default: false },
+  },
+});
+
+const milliseconds = (value) => (value === undefined ? undefined : Number(value));
+
+export const flags = {
+  token: values.token,
+  deflate: values.deflate,
+  keepAliveMs: milliseconds(values["keep-alive-ms"]),
+  initTimeoutMs: milliseconds(values["init-timeout-ms"]),
+};
+
+/** Whether the token was given: in the init payload, or as a header of the upgrade request. */
+export function allowed(initPayload, request) {
+  if (flags.token === undefined) return true;
+  return (
+    initPayload?.token === flags.token || request.headers.authorization === `Bearer ${flags.token}`
+  );
+}
+
+/** The HTTP server, HTTPS when there is a certificate. It does not listen yet. */
+export function createServer() {
+  const notFound = (_, response) => response.writeHead(404).end();
+  if (values.cert === undefined) return createHttp(notFound);
+  const clientCa = values["client-ca"];
+  return createHttps(
+    {
+      cert: readFileSync(values.cert),
+      key: readFileSync(values.key),
+      ca: clientCa && readFileSync(clientCa),
+      requestCert: clientCa !== undefined,
+      rejectUnauthorized: clientCa !== undefined,
+    },
+    notFound,
+  );
+}
+
+/** Listens, says so, and calls `close` once: when stdin ends or on SIGTERM. */
+export function serve(server, close) {
+  const stop = async () => {
+    // A client that does not answer the close frame must not keep the process.
+    setTimeout(() => process.exit(0), 1000).unref();
+    server.close();
+    await close();
+    process.exit(0);
+  };
+  process.once("SIGTERM", stop);
+  process.stdin.once("end", stop).resume();
+  server.listen(Number(values.port), "127.0.0.1", () => {
+    process.stdout.write(`${JSON.stringify({ port: server.address().port })}\n`);
+  });
+}

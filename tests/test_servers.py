@@ -1,0 +1,382 @@
+"""The servers of the other tests, through a plain websockets client: gqlwire has no part in it."""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import (
+    build_client_schema,
+    build_schema,
+    get_introspection_query,
+    introspection_from_schema,
+    lexicographic_sort_schema,
+    print_schema,
+)
+from websockets.exceptions import ConnectionClosed, InvalidMessage
+
+from servers import launch
+from servers.certificates import Certificates, client_context, make_certificates
+from servers.launch import (
+    Server,
+    start_node_apollo,
+    start_node_graphql_ws,
+    start_strawberry,
+)
+from servers.plain import LEGACY, MODERN, Talk, dial, talk
+from servers.scripted import Message
+
+STARTERS: dict[str, Callable[..., Server]] = {
+    "strawberry": start_strawberry,
+    "graphql-ws": start_node_graphql_ws,
+    "apollo": start_node_apollo,
+}
+PAIRS = [
+    ("strawberry", MODERN),
+    ("strawberry", LEGACY),
+    ("graphql-ws", MODERN),
+    ("apollo", LEGACY),
+]
+ANSWERING = [pair for pair in PAIRS if pair != ("strawberry", LEGACY)]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], Server]]:
+    running: dict[str, Server] = {}
+
+    def server(name: str) -> Server:
+        if name not in running:
+            running[name] = STARTERS[name]()
+        return running[name]
+
+    yield server
+    for started in running.values():
+        started.close()
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return make_certificates(tmp_path)
+
+
+Servers = Callable[[str], Server]
+
+
+# What every server does
+
+
+@pytest.mark.parametrize(("name", "protocol"), ANSWERING)
+async def test_schema_is_the_common_one(servers: Servers, name: str, protocol: str) -> None:
+    """Each server describes itself as the common schema file does."""
+    file = Path(launch.__file__).with_name("schema.graphql")
+    common = introspection_from_schema(build_schema(file.read_text()), descriptions=False)
+
+    async with talk(servers(name), protocol) as client:
+        answer = await client.execute(get_introspection_query(descriptions=False))
+
+    printed = [
+        print_schema(lexicographic_sort_schema(build_client_schema(introspection)))
+        for introspection in (common, answer["data"])
+    ]
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize(("name", "protocol"), ANSWERING)
+@pytest.mark.parametrize(
+    ("query", "data"),
+    [
+        ("{ hello }", {"hello": "Hello, world!"}),
+        ('{ hello(name: "you") }', {"hello": "Hello, you!"}),
+        ("{ hello(name: null) }", {"hello": "Hello, world!"}),
+        ("{ echoInt(value: -3) }", {"echoInt": -3}),
+        ('{ echoString(value: "é\\n") }', {"echoString": "é\n"}),
+        ("{ slow(ms: 1) }", {"slow": "done"}),
+        ("{ nothing }", {"nothing": None}),
+        ("{ large(bytes: 300000) }", {"large": "x" * 300_000}),
+        ('{ header(name: "x-TEST") }', {"header": "here"}),
+        ('{ header(name: "absent") }', {"header": None}),
+        ("{ initPayload }", {"initPayload": '{"a":[1,"é"]}'}),
+    ],
+)
+async def test_query(servers: Servers, name: str, protocol: str, query: str, data: Message) -> None:
+    """Each query of the schema gives the same data on each server."""
+    headers = {"X-Test": "here"}
+    init = {"a": [1, "é"]}
+    async with talk(servers(name), protocol, init, additional_headers=headers) as client:
+        assert {"data": data} == await client.execute(query)
+
+
+@pytest.mark.parametrize(("name", "protocol"), ANSWERING)
+async def test_absent_init_payload(servers: Servers, name: str, protocol: str) -> None:
+    """A connection_init without payload is told from one with an empty payload."""
+    async with talk(servers(name), protocol) as client:
+        assert {"initPayload": None} == (await client.execute("{ initPayload }"))["data"]
+    async with talk(servers(name), protocol, {}) as client:
+        assert {"initPayload": "{}"} == (await client.execute("{ initPayload }"))["data"]
+
+
+@pytest.mark.parametrize(("name", "protocol"), ANSWERING)
+async def test_field_error(servers: Servers, name: str, protocol: str) -> None:
+    """A field that raises gives data with null and the message."""
+    async with talk(servers(name), protocol) as client:
+        answer = await client.execute('{ fail(message: "no luck") }')
+    assert {"fail": None} == answer["data"]
+    assert [("no luck", ["fail"])] == [(e["message"], e["path"]) for e in answer["errors"]]
+
+
+@pytest.mark.parametrize(("name", "protocol"), ANSWERING)
+async def test_mutation(servers: Servers, name: str, protocol: str) -> None:
+    """The counter of a server is shared by its connections."""
+    async with talk(servers(name), protocol) as first, talk(servers(name), protocol) as second:
+        before = (await first.execute("{ counter }"))["data"]["counter"]
+        await first.execute("mutation { increment }")
+        answer = await second.execute("mutation ($by: Int) { increment(by: $by) }", {"by": 10})
+    assert {"data": {"increment": before + 11}} == answer
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_countdown(servers: Servers, name: str, protocol: str) -> None:
+    """A finite subscription gives its events in order, then completes."""
+    async with talk(servers(name), protocol) as client:
+        await client.start("subscription ($from: Int!) { countdown(from: $from) }", {"from": 3})
+        expected = [{"data": {"countdown": number}} for number in (3, 2, 1, 0)]
+        assert expected == await client.rest()
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_ticks(servers: Servers, name: str, protocol: str) -> None:
+    """Ticks carry their number and a pad of the size that was asked for."""
+    async with talk(servers(name), protocol) as client:
+        await client.start("subscription { ticks(count: 3, size: 2) { seq pad } }")
+        expected = [{"data": {"ticks": {"seq": seq, "pad": "xx"}}} for seq in range(3)]
+        assert expected == await client.rest()
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_flaky(servers: Servers, name: str, protocol: str) -> None:
+    """An event with errors carries its data too, and the stream goes on."""
+    async with talk(servers(name), protocol) as client:
+        await client.start("subscription { flaky(count: 3) { seq value } }")
+        events = await client.rest()
+    values = [event["data"]["flaky"] for event in events]
+    errors = [[error["message"] for error in event.get("errors", [])] for event in events]
+    expected = [{"seq": 0, "value": "v0"}, {"seq": 1, "value": None}, {"seq": 2, "value": "v2"}]
+    assert expected == values
+    assert [[], ["flaky 1"], []] == errors
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_messages(servers: Servers, name: str, protocol: str) -> None:
+    """What one connection publishes reaches the subscriber on another; none is left at the end."""
+    publish = 'mutation { publish(topic: "error", message: "hey") }'
+    server = servers(name)
+    async with talk(server, server.protocols[0]) as speaker:
+        async with talk(server, protocol) as listener:
+            await listener.start('subscription { messages(topic: "error") }')
+            await speaker.until(publish, 1)
+            assert {"data": {"messages": "hey"}} == await listener.event()
+        await speaker.until(publish, 0)
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+@pytest.mark.parametrize("interval", [0, 3_600_000])
+@pytest.mark.parametrize("how", ["stop", "leave"])
+async def test_stop_ends_the_resolver(
+    servers: Servers, name: str, protocol: str, interval: int, how: str
+) -> None:
+    """A stopped or abandoned endless subscription ends on the server, busy or waiting."""
+    server = servers(name)
+    query = f"subscription {{ ticks(count: -1, intervalMs: {interval}) {{ seq }} }}"
+    async with talk(server, server.protocols[0]) as watcher:
+        stopped = (await watcher.execute("{ stopped }"))["data"]["stopped"]
+        async with talk(server, protocol) as client:
+            await client.start(query)
+            await client.event()
+            await watcher.until("{ active }", 1)
+            if how == "stop":
+                await client.stop()
+                await watcher.until("{ active }", 0)
+        await watcher.until("{ active }", 0)
+        await watcher.until("{ stopped }", stopped + 1)
+
+
+# What is each server's own
+
+
+async def test_strawberry_legacy_refuses_queries(servers: Servers) -> None:
+    """Strawberry answers a query on the legacy protocol with an error."""
+    async with talk(servers("strawberry"), LEGACY) as client:
+        await client.start("{ hello }")
+        message = await client.receive()
+    expected = {"type": "error", "id": "1", "payload": {"message": "queries are not allowed"}}
+    assert expected == message
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "types"),
+    [
+        ("strawberry", MODERN, ["next", "complete"]),
+        ("strawberry", LEGACY, ["data", "complete"]),
+        ("graphql-ws", MODERN, ["error"]),
+        ("apollo", LEGACY, ["error"]),
+    ],
+)
+async def test_explode(servers: Servers, name: str, protocol: str, types: list[str]) -> None:
+    """A source that raises after its first event: each server has its own way to say so."""
+    async with talk(servers(name), protocol) as client:
+        await client.start("subscription { explode }")
+        assert {"data": {"explode": 1}} == await client.event()
+        received = [await client.receive() for _ in types]
+    assert types == [message["type"] for message in received]
+    assert "exploded" in json.dumps(received[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "offered", "answer"),
+    [
+        ("strawberry", [MODERN, LEGACY], MODERN),
+        ("strawberry", [LEGACY, MODERN], LEGACY),
+        ("graphql-ws", [LEGACY, MODERN], MODERN),
+        ("apollo", [LEGACY, MODERN], LEGACY),
+    ],
+)
+async def test_negotiation(servers: Servers, name: str, offered: list[str], answer: str) -> None:
+    """What each server picks when the client offers both protocols."""
+    async with dial(servers(name).url, offered) as socket:
+        assert answer == socket.subprotocol
+
+
+async def test_apollo_echoes_what_it_does_not_speak(servers: Servers) -> None:
+    """Apollo's server answers with the first offer even if unknown, then closes with 1002."""
+    async with dial(servers("apollo").url, [MODERN, LEGACY]) as socket:
+        assert MODERN == socket.subprotocol
+        await socket.wait_closed()
+    assert 1002 == socket.close_code
+
+
+@pytest.mark.parametrize("protocol", [MODERN, LEGACY])
+async def test_strawberry_with_one_protocol(protocol: str) -> None:
+    """Strawberry can be told to speak one protocol only."""
+    with start_strawberry(protocols=[protocol]) as server:
+        assert (protocol,) == server.protocols
+        async with dial(server.url) as socket:
+            assert protocol == socket.subprotocol
+
+
+# What the flags do
+
+
+async def first_words(server: Server, protocol: str, init: Message, **options: Any) -> Any:
+    """The type of the answer to init, or the close code and reason."""
+    async with dial(server.url, [protocol], **options) as socket:
+        await socket.send(json.dumps({"type": "connection_init", "payload": init}))
+        try:
+            message = json.loads(await socket.recv())
+        except ConnectionClosed:
+            return socket.close_code, socket.close_reason
+        if message["type"] != "connection_error":
+            return message["type"]
+        await socket.wait_closed()
+        return message["payload"], socket.close_code
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_token(name: str, protocol: str) -> None:
+    """The token is taken from the init payload or the header; without it init is rejected."""
+    refusal = (4403, "Forbidden") if protocol == MODERN else ({"message": "Forbidden"}, 1011)
+    header = {"Authorization": "Bearer secret"}
+    with STARTERS[name](token="secret") as server:
+        assert "connection_ack" == await first_words(server, protocol, {"token": "secret"})
+        granted = await first_words(server, protocol, {}, additional_headers=header)
+        assert "connection_ack" == granted
+        assert refusal == await first_words(server, protocol, {})
+        assert refusal == await first_words(server, protocol, {"token": "guess"})
+
+
+@pytest.mark.parametrize("name", ["strawberry", "apollo"])
+async def test_keep_alive_messages(name: str) -> None:
+    """With keep_alive_ms the legacy servers send ka, again and again."""
+    with STARTERS[name](keep_alive_ms=20) as server:
+        async with talk(server, LEGACY) as client:
+            for _ in range(3):
+                assert {"type": "ka"} == json.loads(await client.socket.recv())
+
+
+@pytest.mark.parametrize("name", ["strawberry", "graphql-ws"])
+async def test_init_timeout(name: str) -> None:
+    """A client that never sends connection_init is closed with 4408."""
+    with STARTERS[name](init_timeout_ms=50) as server:
+        async with dial(server.url, [MODERN]) as socket:
+            await socket.wait_closed()
+    assert 4408 == socket.close_code
+
+
+def extensions(client: Talk) -> str:
+    assert client.socket.response is not None
+    return client.socket.response.headers.get("Sec-WebSocket-Extensions", "")
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_deflate(name: str, protocol: str, servers: Servers) -> None:
+    """permessage-deflate is negotiated with the flag, and only with it."""
+    with STARTERS[name](deflate=True) as server:
+        async with talk(server, protocol, compression="deflate") as client:
+            assert extensions(client).startswith("permessage-deflate")
+            await client.start("subscription { ticks(count: 1, size: 5000) { pad } }")
+            assert [{"data": {"ticks": {"pad": "x" * 5000}}}] == await client.rest()
+    async with talk(servers(name), protocol, compression="deflate") as client:
+        assert "" == extensions(client)
+
+
+@pytest.mark.parametrize("ws", ["websockets-sansio", "wsproto"])
+async def test_uvicorn_implementations(ws: str) -> None:
+    """Strawberry runs on the WebSocket implementations of uvicorn."""
+    if ws == "wsproto":
+        pytest.importorskip("wsproto")
+    with start_strawberry(ws=ws) as server:
+        async with talk(server, MODERN) as client:
+            assert {"data": {"hello": "Hello, world!"}} == await client.execute("{ hello }")
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_tls_with_client_certificate(
+    name: str, protocol: str, certificates: Certificates
+) -> None:
+    """A server with client_ca serves who shows a certificate of that authority, and no one else."""
+    tls = {"cert": certificates.server.cert, "key": certificates.server.key}
+    with STARTERS[name](**tls, client_ca=certificates.ca) as server:
+        assert server.url.startswith("wss://")
+        trusted = client_context(certificates.ca, certificates.client)
+        async with talk(server, protocol, ssl=trusted) as client:
+            await client.start("subscription { countdown(from: 0) }")
+            assert [{"data": {"countdown": 0}}] == await client.rest()
+        for pair in (None, certificates.other_client):
+            # In TLS 1.3 the refusal comes after the client's side of the handshake is done.
+            with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
+                async with talk(server, protocol, ssl=client_context(certificates.ca, pair)):
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("other_ca", "unable to get local issuer certificate"),
+        ("expired", "certificate has expired"),
+        ("wrong_host", "not valid for '127\\.0\\.0\\.1'"),
+    ],
+)
+async def test_bad_certificates(which: str, message: str, certificates: Certificates) -> None:
+    """Each bad certificate is refused by a client for the reason it was made for."""
+    pair, ca = certificates.server, certificates.ca
+    if which == "other_ca":
+        ca = certificates.other_ca
+    else:
+        pair = getattr(certificates, which)
+
+    with (
+        start_strawberry(cert=pair.cert, key=pair.key) as server,
+        pytest.raises(ssl.SSLCertVerificationError, match=message),
+    ):
+        await dial(server.url, ssl=client_context(ca))
