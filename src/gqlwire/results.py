@@ -21,8 +21,9 @@ class ExecutionResult:
     """One result, whole (GraphQL specification, section 7.1).
 
     `data`: what was asked for, None if nothing came of it. `errors`: the list of error objects,
-    None if there are none. `extensions`: whatever the server adds, or None. `incremental` and
-    `has_next` are set on the results of `@defer` and `@stream`, as the server sent them.
+    None if there are none. `extensions`: whatever the server adds, or None. `has_next` is set on
+    results of which more parts follow (`@defer`, `@stream`), and `incremental` is the list of
+    parts on those that follow, as the server sent them: they are not merged here.
     """
 
     data: Any = None
@@ -34,14 +35,14 @@ class ExecutionResult:
     def data_or_raise(self) -> Any:
         """Return `data`; raise TransportQueryError, which keeps it, if there are errors.
 
-        Raises TransportProtocolError for an incremental result, whose data is not all of it.
+        Raises TransportProtocolError for a part that follows another, which has no `data`.
         """
         if self.errors:
             raise TransportQueryError.of(self.errors, data=self.data, extensions=self.extensions)
         if self.incremental is not None:
             raise TransportProtocolError(
-                "the server sent an incremental result (@defer or @stream); take it whole, with "
-                "get_execution_result=True"
+                "the server sent a further part of a result (@defer or @stream); take such "
+                "results with get_execution_result=True"
             )
         return self.data
 
@@ -51,7 +52,18 @@ class _Payload(msgspec.Struct):
     errors: Raw = Raw()
     extensions: Any = None
     incremental: Any = None
+    path: Any = None
     has_next: bool | None = msgspec.field(default=None, name="hasNext")
+
+    def parts(self) -> Sequence[Any] | None:
+        """Return the parts that follow an earlier result; None if this is one of its own."""
+        if self.path is not None:
+            # The form before 2022: a result of its own for each part.
+            data = None if self.data is msgspec.UNSET else self.data
+            return [{"path": self.path, "data": data}]
+        if self.data is msgspec.UNSET and self.has_next is not None:
+            return self.incremental or []
+        return self.incremental  # type: ignore[no-any-return]  # what the server sent
 
 
 _decode = msgspec.json.Decoder(_Payload).decode
@@ -66,14 +78,14 @@ def decode_result(payload: Raw) -> ExecutionResult:
         result = _decode(payload)
     except tolerance.UNREADABLE:
         result = _decode_leniently(payload)
-    is_part = result.incremental is not None or result.has_next is not None
-    if result.data is msgspec.UNSET and not result.errors and not is_part:
+    parts = result.parts()
+    if result.data is msgspec.UNSET and not result.errors and parts is None:
         raise _unusable(payload, "it has neither data nor errors")
     return ExecutionResult(
-        None if result.data is msgspec.UNSET else result.data,
+        None if result.data is msgspec.UNSET or parts else result.data,
         (tolerance.errors_of(result.errors) or None) if result.errors else None,
         result.extensions,
-        result.incremental if not is_part else (result.incremental or []),
+        parts,
         result.has_next,
     )
 
@@ -91,6 +103,7 @@ def _decode_leniently(payload: Raw) -> _Payload:
         Raw(msgspec.json.encode(said["errors"])) if "errors" in said else Raw(),
         said.get("extensions"),
         said.get("incremental"),
+        said.get("path"),
         has_next if isinstance(has_next, bool) else None,
     )
 

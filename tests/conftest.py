@@ -1,0 +1,93 @@
+"""The servers that many tests share, each started once."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import gqlwire
+from gqlwire import AsyncClientSession, Client
+from gqlwire.transport import _negotiation
+from servers.certificates import Certificates, make_certificates
+from servers.launch import Server, start_node_apollo, start_node_graphql_ws, start_strawberry
+
+NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A real server, and the protocol to speak with it."""
+
+    server: Server
+    protocol: str
+
+    @property
+    def answers_queries(self) -> bool:
+        """Strawberry runs nothing but subscriptions in Apollo's protocol."""
+        return not (self.server.name == "strawberry" and self.protocol == OLDER)
+
+    def client(self, **options: object) -> Client:
+        return gqlwire.connect(self.server.url, subprotocols=[self.protocol], **options)
+
+    def observer(self) -> Client:
+        """A second connection, by which the server tells about itself."""
+        return gqlwire.connect(self.server.url)
+
+
+@pytest.fixture(scope="session")
+def strawberry() -> Iterator[Server]:
+    with start_strawberry() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def node_graphql_ws() -> Iterator[Server]:
+    with start_node_graphql_ws() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def node_apollo() -> Iterator[Server]:
+    with start_node_apollo() as server:
+        yield server
+
+
+SPEAKERS = [
+    ("strawberry", NEWER),
+    ("strawberry", OLDER),
+    ("node_graphql_ws", NEWER),
+    ("node_apollo", OLDER),
+]
+
+
+@pytest.fixture(params=SPEAKERS, ids=lambda pair: "/".join(pair))
+def speaker(request: pytest.FixtureRequest) -> Speaker:
+    name, protocol = request.param
+    return Speaker(request.getfixturevalue(name), protocol)
+
+
+@pytest.fixture
+async def session(speaker: Speaker) -> AsyncIterator[AsyncClientSession]:
+    async with speaker.client() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    directory: Path = tmp_path_factory.mktemp("certificates")
+    return make_certificates(directory)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test's server was found to speak is not remembered for the next one's."""
+    monkeypatch.setattr(_negotiation.memory, "_known", _negotiation.Memory()._known)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies of the machine that runs the tests are not on the way to its loopback."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
