@@ -45,11 +45,11 @@ _WHEN = {
 
 
 def connection_closed(
-    *, host: str, phase: Phase, code: int, reason: str = "", complaint: str = ""
+    *, host: str, phase: Phase, code: int, reason: str = "", hint: str = ""
 ) -> ConnectionClosed:
     """Build the error for a connection that the server, or the network, ended.
 
-    `complaint` is what the server said in a `connection_error` shortly before.
+    `hint` is what else is known of why, as a part of the sentence.
     """
     when = _WHEN.get(phase, "")
     if code == ABNORMAL:
@@ -59,6 +59,6 @@ def connection_closed(
         text += f" {reason}" if reason else ""
         meaning = MEANINGS.get(code)
         text += f" ({meaning})" if meaning else ""
-    if complaint:
-        text += f"; it had complained: {complaint}"
+    if hint:
+        text += f"; {hint}"
     return ConnectionClosed(text, host=host, phase=phase, code=code, reason=reason)

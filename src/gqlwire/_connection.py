@@ -157,7 +157,7 @@ class Connection:
                 phase=self.phase,
                 code=code,
                 reason=reason,
-                complaint=self._complaint,
+                hint=self._complaint and f"it had complained: {self._complaint}",
             )
         )
 

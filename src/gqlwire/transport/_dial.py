@@ -34,17 +34,21 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 # picows logs what we raise, and the request with its credentials, too; it shall not.
 _mute = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, so that no configuration turns it on
 
+# In TLS 1.3 the client's certificate is judged when the client is through with the handshake
+# (RFC 8446, section 4.4.2); the alert is lost on the way through the layers below.
+_TLS_HINT = "a server that wants (another) client certificate hangs up like this"
+
 _OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How to reach a server. `proxy` as in `_proxy.proxy_for`; `max_message_size` in bytes."""
+    """How to reach a server. `proxy` is a URL; `max_message_size` is in bytes."""
 
     address: Address
     headers: list[tuple[str, str]] = field(default_factory=list)
     ssl_context: ssl.SSLContext | None = None
-    proxy: str | bool | None = True
+    proxy: str | None = None
     compressed: bool = False
     connect_timeout: float | None = 10.0
     max_message_size: int = 64 * 1024 * 1024
@@ -89,12 +93,16 @@ class Dial(Generic[H]):
             if self._handler is None:
                 await self._clean_up()
         if self._handler is None:
-            raise connection_closed(host=self._host, phase=Phase.HANDSHAKE, code=ABNORMAL)
+            raise connection_closed(
+                host=self._host,
+                phase=Phase.HANDSHAKE,
+                code=ABNORMAL,
+                hint=_TLS_HINT if self._way.address.is_secure else "",
+            )
         return self._handler
 
     async def _connect(self) -> None:
         way = self._way
-        proxy = _proxy.proxy_for(way.address.url, way.proxy)
         await ws_connect(
             self._make_wire,
             way.address.url,
@@ -108,7 +116,7 @@ class Dial(Generic[H]):
             extra_headers=self._request_headers(),
             # A redirected request would carry its credentials to wherever the answer says.
             max_redirects=0,
-            proxy=proxy,
+            proxy=way.proxy,
             socket_factory=self._reach,
         )
 
@@ -162,7 +170,7 @@ class Dial(Generic[H]):
             await asyncio.sleep(0)
 
     def _translated(self, cause: Exception) -> TransportError:
-        proxy = _proxy.proxy_for(self._way.address.url, self._way.proxy)
+        proxy = self._way.proxy
         shown = None if proxy is None else _proxy.redacted(proxy)
         return translate(cause, host=self._host, phase=self._phase, proxy=shown)
 

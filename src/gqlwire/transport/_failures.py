@@ -24,7 +24,7 @@ from gqlwire.errors import (
     TransportError,
 )
 
-FOREIGN = (OSError, ValueError, ImportError, WSError, ProxyError, ProxyTimeoutError)
+FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
 """What can come out of an attempt to connect."""
 
 _BODY_SHOWN = 200

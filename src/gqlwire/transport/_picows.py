@@ -231,7 +231,7 @@ class PicowsWire(WSListener):
         self._parts.append(frame.get_payload_as_bytes())
         self._parts_size += frame.payload_size
         if self._parts_size > self._max_message_size:
-            raise _Unacceptable(self._too_big(f"at least {self._parts_size}"), 1009)
+            raise _Unacceptable(self._too_big("in fragments"), 1009)
         if frame.fin:
             self._handler.received(self._joined())
 
@@ -242,7 +242,7 @@ class PicowsWire(WSListener):
             try:
                 text = self._compression.inflate(text, self._max_message_size)
             except OverflowError:
-                raise _Unacceptable(self._too_big("inflated, more"), 1009) from None
+                raise _Unacceptable(self._too_big("once inflated"), 1009) from None
             except ValueError as cause:
                 raise self._broken(f"a message that cannot be inflated ({cause})") from cause
         if not text.isascii():
@@ -263,10 +263,10 @@ class PicowsWire(WSListener):
             TransportProtocolError(f"{self._host} broke RFC 6455: it sent {what}"), 1002
         )
 
-    def _too_big(self, size: str) -> MessageTooBig:
+    def _too_big(self, how: str) -> MessageTooBig:
         limit = self._max_message_size
         return MessageTooBig(
-            f"{self._host} sent a message of {size} bytes; the limit is {limit} "
+            f"{self._host} sent a message that is too big, {how}: the limit is {limit} bytes "
             f"(max_message_size of the transport)",
             limit=limit,
             host=self._host,
@@ -274,7 +274,7 @@ class PicowsWire(WSListener):
 
     def _parser_failure(self, code: int, reason: str) -> TransportError:
         if code == WSCloseCode.MESSAGE_TOO_BIG.value:
-            return self._too_big("too many")
+            return self._too_big("in one frame")
         return TransportProtocolError(f"{self._host} broke RFC 6455: {reason}")
 
     def _fail_by_fault(self, fault: Exception) -> None:

@@ -19,6 +19,7 @@ from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     OperationTimeout,
     Phase,
+    ProxyFailed,
     TransportAlreadyConnected,
     TransportClosed,
     TransportConnectionFailed,
@@ -28,7 +29,7 @@ from gqlwire.protocols.keepalive import Limits
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult, decode_result
 from gqlwire.subscription import Subscription
-from gqlwire.transport import _address
+from gqlwire.transport import _address, _deflate, _proxy
 from gqlwire.transport._dial import Dial, Way
 from gqlwire.transport._negotiation import is_wrong_protocol, memory, next_offer
 
@@ -59,7 +60,8 @@ class WebsocketsTransport:
     `no_proxy`), None or False goes without, a str is the proxy's URL (http, https, socks5, socks4).
     `compression`: "deflate" offers permessage-deflate (RFC 7692; extra `gqlwire[deflate]`).
 
-    Raises InvalidURL for a URL that cannot be one, ValueError or TypeError for other arguments.
+    Raises InvalidURL for a URL that cannot be one, ValueError or TypeError for other arguments,
+    ModuleNotFoundError where the extra is missing that an argument needs.
     Nothing is connected, and no loop is needed, before `connect()`.
     """
 
@@ -122,6 +124,10 @@ class WebsocketsTransport:
             raise ValueError(f"subprotocols are of {', '.join(SUBPROTOCOLS)}, not {unknown}")
         if self.compression not in (None, "deflate"):
             raise ValueError(f'compression is "deflate" or None, not {self.compression!r}')
+        if self.compression:
+            _deflate.offer()  # tells what to install, if need be
+        if isinstance(self.proxy, str):
+            _proxy.proxy_for(self._address.url, self.proxy)
         if self.ssl and not self._address.is_secure:
             raise ValueError(f"ssl is for wss:// URLs, and this is {self._address.place}")
 
@@ -202,11 +208,19 @@ class WebsocketsTransport:
             address=self._address,
             headers=list(items or ()),
             ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
-            proxy=self.proxy,
+            proxy=self._chosen_proxy(),
             compressed=self.compression == "deflate",
             connect_timeout=self.connect_timeout,
             max_message_size=self.max_message_size,
         )
+
+    def _chosen_proxy(self) -> str | None:
+        try:
+            return _proxy.proxy_for(self._address.url, self.proxy)
+        except ValueError as unusable:
+            host = self._address.host
+            text = f"no connection to {host}: {unusable}"
+            raise ProxyFailed(text, host=host, phase=Phase.CONNECT) from unusable
 
     def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
