@@ -243,13 +243,15 @@ class Connection:
     async def close(self) -> None:
         """Say goodbye and wait for the socket's end; safe at any time, more than once.
 
-        Raises CloseTimeout if the server did not play along; the socket is gone all the same.
+        Raises CloseTimeout, to the one call that began it, if the server did not play along; the
+        socket is gone all the same.
         Cancelling leaves the goodbye to finish in the background, within its timeout.
         """
+        begins = self.reason is None
         text = f"the connection to {self._host} was closed by close()"
         self._end(TransportClosed(text, host=self._host, phase=self.phase), goodbye=True)
         await self.wait_gone()
-        if self._dropped_late:
+        if self._dropped_late and begins:
             limit = self._close_timeout or 0.0
             text = (
                 f"{self._host} did not answer the close frame within {limit:g} seconds "
