@@ -99,6 +99,11 @@ class Connection:
         return self._dialect.subprotocol
 
     @property
+    def is_orphaned(self) -> bool:
+        """Whether its event loop was closed under it, so that it cannot even end."""
+        return self._loop.is_closed()
+
+    @property
     def was_guessed(self) -> bool:
         """Whether the server left us to guess its protocol."""
         return isinstance(self._dialect, Undecided)
@@ -280,7 +285,9 @@ class Connection:
             case events.Completed(id):
                 self._sinks.pop(id).end(None)
             case events.Pinged(payload):
-                self._send(self._dialect.reply())
+                reply = self._dialect.reply()
+                if self._writable is None:  # a flood of pings shall not fill our memory with pongs
+                    self._send(reply)
                 self._signals.keep("ping", payload)
                 self._signals.ping_received.set()
             case events.Ponged(payload):

@@ -136,6 +136,10 @@ class EventStream:
             return
         self._over = True
         self._failure = failure
+        if self._held:
+            # Nothing more comes for it, so there is nothing to hold back.
+            self._held = False
+            self._gate.release(self)
         if self._arrival is not None:
             self._wake()
 

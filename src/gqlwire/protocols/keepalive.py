@@ -32,6 +32,12 @@ class Limits:
     pong_timeout: float | None = None
     silence: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("ping_interval", "pong_timeout", "silence"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ValueError(f"keep-alive times are more than 0 seconds, {name} is {seconds}")
+
     @property
     def patience(self) -> float | None:
         """How long to wait after a ping."""

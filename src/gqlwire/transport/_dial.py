@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from platform import python_version
@@ -28,8 +28,6 @@ from gqlwire.transport._failures import FOREIGN, translate
 from gqlwire.transport._picows import Handler, PicowsWire
 
 H = TypeVar("H", bound=Handler)
-
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 # picows logs what we raise, and the request with its credentials, too; it shall not.
 _mute = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, so that no configuration turns it on

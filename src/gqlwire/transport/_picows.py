@@ -108,6 +108,7 @@ class PicowsWire(WSListener):
         self._parts_size = 0
         self._is_deflated = False
         self._closing = False
+        self._clogged = False
         self._heard_close: int | None = None
         self._farewell: asyncio.Task[None] | None = None
         self._transport: WSTransport
@@ -192,10 +193,12 @@ class PicowsWire(WSListener):
 
     def pause_writing(self) -> None:
         """Note that the socket's buffer is full."""
+        self._clogged = True
         self._handler.writable(False)
 
     def resume_writing(self) -> None:
         """Note that the socket's buffer has room."""
+        self._clogged = False
         self._handler.writable(True)
 
     # --- Frames that are not a plain text message ---------------------------------------------
@@ -206,8 +209,10 @@ class PicowsWire(WSListener):
         if frame.msg_type in _DATA:
             self._take_data(frame)
         elif frame.msg_type is WSMsgType.PING:
-            # Section 5.5.3: the answer carries what the question carried.
-            self._transport.send_pong(frame.get_payload_as_bytes())
+            # Section 5.5.3: the answer carries what the question carried; and not every question
+            # needs one, so that a flood of them cannot fill our memory with answers.
+            if not self._clogged:
+                self._transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type is WSMsgType.PONG:
             self._handler.ponged()
         elif frame.msg_type is WSMsgType.CLOSE:

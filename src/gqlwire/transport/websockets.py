@@ -22,7 +22,6 @@ from gqlwire.errors import (
     ProxyFailed,
     TransportAlreadyConnected,
     TransportClosed,
-    TransportConnectionFailed,
 )
 from gqlwire.protocols import SUBPROTOCOLS, choose
 from gqlwire.protocols.keepalive import Limits
@@ -30,10 +29,13 @@ from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult, decode_result
 from gqlwire.subscription import Subscription
 from gqlwire.transport import _address, _deflate, _proxy
-from gqlwire.transport._dial import Dial, Way
-from gqlwire.transport._negotiation import is_wrong_protocol, memory, next_offer
+from gqlwire.transport._connector import Connector
+from gqlwire.transport._dial import Way
+from gqlwire.transport._negotiation import is_wrong_protocol, memory
 
 _logger = logging.getLogger("gqlwire")
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
@@ -72,7 +74,7 @@ class WebsocketsTransport:
         self,
         url: str,
         *,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        headers: Headers | None = None,
         ssl: ssl_module.SSLContext | bool | None = None,
         init_payload: Mapping[str, Any] | None = None,
         connect_timeout: float | None = 10,
@@ -89,7 +91,10 @@ class WebsocketsTransport:
         connect_args: Mapping[str, Any] | None = None,
     ) -> None:
         self.url = url
-        self.headers = headers
+        # A generator of pairs would serve one attempt only.
+        self.headers: Headers | None = (
+            headers if headers is None or isinstance(headers, Mapping) else list(headers)
+        )
         self.ssl = ssl
         self.init_payload = init_payload
         self.connect_timeout = connect_timeout
@@ -128,6 +133,9 @@ class WebsocketsTransport:
             _deflate.offer()  # tells what to install, if need be
         if isinstance(self.proxy, str):
             _proxy.proxy_for(self._address.url, self.proxy)
+        if self.max_message_size < 1:
+            raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
+        _ = self._limits(), self._header_items()
         if self.ssl and not self._address.is_secure:
             raise ValueError(f"ssl is for wss:// URLs, and this is {self._address.place}")
 
@@ -140,11 +148,13 @@ class WebsocketsTransport:
         `close()` is called meanwhile; TransportConnectionFailed, or a kind of it, if the server
         cannot be reached, refuses us or takes too long. Cancelling leaves nothing behind.
         """
+        if self._connection is not None and self._connection.is_orphaned:
+            self._connection = None
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(
                 f"the transport to {self._address.host} is {self.phase} already"
             )
-        task = asyncio.get_running_loop().create_task(self._negotiate())
+        task = asyncio.get_running_loop().create_task(self._open())
         self._connecting = task
         try:
             self._connection = await task
@@ -157,38 +167,15 @@ class WebsocketsTransport:
                 self._connecting = None
         _logger.info("connected to %s (%s)", self._address.place, self._connection.subprotocol)
 
-    async def _negotiate(self) -> Connection:
-        offered = self._forced or memory.offer(self._address.place)
-        tried = set()
-        while True:
-            tried.add(offered)
-            spoken: list[Connection] = []
-            try:
-                connection = await self._attempt(offered, spoken)
-            except TransportConnectionFailed as failure:
-                named = spoken[0].subprotocol if spoken else None
-                following = None if self._forced else next_offer(offered, named, failure)
-                if following is None or following in tried:
-                    raise
-                _logger.info("%s; offering %s alone", failure, following[0])
-                offered = following
-            else:
-                if offered != SUBPROTOCOLS and not self._forced:
-                    memory.keep(self._address.place, connection.subprotocol)
-                return connection
-
-    async def _attempt(self, offered: tuple[str, ...], spoken: list[Connection]) -> Connection:
-        def make_connection(selected: str | None, headers: Mapping[str, str]) -> Connection:
-            self._response_headers = headers
-            return self._make_connection(offered, selected)
-
-        connection = await Dial(self._way(), offered, make_connection).open()
-        spoken.append(connection)
-        try:
-            await connection.acknowledged(self.ack_timeout)
-        except BaseException:
-            await connection.discard()
-            raise
+    async def _open(self) -> Connection:
+        connector = Connector(
+            self._way(),
+            self._make_connection,
+            forced=self._forced,
+            ack_timeout=self.ack_timeout,
+        )
+        connection = await connector.open()
+        self._response_headers = connector.response_headers
         return connection
 
     def _make_connection(self, offered: tuple[str, ...], selected: str | None) -> Connection:
@@ -196,17 +183,27 @@ class WebsocketsTransport:
             choose(offered, selected, answer_pings=self.answer_pings),
             host=self._address.host,
             init_payload=self.init_payload,
-            limits=Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout),
+            limits=self._limits(),
             close_timeout=self.close_timeout,
             signals=self._signals,
             on_end=self._on_end,
         )
 
+    def _limits(self) -> Limits:
+        return Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout)
+
+    def _header_items(self) -> list[tuple[str, str]]:
+        items = self.headers.items() if isinstance(self.headers, Mapping) else self.headers or ()
+        for name, value in items:
+            # RFC 9110, section 5.5; a line break would begin another header, or request.
+            if not {"\r", "\n", "\0"}.isdisjoint(name + value):
+                raise ValueError(f"the header {name!r} has a line break or a NUL in it")
+        return list(items)
+
     def _way(self) -> Way:
-        items = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
         return Way(
             address=self._address,
-            headers=list(items or ()),
+            headers=self._header_items(),
             ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
             proxy=self._chosen_proxy(),
             compressed=self.compression == "deflate",
@@ -304,7 +301,7 @@ class WebsocketsTransport:
             await asyncio.wait([connecting])
             if not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
-        if self._connection is not None:
+        if self._connection is not None and not self._connection.is_orphaned:
             await self._connection.close()
 
     async def wait_closed(self) -> None:
@@ -348,6 +345,11 @@ class WebsocketsTransport:
     def payloads(self) -> dict[str, Any]:
         """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`."""
         return self._signals.payloads
+
+    @property
+    def unknown_messages(self) -> Mapping[str, int]:
+        """How many messages of this connection meant nothing, by their type."""
+        return {} if self._connection is None else self._connection.strays
 
     @property
     def ping_received(self) -> asyncio.Event:
