@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from gqlwire import _endings
 from gqlwire._close_codes import connection_closed
 from gqlwire._gate import ReadGate
 from gqlwire._signals import Signals
@@ -25,12 +26,8 @@ from gqlwire._streams import Gate, Sink, replica
 from gqlwire._watch import Watch
 from gqlwire._wire import Tap, Wire, shown
 from gqlwire.errors import (
-    AckTimeout,
-    CloseTimeout,
-    ConnectionRejected,
-    KeepAliveTimeout,
     Phase,
-    TransportClosed,
+    TransportConnectionFailed,
     TransportError,
     TransportProtocolError,
     TransportQueryError,
@@ -120,7 +117,10 @@ class Connection:
         self._wire = wire
         self._gate = ReadGate(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
-        self._send(self._dialect.connection_init(self._init_payload))
+        self._send(
+            self._dialect.connection_init(self._init_payload),
+            shown=None if self._init_payload is None else _REDACTED_INIT,
+        )
 
     def received(self, text: bytes) -> None:
         """Take one message."""
@@ -168,6 +168,8 @@ class Connection:
 
     def failed(self, failure: TransportError, code: int) -> None:
         """End: what came cannot be used, or our own reader is at fault."""
+        if isinstance(failure, TransportConnectionFailed) and failure.phase is None:
+            failure.phase = self.phase
         self._end(failure, code=code)
 
     def gone(self) -> None:
@@ -190,18 +192,18 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._acked)
         except TimeoutError:
-            limit = timeout or 0.0
-            text = (
-                f"{self._host} did not acknowledge connection_init within {limit:g} seconds "
-                f"(ack_timeout)"
-            )
-            self._end(AckTimeout(text, limit=limit, host=self._host, phase=Phase.INIT))
+            self._end(_endings.not_acknowledged(self._host, timeout or 0.0))
         self._raise_if_over()
 
     async def ready_to_send(self) -> None:
         """Wait until the socket takes data; raises the reason if the connection is over."""
         while self._writable is not None:
-            await asyncio.shield(self._writable)
+            # The server may be waiting for us to read before it reads on.
+            self._gate.awaited(+1)
+            try:
+                await asyncio.shield(self._writable)
+            finally:
+                self._gate.awaited(-1)
         self._raise_if_over()
 
     @property
@@ -253,21 +255,14 @@ class Connection:
         Cancelling leaves the goodbye to finish in the background, within its timeout.
         """
         begins = self.reason is None
-        text = f"the connection to {self._host} was closed by close()"
-        self._end(TransportClosed(text, host=self._host, phase=self.phase), goodbye=True)
+        self._end(_endings.closed_by_user(self._host, self.phase), goodbye=True)
         await self.wait_gone()
         if self._dropped_late and begins:
-            limit = self._close_timeout or 0.0
-            text = (
-                f"{self._host} did not answer the close frame within {limit:g} seconds "
-                f"(close_timeout); the socket was dropped"
-            )
-            raise CloseTimeout(text, limit=limit, host=self._host, phase=Phase.CLOSING)
+            raise _endings.not_answered(self._host, self._close_timeout or 0.0)
 
     async def discard(self) -> None:
         """End a connection that came to nothing, without ceremony."""
-        text = f"the connection to {self._host} was given up"
-        self._end(TransportClosed(text, host=self._host, phase=self.phase), dead=True)
+        self._end(_endings.given_up(self._host, self.phase), dead=True)
         self._wire.abort()
         await self.wait_gone()
 
@@ -313,8 +308,7 @@ class Connection:
         said = self._signals.keep("connection_error", payload)
         self._complaint = shown(bytes(payload)) or "(it gave no reason)"
         if self.phase is Phase.INIT:
-            text = f"{self._host} refused connection_init: {self._complaint}"
-            self._end(ConnectionRejected(text, payload=said, host=self._host))
+            self._end(_endings.refused(self._host, self._complaint, said))
         else:
             _logger.warning("%s sent connection_error: %s", self._host, self._complaint)
 
@@ -360,9 +354,7 @@ class Connection:
         self._on_end(self)
 
     def _die(self, limit: float, when: str) -> None:
-        text = f"{self._host} sent nothing for {limit:g} seconds {when}"
-        failure = KeepAliveTimeout(text, limit=limit, host=self._host, phase=self.phase)
-        self._end(failure, dead=True)
+        self._end(_endings.silent(self._host, self.phase, limit, when), dead=True)
 
     def _hang_up(self, code: int, *, dead: bool) -> None:
         self._watch.stop()
@@ -385,16 +377,14 @@ class Connection:
         return self._watch.awaits_pong or self.phase is not Phase.OPEN
 
     def _resume_reading(self) -> None:
-        # The silence that we chose is not the server's.
-        self._watch.heard()
+        self._watch.listening()
         self._wire.resume_reading()
 
     # --- Sending ------------------------------------------------------------------------------
 
-    def _send(self, text: bytes | None) -> None:
+    def _send(self, text: bytes | None, shown: bytes | None = None) -> None:
         if text is None or self.reason is not None:
             return
         if self._tap.on:
-            is_init = self.phase is Phase.INIT and self._init_payload is not None
-            self._tap.sent(_REDACTED_INIT if is_init else text)
+            self._tap.sent(shown or text)
         self._wire.send(text)

@@ -42,7 +42,7 @@ class Watch:
 
     @property
     def awaits_pong(self) -> bool:
-        """Whether a ping is out on which the connection's life depends."""
+        """Whether a ping is out that no pong has followed."""
         return self._keepalive.awaits_pong
 
     def start(self, *, from_first_sign: bool) -> None:
@@ -60,10 +60,13 @@ class Watch:
         """Note that something came. It does not reset the alarm, which looks when it rings."""
         self._keepalive.heard(self._loop.time())
 
+    def listening(self) -> None:
+        """Note that we did not listen until now."""
+        self._keepalive.listening(self._loop.time())
+
     def signed(self) -> None:
         """Note that the server gave a sign of life of its own accord."""
-        self._keepalive.arm()
-        if self._timer is None:
+        if self._keepalive.arm():
             self._set_alarm()
 
     def pinged(self) -> None:
@@ -84,8 +87,7 @@ class Watch:
     def _on_alarm(self) -> None:
         self._timer = None
         if self._is_deaf():
-            # Nothing can be heard while we do not listen.
-            self.heard()
+            self.listening()
         match self._keepalive.due(self._loop.time()):
             case Duty.SILENCE:
                 self._on_dead(self._limits.silence or 0.0, "at all (keep_alive_timeout)")

@@ -5,6 +5,7 @@ This module knows no protocol and no connection.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,14 +80,12 @@ def decode_result(payload: Raw) -> ExecutionResult:
     except tolerance.UNREADABLE:
         result = _decode_leniently(payload)
     parts = result.parts()
-    if result.data is msgspec.UNSET and not result.errors and parts is None:
+    errors = (tolerance.errors_of(result.errors) or None) if result.errors else None
+    if result.data is msgspec.UNSET and errors is None and parts is None:
         raise _unusable(payload, "it has neither data nor errors")
+    is_whole = result.data is not msgspec.UNSET and result.path is None
     return ExecutionResult(
-        None if result.data is msgspec.UNSET or parts else result.data,
-        (tolerance.errors_of(result.errors) or None) if result.errors else None,
-        result.extensions,
-        parts,
-        result.has_next,
+        result.data if is_whole else None, errors, result.extensions, parts, result.has_next
     )
 
 
@@ -100,7 +99,7 @@ def _decode_leniently(payload: Raw) -> _Payload:
     has_next = said.get("hasNext")
     return _Payload(
         said.get("data", msgspec.UNSET),
-        Raw(msgspec.json.encode(said["errors"])) if "errors" in said else Raw(),
+        Raw(json.dumps(said["errors"]).encode()) if "errors" in said else Raw(),
         said.get("extensions"),
         said.get("incremental"),
         said.get("path"),

@@ -73,14 +73,20 @@ class KeepAlive:
         self._armed = self._armed or not from_first_sign
         self._schedule_ping(now)
 
-    def arm(self) -> None:
-        """Take silence for death from now on."""
+    def arm(self) -> bool:
+        """Take silence for death from now on; tell whether that is new."""
+        is_new = not self._armed
         self._armed = True
+        return is_new
 
     def heard(self, now: float) -> None:
         """Note that something came, whatever it was."""
         self._last_heard = now
         self._asked_at = None
+
+    def listening(self, now: float) -> None:
+        """Note that we did not listen until now, so that the silence was ours."""
+        self._last_heard = now
 
     def pinged(self, now: float) -> None:
         """Note that a ping went out."""
@@ -96,8 +102,8 @@ class KeepAlive:
 
     @property
     def awaits_pong(self) -> bool:
-        """Whether a ping is still unanswered by anything at all."""
-        return self._asked_at is not None and self._limits.patience is not None
+        """Whether a ping is out that no pong has followed."""
+        return self._pinged_at is not None
 
     def due(self, now: float) -> Duty | None:
         """Tell what the time has come for. After PING, send one and call `pinged()`."""

@@ -85,8 +85,11 @@ class Undecided:
 
     def close(self) -> bytes | None:
         """End the conversation; in silence if it has not begun."""
-        goodbye = self._either.close()
-        return goodbye if self._chosen else None
+        if self._chosen is not None:
+            return self._chosen.close()
+        self._newer.close()
+        self._older.close()
+        return None
 
 
 def _first_word(text: bytes) -> Any:

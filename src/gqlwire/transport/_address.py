@@ -6,12 +6,14 @@ This file knows no socket.
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from gqlwire.errors import InvalidURL
 
 _PORTS = {"ws": 80, "wss": 443}
+_PASSWORD = re.compile(r"(//[^/@:]*:)[^/]*@")
 _MEANT = {"http": "ws", "https": "wss"}
 
 
@@ -50,18 +52,23 @@ def parse(url: str) -> Address:
 
 
 def _split(url: str) -> SplitResult:
+    shown = _PASSWORD.sub(r"\1***@", url)
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        port = parts.port
     except ValueError as cause:
-        raise InvalidURL(f"{url!r} is not a URL: {cause}") from cause
+        # Amid credentials, urllib's words may show a part of them.
+        why = "its host or port cannot be one" if "@" in url else cause
+        raise InvalidURL(f"{shown!r} is not a URL: {why}") from None
     if any(character.isspace() or not character.isprintable() for character in url):
-        raise InvalidURL(f"{url!r} is not a URL: it has white space or control characters in it")
+        raise InvalidURL(f"{shown!r} is not a URL: it has white space or control characters in it")
     if parts.scheme in _MEANT:
-        meant = urlunsplit(parts._replace(scheme=_MEANT[parts.scheme]))
-        raise InvalidURL(f"{url!r} is not the URL of a WebSocket server; is it {meant!r} ?")
+        meant = _MEANT[parts.scheme] + shown[len(parts.scheme) :]
+        raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server; is it {meant!r} ?")
+    if port == 0:
+        raise InvalidURL(f"{shown!r} is not a URL: there is no port 0")
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise InvalidURL(f"{url!r} is not the URL of a WebSocket server: ws:// or wss://, a host")
+        raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server: ws:// or wss://, a host")
     return parts
 
 

@@ -39,7 +39,8 @@ class Connector:
         self._make_connection = make_connection
         self._forced = forced
         self._ack_timeout = ack_timeout
-        self._spoken: str | None = None
+        self._spoken: list[str] = []
+        self._refused: list[tuple[str, ...]] = []
         self.response_headers: Mapping[str, str] = {}
 
     async def open(self) -> Connection:
@@ -48,14 +49,13 @@ class Connector:
         Raises what the last attempt failed of. Cancelling leaves nothing behind.
         """
         offered = self._forced or memory.offer(self._place)
-        tried = set()
         while True:
-            tried.add(offered)
             try:
                 connection = await self._attempt(offered)
             except TransportConnectionFailed as failure:
-                following = None if self._forced else next_offer(offered, self._spoken, failure)
-                if following is None or following in tried:
+                self._refused.append(offered)
+                following = None if self._forced else self._next_offer(failure)
+                if following is None:
                     raise
                 _logger.info("%s; offering %s alone", failure, following[0])
                 offered = following
@@ -64,17 +64,22 @@ class Connector:
                     memory.keep(self._place, connection.subprotocol)
                 return connection
 
+    def _next_offer(self, failure: TransportConnectionFailed) -> tuple[str, ...] | None:
+        offered = self._refused[-1]
+        following = next_offer(offered, self._spoken[-1] if self._spoken else None, failure)
+        is_known = following in self._refused or (following and following[0] in self._spoken)
+        return None if is_known else following
+
     async def _attempt(self, offered: tuple[str, ...]) -> Connection:
         def make(selected: str | None, headers: Mapping[str, str]) -> Connection:
             self.response_headers = headers
             return self._make_connection(offered, selected)
 
-        self._spoken = None
         connection = await Dial(self._way, offered, make).open()
         try:
             await connection.acknowledged(self._ack_timeout)
         except BaseException:
-            self._spoken = connection.subprotocol
+            self._spoken.append(connection.subprotocol)
             await connection.discard()
             raise
         return connection

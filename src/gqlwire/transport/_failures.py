@@ -5,6 +5,9 @@ The border: what is foreign stops here, kept as `__cause__`. This file knows no 
 
 from __future__ import annotations
 
+import http.client
+import io
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -67,14 +70,14 @@ def translate(
 
     `proxy` is the proxy on the way, fit to be shown.
     """
+    if isinstance(cause, TransportError):
+        return cause
     failure = _failure(cause, host, phase, proxy)
     failure.__cause__ = cause
     return failure
 
 
 def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -> TransportError:
-    if isinstance(cause, TransportError):
-        return cause
     if isinstance(cause, WSInvalidURL):
         return InvalidURL(str(cause))
     if isinstance(cause, ProxyError | ProxyTimeoutError):
@@ -84,6 +87,9 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
         return _rejected(cause, host)
     if isinstance(cause, ssl.SSLError):
         return TLSFailed(_tls_sentence(cause, host), host=host, phase=Phase.HANDSHAKE)
+    if isinstance(cause, UnicodeError) and phase is Phase.CONNECT:
+        text = f"the name of {host} cannot be resolved: it is no host name"
+        return NameNotResolved(text, host=host, phase=phase)
     if isinstance(cause, OSError):
         return _unreachable(cause, host, phase, proxy)
     text = (
@@ -116,14 +122,16 @@ def _tls_sentence(cause: ssl.SSLError, host: str) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message)
         return f"the certificate of {host} was not accepted: {fault}"
-    reason = cause.reason or str(cause)
+    # The layers below raise some that have no reason at all.
+    reason = getattr(cause, "reason", None) or str(cause)
     return f"TLS with {host} failed: {_TLS_FAULTS.get(reason, reason)}"
 
 
 def _rejected(cause: WSHandshakeError, host: str) -> HandshakeRejected:
     status = cause.response.status if cause.response is not None else None
-    number = int(status) if status is not None else _status_of(cause.raw_header or b"")
-    headers = cause.response.headers if cause.response is not None else {}
+    raw = cause.raw_header or b""
+    number = int(status) if status is not None else _status_of(raw)
+    headers = cause.response.headers if cause.response is not None else _headers_of(raw)
     body = (cause.raw_body or b"")[:4096]
     if number is None:
         text = f"{host} did not answer as a WebSocket server does: {cause}"
@@ -158,4 +166,12 @@ def _status_of(raw_header: bytes) -> int | None:
     # picows knows only the registered statuses; load balancers have others (460, 520).
     words = raw_header.split(None, 2)
     is_http = len(words) >= 2 and words[0].startswith(b"HTTP/")
-    return int(words[1]) if is_http and words[1].isdigit() else None
+    return int(words[1]) if is_http and re.fullmatch(rb"\d{3}", words[1]) else None
+
+
+def _headers_of(raw_header: bytes) -> Mapping[str, str]:
+    _, _, lines = raw_header.partition(b"\r\n")
+    try:
+        return dict(http.client.parse_headers(io.BytesIO(lines + b"\r\n\r\n")).items())
+    except http.client.HTTPException:
+        return {}

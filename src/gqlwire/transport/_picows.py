@@ -186,10 +186,9 @@ class PicowsWire(WSListener):
             # picows itself found fault with a frame, and said so in its close frame.
             code = sent.code.value
             self._handler.failed(self._parser_failure(code, sent.reason), code)
-            self._farewell = asyncio.get_running_loop().create_task(self._retrieve(transport))
         else:
             self._handler.closed(ABNORMAL, "")
-            self._handler.gone()
+        self._farewell = asyncio.get_running_loop().create_task(self._retrieve(transport))
 
     def pause_writing(self) -> None:
         """Note that the socket's buffer is full."""
@@ -275,6 +274,7 @@ class PicowsWire(WSListener):
             f"(max_message_size of the transport)",
             limit=limit,
             host=self._host,
+            phase=None,
         )
 
     def _parser_failure(self, code: int, reason: str) -> TransportError:
@@ -292,7 +292,7 @@ class PicowsWire(WSListener):
         self._handler.failed(failure, 1011)
 
     async def _retrieve(self, transport: WSTransport) -> None:
-        # picows keeps the parser's exception in a future; asyncio complains of one unread.
+        # picows keeps what its parser raised in a future, and asyncio complains of one unread.
         with contextlib.suppress(Exception):
             await transport.wait_disconnected()
         self._handler.gone()

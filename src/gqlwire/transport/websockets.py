@@ -12,6 +12,8 @@ import ssl as ssl_module
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from gqlwire._connection import Connection
 from gqlwire._operations import Feed, ask
 from gqlwire._signals import Signals
@@ -168,6 +170,7 @@ class WebsocketsTransport:
         _logger.info("connected to %s (%s)", self._address.place, self._connection.subprotocol)
 
     async def _open(self) -> Connection:
+        self._check_init_payload()
         connector = Connector(
             self._way(),
             self._make_connection,
@@ -177,6 +180,12 @@ class WebsocketsTransport:
         connection = await connector.open()
         self._response_headers = connector.response_headers
         return connection
+
+    def _check_init_payload(self) -> None:
+        try:
+            msgspec.json.encode(self.init_payload)
+        except (TypeError, ValueError, RecursionError) as cause:
+            raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
 
     def _make_connection(self, offered: tuple[str, ...], selected: str | None) -> Connection:
         return Connection(

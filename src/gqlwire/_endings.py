@@ -1,0 +1,55 @@
+"""The sentences for the ways in which we end a connection ourselves.
+
+How servers end them is in `_close_codes`. This file knows no socket and no policy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gqlwire.errors import (
+    AckTimeout,
+    CloseTimeout,
+    ConnectionRejected,
+    KeepAliveTimeout,
+    Phase,
+    TransportClosed,
+)
+
+
+def closed_by_user(host: str, phase: Phase) -> TransportClosed:
+    """Somebody called `close()`."""
+    text = f"the connection to {host} was closed by close()"
+    return TransportClosed(text, host=host, phase=phase)
+
+
+def given_up(host: str, phase: Phase) -> TransportClosed:
+    """The attempt to connect was cancelled, or came to nothing."""
+    return TransportClosed(f"the connection to {host} was given up", host=host, phase=phase)
+
+
+def not_acknowledged(host: str, limit: float) -> AckTimeout:
+    """No `connection_ack` came within `limit` seconds."""
+    text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
+    return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
+
+
+def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
+    """The server answered `connection_init` with `connection_error`."""
+    text = f"{host} refused connection_init: {complaint}"
+    return ConnectionRejected(text, payload=payload, host=host)
+
+
+def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
+    """Nothing came from the server for `limit` seconds; `when` names the option."""
+    text = f"{host} sent nothing for {limit:g} seconds {when}"
+    return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
+
+
+def not_answered(host: str, limit: float) -> CloseTimeout:
+    """The close frame was not answered within `limit` seconds."""
+    text = (
+        f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
+        f"the socket was dropped"
+    )
+    return CloseTimeout(text, limit=limit, host=host, phase=Phase.CLOSING)
