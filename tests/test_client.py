@@ -298,6 +298,26 @@ def test_an_interrupt_ends_a_blocking_subscription(strawberry: Server) -> None:
     assert 0 == script.returncode
 
 
+LEFT_OPEN = """
+import sys, gqlwire
+events = gqlwire.connect(sys.argv[1]).subscribe("subscription { ticks(count: -1) { seq } }")
+print(next(events)["ticks"]["seq"])
+"""
+
+
+def test_a_script_may_end_with_a_subscription_open(strawberry: Server) -> None:
+    """The connection is closed as the interpreter ends; nothing hangs, nothing is complained of."""
+    script = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN, strawberry.url],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+
+    assert (0, "0\n", "") == (script.returncode, script.stdout, script.stderr)
+
+
 # --- Requests -------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,8 @@ _logger = logging.getLogger("gqlwire")
 
 _REDACTED_INIT = b'{"type":"connection_init","payload":"<redacted>"}'
 
+_STRAY_TYPES = 50
+
 # A server that still sees an old connection of ours must never meet an id of it again, so ids
 # come from one counter for the whole process.
 _ids = itertools.count(1)
@@ -313,6 +315,8 @@ class Connection:
             _logger.warning("%s sent connection_error: %s", self._host, self._complaint)
 
     def _count_stray(self, type: str) -> None:
+        if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
+            type = "others"
         self.strays[type] += 1
         if self.strays[type] == 1:
             _logger.warning(

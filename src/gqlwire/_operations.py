@@ -80,6 +80,7 @@ class Feed:
             return await stream.get()
         except (StopAsyncIteration, TransportError):
             self._over = True
+            self._running = None
             raise
 
     async def _start(self) -> EventStream:

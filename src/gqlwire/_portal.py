@@ -7,12 +7,39 @@ no GraphQL.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
+
+
+class _Call(Generic[T]):
+    """One coroutine on its way through. Its task lives on the loop's thread, `done` on both."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.done = threading.Event()
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(lambda _: self.done.set())
+
+    def cancel(self) -> None:
+        if self._task is None:
+            # The interrupt came before the call was on its way.
+            self._coroutine.close()
+            self.done.set()
+        else:
+            self._task.cancel()
+
+    def result(self) -> T:
+        if self._task is None:
+            raise RuntimeError("the call has not begun")
+        return self._task.result()
 
 
 class Portal:
@@ -27,6 +54,9 @@ class Portal:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
+        # A generator that is left open is finalized when threads do not run any more; so what
+        # it holds is ended before that.
+        atexit.register(self._end)
         return self
 
     def __exit__(
@@ -35,21 +65,24 @@ class Portal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._leave.set)
-        self._thread.join()
+        atexit.unregister(self._end)
+        self._end()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns, or raise what it raises.
 
-        An interrupt (Ctrl-C) cancels it and waits until it has cleaned up.
+        An interrupt (Ctrl-C) cancels it, waits until it has cleaned up, and goes on.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        call = _Call(coroutine)
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(call.begin)
+            call.done.wait()
         except BaseException:
-            if not future.done():
-                self._cancel(future)
+            # In turn after `begin`, if that is on its way.
+            self._loop.call_soon_threadsafe(call.cancel)
+            call.done.wait()
             raise
+        return call.result()
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """Walk an async generator; leaving off closes it."""
@@ -60,13 +93,13 @@ class Portal:
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(items.aclose())
+            if not self._loop.is_closed():
+                self.run(items.aclose())
 
-    def _cancel(self, future: Any) -> None:
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        future.cancel()
-        done.wait()
+    def _end(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._leave.set)
+            self._thread.join()
 
     def _run(self) -> None:
         asyncio.run(self._serve())

@@ -42,8 +42,8 @@ class Watch:
 
     @property
     def awaits_pong(self) -> bool:
-        """Whether a ping is out that no pong has followed."""
-        return self._keepalive.awaits_pong
+        """Whether a pong may still come for a ping that is out."""
+        return self._keepalive.awaits_pong(self._loop.time())
 
     def start(self, *, from_first_sign: bool) -> None:
         """Begin to watch; with `from_first_sign`, silence counts only after `signed()`."""

@@ -6,6 +6,7 @@ first looked at. It does not know how anything is sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,10 +27,14 @@ class _Document:
     source: str
     node: DocumentNode
     operations: Mapping[str | None, OperationKind]
+    is_ambiguous: bool
+    """Whether an operation without a name is not alone (GraphQL specification, 5.2.2.1)."""
 
     def kind(self, operation_name: str | None) -> OperationKind:
         from graphql import GraphQLError
 
+        if self.is_ambiguous:
+            raise GraphQLError("an operation without a name has to be the only one")
         if operation_name is not None:
             if operation_name in self.operations:
                 return self.operations[operation_name]
@@ -55,12 +60,13 @@ def _checked(source: str) -> _Document:
 def _document(source: str, node: DocumentNode) -> _Document:
     from graphql import OperationDefinitionNode
 
-    operations: dict[str | None, OperationKind] = {
-        definition.name.value if definition.name else None: definition.operation.value
+    found: list[tuple[str | None, OperationKind]] = [
+        (definition.name.value if definition.name else None, definition.operation.value)
         for definition in node.definitions
         if isinstance(definition, OperationDefinitionNode)
-    }
-    return _Document(source, node, operations)
+    ]
+    is_ambiguous = len(found) > 1 and any(name is None for name, _ in found)
+    return _Document(source, node, dict(found), is_ambiguous)
 
 
 _printed: dict[int, _Document] = {}
@@ -160,7 +166,11 @@ class GraphQLRequest:
     def encode(self) -> bytes:
         """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
         try:
-            return msgspec.json.encode(self.payload)
+            text = msgspec.json.encode(self.payload)
+            # The encoder writes null for NaN and infinities, which would be another value.
+            if b"null" in text:
+                _refuse_infinite([self.variable_values, self.extensions])
+            return text
         except (TypeError, ValueError, RecursionError) as cause:
             raise TypeError(
                 f"the variables or extensions cannot be sent as JSON: {cause}"
@@ -181,6 +191,16 @@ class GraphQLRequest:
     def __repr__(self) -> str:
         text = " ".join(self.source.split())
         return f"GraphQLRequest({text[:60] + '…' if len(text) > 60 else text!r})"
+
+
+def _refuse_infinite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"JSON has no {value}")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _refuse_infinite(item)
 
 
 def _as_node(request: object) -> DocumentNode:

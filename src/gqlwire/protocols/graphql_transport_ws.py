@@ -118,10 +118,11 @@ class GraphQLTransportWS:
         # The short way for what comes a million times; `step` says the same the long way.
         if type(message) is Next and conversation.phase is Phase.OPEN:
             return message if message.id in conversation.live else None
-        if type(message) is Ping and self._answer_pings:
+        event = conversation.step(message)
+        if type(event) is Ping and self._answer_pings:
             # "Ping": the answer carries what the question carried.
-            self._reply = _encode(Pong(message.payload))
-        return conversation.step(message)
+            self._reply = _encode(Pong(event.payload))
+        return event
 
     def reply(self) -> bytes | None:
         """Return the answer to what was just received, once."""

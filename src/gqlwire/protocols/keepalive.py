@@ -6,6 +6,7 @@ knows neither the clock nor the protocol.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,7 +64,7 @@ class KeepAlive:
         self._next_ping: float | None = None
         self._last_heard = 0.0
         self._asked_at: float | None = None  # the oldest ping that nothing has followed
-        self._pinged_at: float | None = None  # the last ping that no pong has followed
+        self._pings: deque[float] = deque(maxlen=_PINGS)  # those that no pong has followed
         self.latency = None
 
     def start(self, now: float, *, from_first_sign: bool = False) -> None:
@@ -90,20 +91,21 @@ class KeepAlive:
 
     def pinged(self, now: float) -> None:
         """Note that a ping went out."""
-        self._pinged_at = now
+        self._pings.append(now)
         if self._asked_at is None:
             self._asked_at = now
 
     def ponged(self, now: float) -> None:
         """Note that a pong came; one that nobody asked for measures nothing."""
-        if self._pinged_at is not None:
-            self.latency = now - self._pinged_at
-            self._pinged_at = None
+        if self._pings:
+            self.latency = now - self._pings.popleft()
 
-    @property
-    def awaits_pong(self) -> bool:
-        """Whether a ping is out that no pong has followed."""
-        return self._pinged_at is not None
+    def awaits_pong(self, now: float) -> bool:
+        """Whether a pong may still come for a ping that is out."""
+        patience = self._limits.patience
+        # Some servers never answer; they are not waited for without end.
+        limit = _PATIENCE if patience is None else patience
+        return bool(self._pings) and now - self._pings[-1] < limit
 
     def due(self, now: float) -> Duty | None:
         """Tell what the time has come for. After PING, send one and call `pinged()`."""
@@ -143,3 +145,5 @@ class KeepAlive:
 
 
 _NEVER = float("inf")
+_PINGS = 64
+_PATIENCE = 30.0

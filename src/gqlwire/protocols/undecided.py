@@ -60,7 +60,7 @@ class Undecided:
     def receive(self, text: bytes) -> events.Event | None:
         """Choose by the first message; then leave it all to the one that was chosen."""
         if self._chosen is None:
-            self._chosen = self._newer if _first_word(text) in {"ping", "pong"} else self._older
+            self._chosen = self._newer if _first_word(text) in ("ping", "pong") else self._older
         return self._chosen.receive(text)
 
     def reply(self) -> bytes | None:

@@ -52,7 +52,8 @@ _TLS_FAULTS = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server found no common ground (it may require a client "
     "certificate)",
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust our client certificate",
-    "UNSUPPORTED_PROTOCOL": "no TLS version that both sides speak",
+    "UNSUPPORTED_PROTOCOL": "there is no TLS version that both sides speak",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no TLS version that both sides speak",
 }
 
 _STATUS_HINTS = {

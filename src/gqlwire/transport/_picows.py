@@ -162,7 +162,13 @@ class PicowsWire(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame. Nothing is raised into picows: it would only log it."""
         try:
-            if frame.msg_type is _TEXT and frame.fin and not frame.rsv1 and not self._parts:
+            if self._closing and frame.msg_type in _DATA:
+                return
+            if frame.payload_size > self._max_message_size:
+                # picows refuses such a frame, and still delivers it once it is complete.
+                raise _Unacceptable(self._too_big("in one frame"), 1009)
+            is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3 or self._parts)
+            if is_plain and frame.msg_type is _TEXT:
                 text = frame.get_payload_as_bytes()
                 if not text.isascii():
                     text.decode()
@@ -254,11 +260,19 @@ class PicowsWire(WSListener):
         return text
 
     def _take_close(self, frame: WSFrame) -> None:
-        self._heard_close = frame.get_close_code().value or _NO_CODE
+        said = self._transport.close_handshake
         if self._closing:
             self._transport.disconnect()
+        elif said.sent is not None and not said.recv_then_sent:
+            # The answer to picows's own close frame, which found fault with what came before.
+            code = said.sent.code.value
+            raise _Unacceptable(self._parser_failure(code, said.sent.reason), code)
         else:
-            self._handler.closed(self._heard_close, frame.get_close_reason() or "")
+            code = frame.get_close_code().value if frame.payload_size else _NO_CODE
+            if frame.payload_size and not _may_be_sent(code):
+                raise self._broken(f"the close code {code} (section 7.4)")
+            self._heard_close = code
+            self._handler.closed(code, frame.get_close_reason() or "")
 
     # --- Failures -----------------------------------------------------------------------------
 
@@ -296,3 +310,8 @@ class PicowsWire(WSListener):
         with contextlib.suppress(Exception):
             await transport.wait_disconnected()
         self._handler.gone()
+
+
+def _may_be_sent(code: int) -> bool:
+    # picows checks only that codes below 3000 have a name, and these have one, too.
+    return 1000 <= code < 5000 and code not in (1004, 1005, 1006, 1015)

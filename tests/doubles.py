@@ -1,0 +1,160 @@
+"""Stand-ins for what a connection needs from the world: a wire, a clock, a gate.
+
+`MemoryWire` is a WebSocket without a network, `on_virtual_time` a loop whose clock jumps to the
+next alarm as soon as nothing else is left to do. So a minute passes in no time, and a test whose
+tasks wait for what will never happen fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import selectors
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import ParamSpec
+
+    from gqlwire._connection import Connection
+    from gqlwire._streams import EventStream
+
+    P = ParamSpec("P")
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Waits for no file; lets the clock jump instead."""
+
+    def __init__(self, jump: Callable[[float], None]) -> None:
+        super().__init__()
+        self._jump = jump
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if timeout is None and not ready:
+            raise RuntimeError("every task waits for what will never happen")
+        if timeout and not ready:
+            self._jump(timeout)
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """A loop whose time is only that of its alarms."""
+
+    def __init__(self) -> None:
+        self._now = 1_000.0
+        self.faults: list[dict[str, Any]] = []
+        super().__init__(_JumpingSelector(self._jump))
+        self.set_exception_handler(lambda _, fault: self.faults.append(fault))
+
+    def time(self) -> float:
+        return self._now
+
+    def _jump(self, seconds: float) -> None:
+        self._now += seconds
+
+
+def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a loop of its own, whose clock jumps.
+
+    What is raised into the loop, which would only log it, fails the test.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(test(*args, **kwargs))
+            loop = runner.get_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            assert [] == loop.faults
+
+    return run
+
+
+async def pass_time(seconds: float) -> None:
+    """Let the virtual clock run so far, with all that happens on the way."""
+    await asyncio.sleep(seconds)
+
+
+async def settle() -> None:
+    """Let everything happen that can happen without time passing (but for a microsecond)."""
+    await asyncio.sleep(1e-6)
+
+
+# --- Wire ------------------------------------------------------------------------------------
+
+
+class MemoryWire:
+    """A `Wire` without a network. It keeps what was sent, and what else was asked, in order.
+
+    As on a real one, a close frame is answered and then the socket is no more; with
+    `answers_close=False` the server leaves it unanswered.
+    """
+
+    def __init__(self, *, answers_close: bool = True) -> None:
+        self.handler: Connection | None = None
+        self.sent: list[bytes] = []
+        self.asked: list[str] = []
+        self.close_code: int | None = None
+        self._answers_close = answers_close
+        self._is_over = False
+
+    @property
+    def said(self) -> list[Any]:
+        """What was sent, decoded."""
+        return [json.loads(text) for text in self.sent]
+
+    def send(self, text: bytes) -> None:
+        self.sent.append(text)
+
+    def ping(self) -> None:
+        self.asked.append("ping")
+
+    def close(self, code: int, reason: str) -> None:
+        self.asked.append("close")
+        self.close_code = code
+        if self._answers_close:
+            self._end()
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+        self._end()
+
+    def pause_reading(self) -> None:
+        self.asked.append("pause")
+
+    def resume_reading(self) -> None:
+        self.asked.append("resume")
+
+    def _end(self) -> None:
+        if not self._is_over and self.handler is not None:
+            self._is_over = True
+            asyncio.get_running_loop().call_soon(self._tell_end, self.handler)
+
+    @staticmethod
+    def _tell_end(handler: Connection) -> None:
+        handler.closed(1006, "")
+        handler.gone()
+
+
+# --- Gate ------------------------------------------------------------------------------------
+
+
+class RecordingGate:
+    """A `Gate` that only notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.waiting = 0
+
+    def hold(self, stream: EventStream) -> None:
+        self.told.append("hold")
+
+    def release(self, stream: EventStream) -> None:
+        self.told.append("release")
+
+    def awaited(self, change: int) -> None:
+        self.waiting += change

@@ -1,0 +1,163 @@
+"""A server that named no protocol: its first word tells which one it speaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from gqlwire.errors import Phase, TransportProtocolError
+from gqlwire.protocols import Apollo, GraphQLTransportWS, Undecided, events
+from spelling import REQUEST, opened, read, says
+
+NEWER, OLDER = GraphQLTransportWS.subprotocol, Apollo.subprotocol
+
+
+def test_until_the_server_has_spoken_it_is_the_older_one_in_its_beginning() -> None:
+    """Servers that name none are mostly that old."""
+    undecided = Undecided()
+
+    assert (OLDER, Phase.INIT) == (undecided.subprotocol, undecided.phase)
+    assert undecided.watches_from_first_sign is True
+    assert undecided.reply() is None
+
+
+@pytest.mark.parametrize("payload", [None, {"token": "t"}])
+def test_the_opening_is_that_of_both(payload: dict[str, str] | None) -> None:
+    """So the conversation can begin before it is known which one it is."""
+    opening = Undecided().connection_init(payload)
+
+    assert GraphQLTransportWS().connection_init(payload) == opening
+    assert Apollo().connection_init(payload) == opening
+
+
+@pytest.mark.parametrize("word", ["ping", "pong"])
+def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
+    """The older one has no such words."""
+    undecided = Undecided()
+
+    event = undecided.receive(says(word))
+
+    assert isinstance(event, events.Pinged | events.Ponged)
+    assert NEWER == undecided.subprotocol
+    assert undecided.watches_from_first_sign is False
+
+
+@pytest.mark.parametrize(
+    "message",
+    [says("ka"), says("connection_ack"), says("connection_error"), says("welcome"), b"{}"],
+)
+def test_any_other_first_message_tells_the_older_one(message: bytes) -> None:
+    """`ka` for certain, an acknowledgement for want of anything better."""
+    undecided = Undecided()
+
+    undecided.receive(message)
+
+    assert OLDER == undecided.subprotocol
+    assert events.Stray("ping") == undecided.receive(says("ping")) or (
+        Phase.CLOSED is undecided.phase
+    )
+
+
+@pytest.mark.parametrize(
+    "type", [b"null", b"1", b"1.5", b"true", b"[]", b'["ping"]', b"{}", b'"\\ud800"', b"NaN"]
+)
+def test_a_first_message_whose_type_is_no_word_is_a_stray(type: bytes) -> None:
+    """One odd message harms nobody, not even as the first."""
+    undecided = Undecided()
+
+    assert isinstance(undecided.receive(b'{"type":%s}' % type), events.Stray)
+    assert isinstance(undecided.receive(says("connection_ack")), events.Acknowledged)
+
+
+@pytest.mark.parametrize("message", [b"", b"[]", b'"ping"', b"1", b"hello", b"\xff\xfe"])
+def test_a_first_message_that_is_no_json_object_is_refused(message: bytes) -> None:
+    """As either protocol refuses it."""
+    with pytest.raises(TransportProtocolError, match="the server sent a message that is not"):
+        Undecided().receive(message)
+
+
+def test_the_first_word_settles_it() -> None:
+    """What comes later is judged by the one that was chosen."""
+    undecided = Undecided()
+    undecided.receive(says("ping"))
+    undecided.receive(says("connection_ack"))
+
+    assert events.Stray("ka") == undecided.receive(says("ka"))
+    assert NEWER == undecided.subprotocol
+    assert Phase.OPEN is undecided.phase
+
+
+def test_the_ping_that_tells_the_newer_one_is_answered() -> None:
+    """With its payload, as ever."""
+    undecided = Undecided()
+    undecided.receive(says("ping", payload={"n": 1}))
+
+    assert {"type": "pong", "payload": {"n": 1}} == read(undecided.reply())
+
+
+def test_the_answer_to_pings_can_be_left_to_the_user() -> None:
+    """The choice is handed on."""
+    undecided = Undecided(answer_pings=False)
+    undecided.receive(says("ping"))
+
+    assert undecided.reply() is None
+
+
+@pytest.mark.parametrize(
+    ("first_word", "start", "stop", "result"),
+    [("ping", "subscribe", "complete", "next"), ("ka", "start", "stop", "data")],
+)
+def test_operations_are_those_of_the_one_that_was_chosen(
+    first_word: str, start: str, stop: str, result: str
+) -> None:
+    """Words and all."""
+    undecided = Undecided()
+    undecided.receive(says(first_word))
+    opened(undecided)
+
+    assert {"type": start, "id": "1", "payload": {"query": "subscription { n }"}} == read(
+        undecided.subscribe("1", REQUEST)
+    )
+    assert isinstance(undecided.receive(says(result, id="1", payload={})), events.Result)
+    assert {"type": stop, "id": "1"} == read(undecided.complete("1"))
+
+
+def test_pings_of_ours_are_those_of_the_one_that_was_chosen() -> None:
+    """There are none before the choice, and none in the older one."""
+    undecided = Undecided()
+    assert (None, None) == (undecided.ping(), undecided.pong())
+
+    undecided.receive(says("pong"))
+
+    assert {"type": "ping"} == read(undecided.ping())
+    assert {"type": "pong", "payload": {"n": 1}} == read(undecided.pong({"n": 1}))
+
+
+def test_before_the_server_has_spoken_the_end_is_silent() -> None:
+    """A word of the one might be an offence in the other."""
+    undecided = Undecided()
+
+    assert undecided.close() is None
+    assert Phase.CLOSED is undecided.phase
+
+
+def test_after_the_server_has_spoken_the_end_is_that_of_the_one_that_was_chosen() -> None:
+    """The older one has a word for it, the newer one has none."""
+    older, newer = Undecided(), Undecided()
+    older.receive(says("ka"))
+    newer.receive(says("ping"))
+
+    assert {"type": "connection_terminate"} == read(older.close())
+    assert newer.close() is None
+    assert (Phase.CLOSED, Phase.CLOSED) == (older.phase, newer.phase)
+
+
+def test_what_arrives_after_an_end_before_the_choice_means_nothing() -> None:
+    """Not even an acknowledgement, in whichever protocol it may be."""
+    for first in (says("ping"), says("connection_ack"), says("nonsense")):
+        undecided = Undecided()
+        undecided.close()
+
+        assert undecided.receive(first) is None
+        assert undecided.receive(says("connection_ack")) is None
+        assert undecided.reply() is None
+        assert Phase.CLOSED is undecided.phase

@@ -1,0 +1,56 @@
+"""How the two protocols spell what they have in common, for the tests that run over both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gqlwire.protocols import Apollo, GraphQLTransportWS, apollo, graphql_transport_ws
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from gqlwire.protocols import Dialect
+
+REQUEST = b'{"query":"subscription { n }"}'
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One protocol: its machine, its module, and its words for start, stop and a result."""
+
+    make: Callable[[], Dialect]
+    module: ModuleType
+    start: str
+    stop: str
+    result: str
+
+
+NEWER = Spelling(GraphQLTransportWS, graphql_transport_ws, "subscribe", "complete", "next")
+OLDER = Spelling(Apollo, apollo, "start", "stop", "data")
+
+both = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["graphql-transport-ws", "apollo"])
+
+
+def says(type: str, **rest: Any) -> bytes:
+    """Write a message as a server would."""
+    return json.dumps({"type": type, **rest}).encode()
+
+
+def read(message: bytes | None) -> Any:
+    """Read a message of ours as a server would."""
+    assert message is not None
+    return json.loads(message)
+
+
+def opened(dialect: Dialect, *ids: str) -> Dialect:
+    """Bring a conversation to its open phase, with the operations `ids` running."""
+    dialect.connection_init(None)
+    dialect.receive(says("connection_ack"))
+    for id in ids:
+        dialect.subscribe(id, REQUEST)
+    return dialect

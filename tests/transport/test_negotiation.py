@@ -1,0 +1,149 @@
+"""What to offer, what to offer after a refusal, and what is remembered of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gqlwire.errors import (
+    AckTimeout,
+    ConnectionClosed,
+    ConnectionRefused,
+    ConnectionRejected,
+    HandshakeRejected,
+    KeepAliveTimeout,
+    Phase,
+    TransportClosed,
+    TransportError,
+    TransportProtocolError,
+)
+from gqlwire.protocols import SUBPROTOCOLS
+from gqlwire.transport._negotiation import Memory, is_wrong_protocol, next_offer
+
+NEWER, OLDER = SUBPROTOCOLS
+PLACE = "wss://h/graphql"
+
+
+def closed(code: int, phase: Phase = Phase.INIT) -> ConnectionClosed:
+    return ConnectionClosed("closed", phase=phase, code=code)
+
+
+def rejected(status: int | None) -> HandshakeRejected:
+    return HandshakeRejected("rejected", status=status)
+
+
+# --- After a refusal -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1002, 4400, 4406])
+@pytest.mark.parametrize("phase", [Phase.INIT, Phase.OPEN])
+@pytest.mark.parametrize(("spoken", "other"), [(NEWER, OLDER), (OLDER, NEWER)])
+def test_a_server_that_hangs_up_on_one_protocol_is_offered_the_other_alone(
+    code: int, phase: Phase, spoken: str, other: str
+) -> None:
+    """1002 is Apollo's reference server's, 4406 Strawberry's."""
+    assert (other,) == next_offer(SUBPROTOCOLS, spoken, closed(code, phase))
+    assert (other,) == next_offer((spoken,), spoken, closed(code, phase))
+
+
+@pytest.mark.parametrize("status", [400, 406, 426])
+def test_a_server_that_refuses_the_offer_is_offered_one_name_and_then_the_other(
+    status: int,
+) -> None:
+    """Some cannot read two names; some know only one of them."""
+    assert (NEWER,) == next_offer(SUBPROTOCOLS, None, rejected(status))
+    assert (OLDER,) == next_offer((NEWER,), None, rejected(status))
+    assert (NEWER,) == next_offer((OLDER,), None, rejected(status))
+
+
+@pytest.mark.parametrize("spoken", [NEWER, OLDER, None])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        closed(1000),
+        closed(1006),
+        closed(1011),
+        closed(4401),
+        closed(4403),
+        closed(4429),
+        closed(1002, Phase.HANDSHAKE),
+        rejected(401),
+        rejected(403),
+        rejected(404),
+        rejected(500),
+        rejected(503),
+        rejected(None),
+        ConnectionRefused("refused", phase=Phase.CONNECT),
+        ConnectionRejected("rejected", code=4400),
+        AckTimeout("late", phase=Phase.INIT),
+        KeepAliveTimeout("dead", phase=Phase.OPEN),
+        TransportClosed("closed", phase=Phase.INIT, code=1002),
+        TransportProtocolError("garbage"),
+    ],
+    ids=lambda failure: f"{type(failure).__name__} {getattr(failure, 'code', '')}",
+)
+def test_what_has_nothing_to_do_with_the_protocol_is_not_tried_again(
+    spoken: str | None, failure: TransportError
+) -> None:
+    """Wrong credentials, a dead line, a wrong path: another name would not help."""
+    assert next_offer(SUBPROTOCOLS, spoken, failure) is None
+
+
+@pytest.mark.parametrize("code", [1002, 4400, 4406])
+def test_a_connection_that_spoke_no_protocol_tells_nothing(code: int) -> None:
+    """It came to none."""
+    assert next_offer(SUBPROTOCOLS, None, closed(code)) is None
+
+
+def test_no_failure_is_no_wrong_protocol() -> None:
+    """While it lives."""
+    assert is_wrong_protocol(None) is False
+
+
+# --- Memory ----------------------------------------------------------------------------------
+
+
+def test_at_first_everything_is_offered() -> None:
+    """The newer first."""
+    assert SUBPROTOCOLS == Memory().offer(PLACE)
+
+
+def test_what_worked_is_offered_alone_next_time() -> None:
+    """At that place, and only there."""
+    memory = Memory()
+    memory.keep(PLACE, OLDER)
+
+    assert (OLDER,) == memory.offer(PLACE)
+    assert SUBPROTOCOLS == memory.offer(PLACE + "/v2")
+
+
+def test_a_server_that_was_replaced_is_remembered_anew() -> None:
+    """The last word counts."""
+    memory = Memory()
+    memory.keep(PLACE, OLDER)
+    memory.keep(PLACE, NEWER)
+
+    assert (NEWER,) == memory.offer(PLACE)
+
+
+def test_what_is_forgotten_is_offered_everything_again() -> None:
+    """Forgetting what was never known is harmless."""
+    memory = Memory()
+    memory.keep(PLACE, OLDER)
+    for _ in range(2):
+        memory.forget(PLACE)
+
+        assert SUBPROTOCOLS == memory.offer(PLACE)
+
+
+def test_memory_is_bounded_and_keeps_the_latest() -> None:
+    """A crawler of many servers shall not fill it."""
+    memory = Memory()
+    for number in range(1_024):
+        memory.keep(f"ws://h/{number}", OLDER)
+    memory.keep("ws://h/0", OLDER)
+    memory.keep("ws://h/new", NEWER)
+
+    assert (OLDER,) == memory.offer("ws://h/0")
+    assert SUBPROTOCOLS == memory.offer("ws://h/1")
+    assert (NEWER,) == memory.offer("ws://h/new")
+    assert (OLDER,) == memory.offer("ws://h/2")
