@@ -290,9 +290,12 @@ def test_an_interrupt_ends_a_blocking_subscription(strawberry: Server) -> None:
         [sys.executable, "-c", SCRIPT, strawberry.url], stdout=subprocess.PIPE, text=True
     ) as script:
         assert script.stdout is not None
-        assert "0\n" == script.stdout.readline()
-        script.send_signal(signal.SIGINT)
-        rest, _ = script.communicate(timeout=10)
+        try:
+            assert "0\n" == script.stdout.readline()
+            script.send_signal(signal.SIGINT)
+            rest, _ = script.communicate(timeout=10)
+        finally:
+            script.kill()
 
     assert rest.endswith("interrupted\n")
     assert 0 == script.returncode

@@ -254,11 +254,15 @@ class Connection:
 
         Raises CloseTimeout, to the one call that began it, if the server did not play along; the
         socket is gone all the same.
-        Cancelling leaves the goodbye to finish in the background, within its timeout.
+        Cancelling drops the socket.
         """
         begins = self.reason is None
         self._end(_endings.closed_by_user(self._host, self.phase), goodbye=True)
-        await self.wait_gone()
+        try:
+            await self.wait_gone()
+        except asyncio.CancelledError:
+            self._wire.abort()
+            raise
         if self._dropped_late and begins:
             raise _endings.not_answered(self._host, self._close_timeout or 0.0)
 

@@ -31,7 +31,8 @@ class Overflow(StrEnum):
     BLOCK = "block"
     """Stop reading the socket, so that the server waits, as long as nobody else on this
     connection waits for anything (an answer, an event, a pong). If somebody does, reading goes
-    on; a stream that is then twice over its bound ends with `SlowConsumer`."""
+    on; a stream that is then over its bound by a whole default `Buffer` ends with
+    `SlowConsumer`."""
     DROP_OLDEST = "drop_oldest"
     """Drop the oldest events, and count them."""
     LATEST = "latest"

@@ -34,8 +34,16 @@ def rejected(status: int | None) -> HandshakeRejected:
 # --- After a refusal -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [1002, 4400, 4406])
-@pytest.mark.parametrize("phase", [Phase.INIT, Phase.OPEN])
+@pytest.mark.parametrize(
+    ("code", "phase"),
+    [
+        (1002, Phase.INIT),
+        (4406, Phase.INIT),
+        (1002, Phase.OPEN),
+        (4400, Phase.OPEN),
+        (4406, Phase.OPEN),
+    ],
+)
 @pytest.mark.parametrize(("spoken", "other"), [(NEWER, OLDER), (OLDER, NEWER)])
 def test_a_server_that_hangs_up_on_one_protocol_is_offered_the_other_alone(
     code: int, phase: Phase, spoken: str, other: str
@@ -62,6 +70,7 @@ def test_a_server_that_refuses_the_offer_is_offered_one_name_and_then_the_other(
         closed(1000),
         closed(1006),
         closed(1011),
+        closed(4400),  # Hasura's refusal of credentials
         closed(4401),
         closed(4403),
         closed(4429),

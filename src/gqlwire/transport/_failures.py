@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import re
 import socket
 import ssl
@@ -103,6 +104,9 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
 
 def _unreachable(cause: OSError, host: str, phase: Phase, proxy: str | None) -> TransportError:
     why = cause.strerror or str(cause) or type(cause).__name__
+    if isinstance(cause.errno, int) and cause.errno > 0:
+        # asyncio puts its own words in the place of the system's.
+        why = os.strerror(cause.errno)
     if phase is not Phase.CONNECT:
         text = f"the connection to {host} broke during the handshake: {why}"
         return TransportConnectionFailed(text, host=host, phase=phase)

@@ -11,9 +11,10 @@ from collections import OrderedDict
 from gqlwire.errors import ConnectionClosed, HandshakeRejected, Phase, TransportError
 from gqlwire.protocols import SUBPROTOCOLS
 
-# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws; 4400: a server that took our
-# words for another protocol's.
-_WRONG_PROTOCOL = {1002, 4400, 4406}
+# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. 4400 means "what you say is
+# invalid", which after the acknowledgement may mean another protocol's words; before it, it is
+# how Hasura refuses credentials.
+_WRONG_PROTOCOL = {Phase.INIT: {1002, 4406}, Phase.OPEN: {1002, 4400, 4406}}
 # What a server may answer that cannot read, or does not like, the names on offer.
 _WRONG_OFFER = {400, 406, 426}
 
@@ -71,6 +72,6 @@ def is_wrong_protocol(failure: TransportError | None) -> bool:
     """Tell whether the server hung up for want of a common protocol."""
     return (
         isinstance(failure, ConnectionClosed)
-        and failure.phase in (Phase.INIT, Phase.OPEN)
-        and failure.code in _WRONG_PROTOCOL
+        and failure.phase is not None
+        and failure.code in _WRONG_PROTOCOL.get(failure.phase, set())
     )

@@ -92,11 +92,8 @@ class WebsocketsTransport:
         compression: Literal["deflate"] | None = None,
         connect_args: Mapping[str, Any] | None = None,
     ) -> None:
-        self.url = url
-        # A generator of pairs would serve one attempt only.
-        self.headers: Headers | None = (
-            headers if headers is None or isinstance(headers, Mapping) else list(headers)
-        )
+        self._url = url
+        self.headers: Headers | None = _lasting(headers)
         self.ssl = ssl
         self.init_payload = init_payload
         self.connect_timeout = connect_timeout
@@ -257,7 +254,10 @@ class WebsocketsTransport:
             if not scope.expired():
                 raise
             host, limit = self._address.host, timeout or 0.0
-            text = f"{host} did not answer the {request.kind} within {limit:g} seconds (timeout)"
+            text = (
+                f"{host} did not answer the {request.kind} within {limit:g} seconds "
+                f"(execute_timeout)"
+            )
             raise OperationTimeout(text, limit=limit, host=host) from None
 
     def subscribe(
@@ -329,6 +329,11 @@ class WebsocketsTransport:
         self._live().pong(payload)
 
     @property
+    def url(self) -> str:
+        """The URL, as it was given."""
+        return self._url
+
+    @property
     def phase(self) -> Phase:
         """How far the connection has come; CLOSED where there is none."""
         if self._connecting is not None:
@@ -369,3 +374,8 @@ class WebsocketsTransport:
     def pong_received(self) -> asyncio.Event:
         """Set when a pong of the server's comes; yours to clear."""
         return self._signals.pong_received
+
+
+def _lasting(headers: Headers | None) -> Headers | None:
+    # A generator of pairs would serve one attempt only.
+    return headers if headers is None or isinstance(headers, Mapping) else list(headers)

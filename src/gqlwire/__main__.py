@@ -1,0 +1,8 @@
+"""`python -m gqlwire` is the command `gqlwire`."""
+
+import sys
+
+from gqlwire.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""The command line: what can be said, and what of it is wrong.
+
+What is in files and on stdin is part of what was said. Knows no connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from gqlwire.cli import _values
+from gqlwire.cli._exit import STATUSES, UsageError
+
+COMMANDS = {
+    "query": "Run a query or a mutation, and print its data.",
+    "subscribe": "Print the events of a subscription, one JSON line each.",
+    "demo": "Start a GraphQL server that is a small market, and walk through it.",
+}
+QUERY_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
+DEMO_PORT = 8000
+
+_DOCUMENT = "the document: as it is, - or nothing for stdin, @file for a file"
+
+
+@dataclass(frozen=True)
+class TLS:
+    """How to trust the server, and how to be trusted; the names of PEM files."""
+
+    ca: str | None
+    cert: str | None
+    key: str | None
+    insecure: bool
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What to run, where, and how to show it. Times are in seconds, None for no limit."""
+
+    command: str
+    url: str
+    document: str
+    variables: dict[str, Any]
+    operation_name: str | None
+    timeout: float | None
+    count: int | None
+    tls: TLS
+    transport: dict[str, Any] = field(repr=False)
+    """Options of `WebsocketsTransport`, as they are."""
+    pretty: bool | None
+    color: str
+    quiet: bool
+    verbose: bool
+    wire: bool
+
+
+@dataclass(frozen=True)
+class Demo:
+    """How to show the demo. `port` 0 is any that is free."""
+
+    serve: bool
+    host: str
+    port: int
+    seed: int | None
+    color: str
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command, and what was said after it. Raises UsageError."""
+    parser = Parser(
+        prog="gqlwire",
+        description="GraphQL over WebSocket: graphql-transport-ws, and Apollo's graphql-ws.",
+        epilog="commands:\n"
+        + "".join(f"  {name:<11}{text}\n" for name, text in COMMANDS.items())
+        + f"\n{STATUSES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    parser.add_argument("command", choices=COMMANDS, metavar="command", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see gqlwire command --help")
+    if not arguments:
+        parser.error(f"say what to do: {', '.join(COMMANDS)}")
+    said = parser.parse_args(arguments)
+    return said.command, said.arguments
+
+
+def operation_options(command: str, arguments: Sequence[str]) -> Operation:
+    """Read the command line of `query` or `subscribe`. Raises UsageError."""
+    # Intermixed: options may come between the URL and the document.
+    said = _operation_parser(command).parse_intermixed_args(list(arguments))
+    if said.key and not said.cert:
+        raise UsageError("--key is the key of a certificate: give --cert, too")
+    if said.insecure and said.ca:
+        raise UsageError("--ca says whom to trust, and --insecure not to check: give one of them")
+    return Operation(
+        command=command,
+        url=said.url,
+        document=_values.document(said.document),
+        variables={**(said.variables or {}), **dict(said.variable)},
+        operation_name=said.operation_name,
+        timeout=said.timeout,
+        count=said.count,
+        tls=TLS(said.ca, said.cert, said.key, said.insecure),
+        transport={
+            "headers": said.header,
+            "init_payload": said.init_payload,
+            "connect_timeout": said.connect_timeout,
+            "ack_timeout": said.connect_timeout,
+            "ping_interval": said.ping_interval,
+            "subprotocols": said.protocol and [said.protocol],
+            "proxy": said.proxy,
+            "compression": "deflate" if said.compression else None,
+        },
+        pretty=said.pretty,
+        color=said.color,
+        quiet=said.quiet,
+        verbose=said.verbose,
+        wire=said.wire,
+    )
+
+
+def demo_options(arguments: Sequence[str]) -> Demo:
+    """Read the command line of `demo`. Raises UsageError."""
+    parser = Parser(prog="gqlwire demo", description=COMMANDS["demo"])
+    parser.add_argument("--serve", action="store_true", help="only serve, until Ctrl-C")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=_values.port,
+        help=f"where to listen; 0: any free port (the default; with --serve {DEMO_PORT})",
+    )
+    parser.add_argument("--seed", type=int, help="the same number makes the same market")
+    _add_color(parser)
+    said = parser.parse_args(arguments)
+    port = said.port if said.port is not None else (DEMO_PORT if said.serve else 0)
+    return Demo(said.serve, said.host, port, said.seed, said.color)
+
+
+def _operation_parser(command: str) -> Parser:
+    parser = Parser(
+        prog=f"gqlwire {command}",
+        description=COMMANDS[command],
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("url", metavar="URL", help="ws:// or wss://")
+    parser.add_argument("document", metavar="DOCUMENT", nargs="?", default="-", help=_DOCUMENT)
+    _add_request(parser)
+    _add_limits(parser, command)
+    _add_connection(parser)
+    _add_tls(parser)
+    _add_output(parser)
+    return parser
+
+
+def _add_request(parser: Parser) -> None:
+    group = parser.add_argument_group("the request")
+    group.add_argument(
+        "-V",
+        "--variable",
+        metavar="NAME=JSON",
+        action="append",
+        default=[],
+        type=_values.variable,
+        help="a variable; what is not JSON is taken as a string; may be repeated",
+    )
+    group.add_argument(
+        "--variables",
+        metavar="JSON|@FILE",
+        type=_values.json_object,
+        help="variables, as one JSON object",
+    )
+    group.add_argument(
+        "-o", "--operation-name", metavar="NAME", help="which operation, where there are several"
+    )
+
+
+def _add_limits(parser: Parser, command: str) -> None:
+    group = parser.add_argument_group("limits (0 seconds: none)")
+    if command == "query":
+        default, text = QUERY_SECONDS, "for the answer to the operation (%(default)g)"
+        parser.set_defaults(count=None)
+    else:
+        default, text = None, "of events; then stop, with status 0"
+        group.add_argument("--count", metavar="N", type=_values.count, help="stop after N events")
+    group.add_argument(
+        "--timeout", metavar="SECONDS", type=_values.limit, default=default, help=f"seconds {text}"
+    )
+    group.add_argument(
+        "--connect-timeout",
+        metavar="SECONDS",
+        type=_values.limit,
+        default=CONNECT_SECONDS,
+        help="seconds for the WebSocket, and again for connection_ack (%(default)g)",
+    )
+
+
+def _add_connection(parser: Parser) -> None:
+    group = parser.add_argument_group("the connection")
+    group.add_argument(
+        "-H",
+        "--header",
+        metavar="NAME: VALUE",
+        action="append",
+        default=[],
+        type=_values.header,
+        help="a header of the upgrade request; may be repeated",
+    )
+    group.add_argument(
+        "--init-payload",
+        metavar="JSON|@FILE",
+        type=_values.json_object,
+        help="the payload of connection_init, as a JSON object",
+    )
+    group.add_argument(
+        "--protocol",
+        choices=["graphql-transport-ws", "graphql-ws"],
+        help="speak this one, whatever the server says",
+    )
+    group.add_argument(
+        "--ping-interval",
+        metavar="SECONDS",
+        type=_values.limit,
+        help="seconds between pings (none)",
+    )
+    group.add_argument(
+        "--proxy",
+        metavar="URL",
+        default=True,
+        type=lambda text: text if text != "none" else None,
+        help="http, https or socks5, or none (default: what the environment says)",
+    )
+    group.add_argument("--compression", action="store_true", help="offer permessage-deflate")
+
+
+def _add_tls(parser: Parser) -> None:
+    group = parser.add_argument_group("TLS (wss://)")
+    group.add_argument("--ca", metavar="FILE", help="trust these authorities alone (PEM)")
+    group.add_argument("--cert", metavar="FILE", help="our certificate (PEM)")
+    group.add_argument("--key", metavar="FILE", help="its key, if it is not in the same file")
+    group.add_argument("--insecure", action="store_true", help="trust any certificate")
+
+
+def _add_output(parser: Parser) -> None:
+    group = parser.add_argument_group("the output")
+    shape = group.add_mutually_exclusive_group()
+    shape.add_argument(
+        "--pretty",
+        action="store_true",
+        default=None,
+        help="indented JSON (the default on a terminal)",
+    )
+    shape.add_argument(
+        "--compact",
+        dest="pretty",
+        action="store_false",
+        default=None,
+        help="one JSON line per result (the default elsewhere)",
+    )
+    _add_color(group)
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes")
+    group.add_argument("-v", "--verbose", action="store_true", help="tell of the connection")
+    group.add_argument("--wire", action="store_true", help="show the messages, on stderr")
+
+
+def _add_color(group: Any) -> None:
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="auto: on a terminal, unless NO_COLOR is set",
+    )
+
+
+class _Version(argparse.Action):
+    """Print the version, looking it up only now."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"gqlwire {version('gqlwire')}")
+        parser.exit()

@@ -1,0 +1,103 @@
+"""The exit statuses, and which failure leads to which, in which words.
+
+Nothing heavy is loaded here before there is a failure to explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+from gqlwire.errors import (
+    AckTimeout,
+    ConnectTimeout,
+    InvalidURL,
+    OperationTimeout,
+    SlowConsumer,
+    TransportError,
+    TransportProtocolError,
+    TransportQueryError,
+)
+
+STATUSES = """\
+exit status:
+  0    it worked; also when --count or --timeout ended a subscription, and when
+       whoever read the output went away
+  1    the server answered with GraphQL errors; a subscription goes on after an
+       event with errors, and ends with this. In the demo: something did not hold
+  2    the command line, the document, a variable, a file or the URL is wrong
+  3    no connection: not found, refused, TLS, rejected by the server, or lost
+  4    a time limit was over: for connecting, or for the answer to a query
+  5    the server said something unreadable
+  6    the output could not be written, or not as fast as events came
+  130  Ctrl-C; 143: SIGTERM. The server was told to stop; the connection closed
+"""
+
+
+class Exit(IntEnum):
+    """What the command ends with; STATUSES says what each means."""
+
+    OK = 0
+    GRAPHQL = 1
+    USAGE = 2
+    CONNECTION = 3
+    TIMEOUT = 4
+    PROTOCOL = 5
+    OUTPUT = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class UsageError(Exception):
+    """What was asked for cannot be; the text says why, in one sentence."""
+
+
+_STATUSES: tuple[tuple[type[TransportError], Exit], ...] = (
+    (TransportQueryError, Exit.GRAPHQL),
+    (InvalidURL, Exit.USAGE),
+    (OperationTimeout, Exit.TIMEOUT),
+    (ConnectTimeout, Exit.TIMEOUT),
+    (AckTimeout, Exit.TIMEOUT),
+    (TransportProtocolError, Exit.PROTOCOL),
+    (SlowConsumer, Exit.OUTPUT),
+    (TransportError, Exit.CONNECTION),
+)
+
+
+def status_of(failure: TransportError) -> Exit:
+    """Return the exit status that `failure` leads to."""
+    return next(status for kind, status in _STATUSES if isinstance(failure, kind))
+
+
+def sentences(failure: TransportError) -> list[str]:
+    """Return what to tell about `failure`: one sentence, or one for each GraphQL error."""
+    if isinstance(failure, TransportQueryError) and failure.errors:
+        return graphql_errors(failure.errors)
+    return [str(failure) or type(failure).__name__]
+
+
+def graphql_errors(errors: Sequence[Any]) -> list[str]:
+    """Return a sentence for each error object of a result."""
+    return [_graphql_error(error) for error in errors]
+
+
+def _graphql_error(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return str(error)
+    message = str(error.get("message") or "an error without a message")
+    details = ", ".join(_details(error))
+    return f"{message} ({details})" if details else message
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[str]:
+    path = error.get("path")
+    if isinstance(path, list) and path:
+        yield "at " + ".".join(map(str, path))
+    locations = error.get("locations")
+    for place in locations if isinstance(locations, list) else []:
+        if isinstance(place, Mapping) and "line" in place and "column" in place:
+            yield f"line {place['line']}, column {place['column']}"
+    extensions = error.get("extensions")
+    if isinstance(extensions, Mapping) and isinstance(extensions.get("code"), str):
+        yield extensions["code"]

@@ -1,0 +1,143 @@
+"""Results on stdout: as JSON for programs, or indented and coloured for people.
+
+Law: writing never blocks the event loop. A reader that is slow (a pager) costs neither the answers
+to the server's pings nor Ctrl-C, and one that went away is noticed without writing to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import select
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from gqlwire.cli._console import Console, is_terminal, may_color
+
+# POSIX lets a pipe that poll() calls writable take this much at once.
+_PIECE = min(4096, getattr(select, "PIPE_BUF", 512))
+
+_TOKEN = re.compile(
+    rb'(?P<key>"(?:\\.|[^"\\])*"(?=\s*:))|(?P<string>"(?:\\.|[^"\\])*")'
+    rb"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
+)
+_COLORS = {"key": b"34;1", "string": b"32", "number": b"36", "word": b"33"}
+# U+0080 to U+009F, in UTF-8: some terminals obey them.
+_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
+
+
+def as_json(value: Any, *, indent: bool) -> bytes:
+    """Return `value` as JSON: one line, or indented, with what steers a terminal escaped."""
+    try:
+        line = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # Lone surrogates, which JSON can escape and UTF-8 cannot hold.
+        separators = None if indent else (",", ":")
+        return json.dumps(value, indent=2 if indent else None, separators=separators).encode()
+    if not indent:
+        return line
+    text: bytes = msgspec.json.format(line, indent=2)
+    return _CONTROL.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), text)
+
+
+def colored(text: bytes) -> bytes:
+    """Return JSON with colours for a terminal."""
+    return _TOKEN.sub(
+        lambda match: b"\x1b[%bm%b\x1b[0m" % (_COLORS[match.lastgroup or ""], match[0]), text
+    )
+
+
+class OutputError(Exception):
+    """stdout does not take what is written; the text says why."""
+
+
+class Output:
+    """stdout. `pretty` None means: on a terminal; `color` is auto, always or never."""
+
+    def __init__(self, console: Console, *, pretty: bool | None, color: str) -> None:
+        self._console = console
+        self._pretty = is_terminal(sys.stdout) if pretty is None else pretty
+        self._color = may_color(color, sys.stdout)
+        self._fd = _descriptor()
+        self._poll: select.poll | None = None
+        if self._fd is not None and sys.platform != "win32":
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLOUT)
+
+    async def write(self, value: Any) -> None:
+        """Print one value, and see it out.
+
+        Raises BrokenPipeError if nobody reads any more, OutputError if it cannot be written.
+        """
+        try:
+            text = as_json(value, indent=self._pretty)
+        except RecursionError:
+            raise OutputError("a result is nested too deeply to be printed") from None
+        if self._color:
+            text = colored(text)
+        self._console.clear()
+        try:
+            await self._write(text + b"\n")
+        except ConnectionError as gone:
+            raise BrokenPipeError from gone
+        except OSError as wrong:
+            raise OutputError(f"the output cannot be written: {wrong.strerror}") from wrong
+
+    async def _write(self, text: bytes) -> None:
+        if self._fd is None:
+            if sys.stdout is not None:
+                sys.stdout.write(text.decode())
+                sys.stdout.flush()
+            return
+        rest = memoryview(text)
+        while rest:
+            if self._poll is not None and not self._poll.poll(0):
+                await self._writable(self._fd)
+            try:
+                rest = rest[os.write(self._fd, rest[:_PIECE]) :]
+            except BlockingIOError:
+                # The pipe was made non-blocking by whoever shares it.
+                await self._writable(self._fd)
+
+    async def _writable(self, fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_writer(fd, ready.set_result, None)
+        try:
+            await ready
+        finally:
+            loop.remove_writer(fd)
+
+    @contextmanager
+    def watched(self, on_gone: Callable[[], None]) -> Iterator[None]:
+        """Call `on_gone`, once, if whoever reads our end of a pipe goes away meanwhile."""
+        if self._fd is None or not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            yield
+            return
+        loop, fd = asyncio.get_running_loop(), self._fd
+
+        def gone() -> None:
+            loop.remove_reader(fd)
+            on_gone()
+
+        # Nothing can be read from this end, so the one thing that wakes a reader is the end.
+        loop.add_reader(fd, gone)
+        try:
+            yield
+        finally:
+            loop.remove_reader(fd)
+
+
+def _descriptor() -> int | None:
+    try:
+        return None if sys.stdout is None else sys.stdout.fileno()
+    except (io.UnsupportedOperation, ValueError):
+        return None

@@ -1,0 +1,134 @@
+"""What the values of options mean: numbers, headers, JSON, files.
+
+Each raises argparse.ArgumentTypeError, or UsageError, with a sentence. Knows no option.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from argparse import ArgumentTypeError
+from typing import Any, NoReturn
+
+from gqlwire.cli._exit import UsageError
+
+_NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]*")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+
+
+def limit(text: str) -> float | None:
+    """Read seconds; 0 means no limit, which is None."""
+    seconds = _number(text, float)
+    if not (seconds >= 0 and math.isfinite(seconds)):
+        raise ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds or None
+
+
+def count(text: str) -> int:
+    """Read how many events, one at least."""
+    count = _number(text, int)
+    if not count >= 1:
+        raise ArgumentTypeError(f"{text!r} is no number of events: 1 is the least")
+    return int(count)
+
+
+def port(text: str) -> int:
+    """Read a port number."""
+    port = _number(text, int)
+    if not 0 <= port <= 65535:
+        raise ArgumentTypeError(f"{text!r} is no port number")
+    return int(port)
+
+
+def _number(text: str, kind: type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        return math.nan
+
+
+def header(text: str) -> tuple[str, str]:
+    """Read `Name: value`."""
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        # Not shown: it may well be a token.
+        raise ArgumentTypeError("a header is written 'Name: value'")
+    return match[1], match[2]
+
+
+def variable(text: str) -> tuple[str, Any]:
+    """Read NAME=JSON, or NAME=anything, which is then a string."""
+    name, separator, value = text.partition("=")
+    if not separator or not _NAME.fullmatch(name):
+        raise ArgumentTypeError(f"{text!r} is not of the form NAME=JSON")
+    try:
+        return name, _json(value)
+    except ValueError:
+        return name, value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object, or @ and the name of a file with one."""
+    content = _file(text[1:]) if text.startswith("@") else text
+    try:
+        value = _json(content)
+    except ValueError as wrong:
+        raise ArgumentTypeError(f"this is not JSON: {wrong}") from None
+    if not isinstance(value, dict):
+        raise ArgumentTypeError("this is JSON, but not an object")
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_number, parse_float=_float)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def document(text: str) -> str:
+    """Return the document: what was given, of a file (@name) or of stdin (-)."""
+    if text == "-":
+        document = _stdin()
+    elif text.startswith("@"):
+        document = _file(text[1:])
+    else:
+        document = text
+    if not document.strip():
+        raise UsageError("the document is empty")
+    return document
+
+
+def _stdin() -> str:
+    if sys.stdin is None:
+        raise UsageError("there is no document, and no stdin to read one from")
+    if sys.stdin.isatty() and sys.stderr is not None:
+        print("gqlwire: reading the document from the terminal; Ctrl-D ends it", file=sys.stderr)
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UsageError("what came from stdin is not UTF-8 text") from None
+
+
+def _file(name: str) -> str:
+    try:
+        # With or without a byte order mark.
+        with open(name, encoding="utf-8-sig") as file:
+            return file.read()
+    except OSError as wrong:
+        raise UsageError(f"{name!r} cannot be read: {wrong.strerror}") from None
+    except ValueError:
+        raise UsageError(f"{name!r} is not UTF-8 text") from None

@@ -1,0 +1,93 @@
+"""The market's schema on a socket: uvicorn in a thread of its own.
+
+Both protocols, HTTP, and a page for browsers at the same address. Knows no market.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
+from starlette.routing import Route, WebSocketRoute
+from strawberry.asgi import GraphQL
+
+from gqlwire.demo.schema import Exchange, schema
+
+START_SECONDS = 15.0
+STOP_SECONDS = 2
+
+
+class App(GraphQL[dict[str, Any], None]):
+    """GraphQL over HTTP and WebSocket, for one exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(schema)
+        self.exchange: Exchange = exchange
+
+    async def get_context(self, request: Any, response: Any) -> dict[str, Any]:
+        """Return what the resolvers find in `info.context`."""
+        return {"request": request, "response": response, "exchange": self.exchange}
+
+
+def make_app(exchange: Exchange) -> Starlette:
+    """Return the application: `/graphql`, where `/` leads to; the market moves while it is up."""
+
+    @contextlib.asynccontextmanager
+    async def market_hours(_: Starlette) -> AsyncIterator[None]:
+        moving = asyncio.create_task(exchange.run())
+        yield
+        moving.cancel()
+
+    async def home(_: Any) -> RedirectResponse:
+        return RedirectResponse("/graphql")
+
+    graphql = App(exchange)
+    routes = [Route("/", home), Route("/graphql", graphql), WebSocketRoute("/graphql", graphql)]
+    return Starlette(routes=routes, lifespan=market_hours)
+
+
+class Server(uvicorn.Server):
+    """A server that can be waited for from another thread."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_ready: threading.Event = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.is_ready.set()
+
+
+@contextlib.contextmanager
+def serving(host: str, port: int, seed: int | None) -> Iterator[str]:
+    """Serve in a thread for as long as the context lasts; yields the URL.
+
+    `port` 0 is any that is free. Raises OSError if it cannot listen there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:
+        config = uvicorn.Config(
+            make_app(Exchange(seed)),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        server = Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), name="demo", daemon=True)
+        thread.start()
+        try:
+            if not server.is_ready.wait(START_SECONDS):
+                raise OSError(f"the server did not start within {START_SECONDS:g} seconds")
+            name = f"[{host}]" if ":" in host else host
+            yield f"ws://{name}:{listener.getsockname()[1]}/graphql"
+        finally:
+            server.should_exit = True
+            thread.join()
