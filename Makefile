@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 
 test: $(READY) tests/servers/node/node_modules/.ready
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n 2
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python tools/coverage_gates.py
 
@@ -23,7 +23,7 @@ test-all:
 	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=$$python test-only || exit 1; done
 
 test-only: $(READY) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 check: $(READY)
 	$(BIN)/ruff check .

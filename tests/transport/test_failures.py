@@ -46,7 +46,7 @@ def translated(
 # --- Reaching the server ---------------------------------------------------------------------
 
 GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 NO_ROUTE = OSError(errno.EHOSTUNREACH, "No route to host")
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
