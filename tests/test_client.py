@@ -393,6 +393,61 @@ async def test_the_acknowledgement_is_kept_for_both_protocols() -> None:
             assert "fake" == session.transport.response_headers["x-served-by"]
 
 
+async def test_messages_that_mean_nothing_are_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By type, and logged once for each."""
+
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        for type in ("start_ack", "start_ack", "hello"):
+            await peer.send({"type": type})
+        start = await peer.expect("subscribe")
+        await peer.send({"id": start["id"], "type": "next", "payload": {"data": {"n": 1}}})
+        await peer.send({"id": start["id"], "type": "complete"})
+
+    async with fake(script) as server:
+        client = gqlwire.connect(server.url)
+        assert {} == client.transport.unknown_messages
+        async with client as session:
+            await session.execute("{ n }")
+            assert {"start_ack": 2, "hello": 1} == session.transport.unknown_messages
+
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert 2 == len(warnings)
+
+
+TWO_LOOPS = """
+import asyncio, sys
+from gqlwire import gql
+from gqlwire.transport.websockets import WebsocketsTransport
+transport = WebsocketsTransport(sys.argv[1])
+asyncio.run(transport.connect())
+
+async def again():
+    await transport.close()
+    await transport.connect()
+    result = await transport.execute(gql("{ hello }"))
+    await transport.close()
+    return result.data
+
+print(asyncio.run(again()))
+"""
+
+
+def test_a_transport_outlives_its_loop(strawberry: Server) -> None:
+    """A script that did not close before its loop ended can connect anew in the next."""
+    script = subprocess.run(
+        [sys.executable, "-c", TWO_LOOPS, strawberry.url],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert (0, "{'hello': 'Hello, world!'}\n") == (script.returncode, script.stdout)
+
+
 async def test_pings_can_be_sent_and_seen(node_graphql_ws: Server) -> None:
     """`send_ping`, `pong_received`, `payloads` and `latency`."""
     async with gqlwire.connect(node_graphql_ws.url, subprotocols=[NEWER]) as session:

@@ -129,6 +129,23 @@ def test_what_was_for_another_library_says_what_to_use() -> None:
         WebsocketsTransport(url="ws://127.0.0.1/", subprotocols=["soap"])
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_message_size": 0}, "max_message_size is at least 1 byte"),
+        ({"ping_interval": 0}, "ping_interval is 0"),
+        ({"keep_alive_timeout": -1}, "silence is -1"),
+        ({"headers": {"X-A": "b\r\nX-C: d"}}, "'X-A' has a line break"),
+        ({"headers": [("X\n-A", "b")]}, "has a line break"),
+        ({"subprotocols": []}, "subprotocols are of"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(options: dict[str, object], words: str) -> None:
+    """At once, and not at some moment of a connection."""
+    with pytest.raises(ValueError, match=words):
+        WebsocketsTransport(url="ws://127.0.0.1/", **options)
+
+
 def test_the_errors_are_the_same_under_both_paths() -> None:
     """`transport.exceptions` is an alias of `errors`, whole."""
     ours = {name for name, kind in vars(errors).items() if _is_public_error(kind)}
