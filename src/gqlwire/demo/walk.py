@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from platform import python_version
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import gqlwire
 from gqlwire import AsyncClientSession
@@ -57,6 +58,20 @@ class Live:
         self._session = session
         self._tasks: list[asyncio.Task[None]] = []
         self._began = time.perf_counter()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Where the walk fails, the first failure is the one to tell.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def watch(self, name: str, document: str, tell: Callable[[Any], None]) -> None:
         """Subscribe, and `tell` each event's data."""
@@ -144,14 +159,15 @@ async def watch(page: Page, session: AsyncClientSession) -> tuple[Live, int]:
     """Run three subscriptions and a mutation at once, and stop; return the last trade's number."""
     page.step("Three subscriptions at once, and a mutation among them, on the same socket")
     page.ask(TRADES, PRICES, HEARTBEAT)
-    live, trades = Live(session), Trades(page)
-    live.watch("trades", TRADES, trades.tell)
-    live.watch("prices", PRICES, lambda quotes: tell_prices(page, quotes, live.events["prices"]))
-    live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
-    await live.go_on(LIVE_SECONDS / 2)
-    await order(page, session)
-    await live.go_on(LIVE_SECONDS / 2)
-    await stop(page, live, session)
+    trades = Trades(page)
+    async with Live(session) as live:
+        live.watch("trades", TRADES, trades.tell)
+        live.watch("prices", PRICES, lambda them: tell_prices(page, them, live.events["prices"]))
+        live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
+        await live.go_on(LIVE_SECONDS / 2)
+        await order(page, session)
+        await live.go_on(LIVE_SECONDS / 2)
+        await stop(page, live, session)
     hold(trades.ours, "our order did not appear among the trades")
     page.show(f"trades #{trades.seqs[0]} to #{trades.seqs[-1]} came without a gap")
     return live, trades.seqs[-1]
@@ -241,9 +257,10 @@ async def watch_legacy(page: Page, url: str, session: AsyncClientSession) -> Liv
     began = time.perf_counter()
     async with gqlwire.connect(url, proxy=None, subprotocols=["graphql-ws"]) as legacy:
         await greet(page, legacy, time.perf_counter() - began)
-        live, trades = Live(legacy), Trades(page)
-        live.watch("trades", TRADES, trades.tell)
-        live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
-        await live.go_on(LEGACY_SECONDS)
-        await stop(page, live, session)
+        trades = Trades(page)
+        async with Live(legacy) as live:
+            live.watch("trades", TRADES, trades.tell)
+            live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
+            await live.go_on(LEGACY_SECONDS)
+            await stop(page, live, session)
     return live
