@@ -102,13 +102,23 @@ class Portal:
             self._thread.join()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        # Not asyncio.run: it starts a thread in the end, which an interpreter that is ending does
+        # not allow from 3.12 on.
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._leave = asyncio.Event()
         self._ready.set()
         await self._leave.wait()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T:
