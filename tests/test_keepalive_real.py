@@ -133,7 +133,7 @@ async def test_whatever_comes_is_a_sign_of_life(protocol: str, sign: str) -> Non
                 await peer.ping()
             else:
                 await peer.send({"type": sign})
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # the pauses that are no death
         await peer.send_text(tick(id, "last", EVENT[protocol]))
         await peer.closed()
 
@@ -248,7 +248,7 @@ async def test_send_ping_and_send_pong(payload: dict[str, Any] | None) -> None:
     async def script(peer: Peer) -> None:
         await peer.ack()
         assert {"type": "ping", **said} == await peer.expect("ping")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # the round trip that is measured
         await peer.send({"type": "pong", **said})
         assert {"type": "pong", **said} == await peer.expect("pong")
         await peer.send({"type": "ping"})

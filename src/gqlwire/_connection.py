@@ -63,7 +63,7 @@ class Connection:
         *,
         host: str,
         init_payload: Mapping[str, Any] | None = None,
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        limits: Limits | None = None,
         close_timeout: float | None = 10.0,
         signals: Signals | None = None,
         on_end: Callable[[Connection], None] = lambda _: None,
@@ -82,7 +82,10 @@ class Connection:
         self._complaint = ""
         self._tap = Tap(host)
         self._watch = Watch(
-            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
+            limits or Limits(),
+            on_ping=self.ping,
+            on_dead=self._die,
+            is_deaf=lambda: self._gate.paused,
         )
         self._dropped_late = False
         self._hang_up_timer: asyncio.TimerHandle | None = None

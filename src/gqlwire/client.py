@@ -124,7 +124,7 @@ class Client:
         if self.fetch_schema_from_transport and self.schema is None:
             try:
                 await self.session.fetch_schema()
-            except BaseException:
+            except BaseException:  # a cancellation, too: nobody would close it otherwise
                 with contextlib.suppress(CloseTimeout):
                     await self.transport.close()
                 raise

@@ -52,8 +52,8 @@ class _Payload(msgspec.Struct):
     data: Any = msgspec.UNSET
     errors: Raw = Raw()
     extensions: Any = None
-    incremental: Any = None
-    path: Any = None
+    incremental: list[Any] | None = None
+    path: list[Any] | None = None
     has_next: bool | None = msgspec.field(default=None, name="hasNext")
 
     def parts(self) -> Sequence[Any] | None:
@@ -64,7 +64,7 @@ class _Payload(msgspec.Struct):
             return [{"path": self.path, "data": data}]
         if self.data is msgspec.UNSET and self.has_next is not None:
             return self.incremental or []
-        return self.incremental  # type: ignore[no-any-return]  # what the server sent
+        return self.incremental
 
 
 _decode = msgspec.json.Decoder(_Payload).decode
@@ -96,13 +96,13 @@ def _decode_leniently(payload: Raw) -> _Payload:
         raise _unusable(payload, f"it cannot be read: {cause}") from cause
     if not isinstance(said, dict):
         raise _unusable(payload, "it is not an object")
-    has_next = said.get("hasNext")
+    has_next, incremental, path = (said.get(key) for key in ("hasNext", "incremental", "path"))
     return _Payload(
         said.get("data", msgspec.UNSET),
         Raw(json.dumps(said["errors"]).encode()) if "errors" in said else Raw(),
         said.get("extensions"),
-        said.get("incremental"),
-        said.get("path"),
+        incremental if isinstance(incremental, list) else None,
+        path if isinstance(path, list) else None,
         has_next if isinstance(has_next, bool) else None,
     )
 

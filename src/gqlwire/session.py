@@ -121,7 +121,8 @@ class AsyncClientSession:
         prepared = self._prepare(request, **options)
         parse = self._parser(prepared, options.get("parse_result"))
         result = await self.transport.execute(prepared, timeout=self._settings.execute_timeout)
-        return _taken(result, parse, whole=get_execution_result)  # type: ignore[no-any-return]  # data is JSON
+        taken: dict[str, Any] | ExecutionResult = _taken(result, parse, whole=get_execution_result)
+        return taken
 
     @overload
     def subscribe(

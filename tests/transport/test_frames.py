@@ -1,6 +1,7 @@
 """Frames as RFC 6455 allows and forbids them, from a server that sends any bytes."""
 
 import asyncio
+import gc
 import struct
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from frames import Act, cut, expect_pong, fragments, running, wire
 
 from gqlwire.errors import MessageTooBig, Phase, TransportProtocolError
+from gqlwire.transport._picows import PicowsWire
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import RawPeer, raw_fake
-from servers.raw import BINARY, CLOSE, PING, PONG, TEXT
+from servers.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from support import BOUND, QUERY, connected, failure, leaves_nothing, message, tick
 
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
@@ -66,6 +68,24 @@ async def test_fragments_are_joined(size: int, controls: bool) -> None:
 
     async with running(act) as it:
         assert [text] == await it.rest()
+
+
+async def test_empty_fragments_take_no_room() -> None:
+    """However many a server sends, there is nothing to keep of them."""
+
+    async def act(peer: RawPeer, id: str) -> None:
+        text = tick(id, "x").encode()
+        start, end = wire(TEXT, b"", fin=False), wire(CONTINUATION, text)
+        await peer.send_raw(start + wire(CONTINUATION, b"", fin=False) * 100_000)
+        await peer.send_raw(wire(PING, b"so far"))
+        await expect_pong(peer, b"so far")
+        gc.collect()  # the wires of other tests
+        kept = [each for each in gc.get_objects() if isinstance(each, PicowsWire)]
+        assert [bytearray()] == [each._fragments for each in kept if each._fragments is not None]
+        await peer.send_raw(end + wire(TEXT, message("complete", id)))
+
+    async with running(act) as it:
+        assert ["x"] == await it.rest()
 
 
 @pytest.mark.parametrize("fill", [0, 200, 70_000], ids=["7 bits", "16 bits", "64 bits"])

@@ -78,7 +78,7 @@ class Connector:
         connection = await Dial(self._way, offered, make).open()
         try:
             await connection.acknowledged(self._ack_timeout)
-        except BaseException:
+        except BaseException:  # a cancellation, too: nobody else knows this connection
             self._spoken.append(connection.subprotocol)
             await connection.discard()
             raise

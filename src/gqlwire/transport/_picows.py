@@ -104,8 +104,7 @@ class PicowsWire(WSListener):
         self._host = host
         self._max_message_size = max_message_size
         self._compression = compression
-        self._parts: list[bytes] = []
-        self._parts_size = 0
+        self._fragments: bytearray | None = None
         self._is_deflated = False
         self._closing = False
         self._clogged = False
@@ -167,8 +166,8 @@ class PicowsWire(WSListener):
             if frame.payload_size > self._max_message_size:
                 # picows refuses such a frame, and still delivers it once it is complete.
                 raise _Unacceptable(self._too_big("in one frame"), 1009)
-            is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3 or self._parts)
-            if is_plain and frame.msg_type is _TEXT:
+            is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            if is_plain and self._fragments is None and frame.msg_type is _TEXT:
                 text = frame.get_payload_as_bytes()
                 if not text.isascii():
                     text.decode()
@@ -234,20 +233,20 @@ class PicowsWire(WSListener):
             raise _Unacceptable(
                 TransportProtocolError(f"{self._host} sent a binary message: {excerpt!r}"), 1003
             )
-        if continues != bool(self._parts):
+        if continues != (self._fragments is not None):
             raise self._broken("a fragment out of order (section 5.4)")
-        if not continues:
+        if self._fragments is None:
             self._is_deflated = bool(frame.rsv1)
-        self._parts.append(frame.get_payload_as_bytes())
-        self._parts_size += frame.payload_size
-        if self._parts_size > self._max_message_size:
+            self._fragments = bytearray()
+        # One buffer, not a list of parts: empty fragments without end shall not fill the memory.
+        self._fragments += frame.get_payload_as_bytes()
+        if len(self._fragments) > self._max_message_size:
             raise _Unacceptable(self._too_big("in fragments"), 1009)
         if frame.fin:
-            self._handler.received(self._joined())
+            text, self._fragments = bytes(self._fragments), None
+            self._handler.received(self._whole(text))
 
-    def _joined(self) -> bytes:
-        text = b"".join(self._parts)
-        self._parts, self._parts_size = [], 0
+    def _whole(self, text: bytes) -> bytes:
         if self._is_deflated and self._compression is not None:
             try:
                 text = self._compression.inflate(text, self._max_message_size)
