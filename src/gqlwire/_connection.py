@@ -40,6 +40,7 @@ _logger = logging.getLogger("gqlwire")
 _REDACTED_INIT = b'{"type":"connection_init","payload":"<redacted>"}'
 
 _STRAY_TYPES = 50
+_UNLIMITED = Limits()
 
 # A server that still sees an old connection of ours must never meet an id of it again, so ids
 # come from one counter for the whole process.
@@ -63,7 +64,7 @@ class Connection:
         *,
         host: str,
         init_payload: Mapping[str, Any] | None = None,
-        limits: Limits | None = None,
+        limits: Limits = _UNLIMITED,
         close_timeout: float | None = 10.0,
         signals: Signals | None = None,
         on_end: Callable[[Connection], None] = lambda _: None,
@@ -82,10 +83,7 @@ class Connection:
         self._complaint = ""
         self._tap = Tap(host)
         self._watch = Watch(
-            limits or Limits(),
-            on_ping=self.ping,
-            on_dead=self._die,
-            is_deaf=lambda: self._gate.paused,
+            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
         )
         self._dropped_late = False
         self._hang_up_timer: asyncio.TimerHandle | None = None
@@ -256,8 +254,7 @@ class Connection:
         """Say goodbye and wait for the socket's end; safe at any time, more than once.
 
         Raises CloseTimeout, to the one call that began it, if the server did not play along; the
-        socket is gone all the same.
-        Cancelling drops the socket.
+        socket is gone all the same. Cancelling drops the socket.
         """
         begins = self.reason is None
         self._end(_endings.closed_by_user(self._host, self.phase), goodbye=True)
