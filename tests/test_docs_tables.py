@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import gqlwire
@@ -162,6 +163,27 @@ async def graphql_errors(peer: Peer) -> None:
     await peer.closed()
 
 
+class Trade(msgspec.Struct):
+    price: float
+
+
+class Trades(msgspec.Struct):
+    trade: Trade
+
+
+async def misfit(_: Certificates) -> tuple[str, int]:
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        start = await peer.expect("subscribe")
+        payload = {"data": {"trade": {"price": "high"}}}
+        await peer.send({"id": start["id"], "type": "next", "payload": payload})
+        await peer.closed()
+
+    async with fake(script) as server, gqlwire.connect(server.url) as session:
+        asked = session.execute("{ trade { price } }", result_type=Trades)
+        return await said(errors.ResultMismatch, asked), server.port
+
+
 async def reject(peer: Peer) -> None:
     await peer.expect("connection_init")
     await peer.send({"type": "connection_error", "payload": {"message": "Invalid token"}})
@@ -280,6 +302,7 @@ SENTENCES = [
     ("TransportAlreadyConnected", twice),
     ("TransportProtocolError", from_peer(errors.TransportProtocolError, no_json)),
     ("TransportQueryError", from_peer(errors.TransportQueryError, graphql_errors)),
+    ("ResultMismatch", misfit),
     ("ConnectionRejected", from_peer(errors.ConnectionRejected, reject)),
     (
         "KeepAliveTimeout",

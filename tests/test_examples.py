@@ -59,6 +59,15 @@ OperationTimeout: 127.0.0.1:... did not answer the subscription within 0 seconds
 still open
 TransportClosed: the connection to 127.0.0.1:... was closed by close()
 """,
+    "typed_results": """\
+AURA <enum 'Side'> <class 'decimal.Decimal'> UTC
+Placed(order={'symbol': 'BOLT', 'status': 'FILLED'})
+<class 'decimal.Decimal'>
+the data at $.heartbeat.beat does not fit Beats: Expected `str`, got `int`
+$.heartbeat.beat {'heartbeat': {'beat': 1}}
+the data at $.heartbeat.beat does not fit Beats: Expected `str`, got `int`
+$.heartbeat.beat {'heartbeat': {'beat': 2}}
+""",
     "slow_consumer": """\
 block: next is 2, dropped 0
 drop_oldest: 10 wait, some dropped: True

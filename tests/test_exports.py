@@ -28,11 +28,13 @@ GQLS_EXCEPTIONS = [
 
 PUBLIC = [
     "AsyncClientSession",
+    "Batches",
     "Buffer",
     "Client",
     "ExecutionResult",
     "GraphQLRequest",
     "Overflow",
+    "Scalar",
     "Subscription",
     "connect",
     "gql",
@@ -135,7 +137,8 @@ def test_importing_loads_neither_picows_nor_graphql_core(statement: str) -> None
     loaded = loaded_by(statement)
 
     assert "gqlwire" in loaded
-    assert set() == loaded & {"picows", "graphql", "websockets", "strawberry", "python_socks"}
+    others = {"websockets", "strawberry", "python_socks", "pydantic", "attr"}
+    assert set() == loaded & {"picows", "graphql", *others}
 
 
 def test_the_transport_loads_picows_and_not_graphql_core() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -184,6 +185,14 @@ def test_numbers_beyond_a_machines_integers_are_read() -> None:
     ):
         result = decode_result(Raw(payload))
         assert (2**80, [{"n": 2**80}]) == (result.data, result.errors)
+
+
+def test_a_number_beyond_floats_is_a_decimal() -> None:
+    """It is not infinite; only what is said in errors does not matter that much."""
+    result = decode_result(Raw(b'{"data":[-1e400,1.5],"errors":[{"n":1e400}],"extensions":1E999}'))
+
+    expected = ExecutionResult([Decimal("-1e400"), 1.5], [{"n": float("inf")}], Decimal("1e999"))
+    assert expected == result
 
 
 # --- Any payload -----------------------------------------------------------------------------

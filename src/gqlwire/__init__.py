@@ -1,21 +1,64 @@
-"""GraphQL over WebSocket that is fast and survives."""
+"""GraphQL over WebSocket that is fast and survives.
 
-from gqlwire._connect import connect
-from gqlwire._streams import Buffer, Overflow
-from gqlwire.client import Client
-from gqlwire.request import GraphQLRequest, gql
-from gqlwire.results import ExecutionResult
-from gqlwire.session import AsyncClientSession
-from gqlwire.subscription import Subscription
+Each name is loaded when it is first used, so that a program, or a command that only tells its
+version, does not wait for what it does not need.
+"""
+
+# Checkers take a name that is spelt like this for true; `typing` would take longer to load than
+# all of this file.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from gqlwire._connect import connect
+    from gqlwire._streams import Buffer, Overflow
+    from gqlwire.client import Client
+    from gqlwire.request import GraphQLRequest, gql
+    from gqlwire.results import ExecutionResult
+    from gqlwire.scalars import Scalar
+    from gqlwire.session import AsyncClientSession
+    from gqlwire.subscription import Batches, Subscription
 
 __all__ = [
     "AsyncClientSession",
+    "Batches",
     "Buffer",
     "Client",
     "ExecutionResult",
     "GraphQLRequest",
     "Overflow",
+    "Scalar",
     "Subscription",
     "connect",
     "gql",
 ]
+
+_HOMES = {
+    "AsyncClientSession": "session",
+    "Batches": "subscription",
+    "Buffer": "_streams",
+    "Client": "client",
+    "ExecutionResult": "results",
+    "GraphQLRequest": "request",
+    "Overflow": "_streams",
+    "Scalar": "scalars",
+    "Subscription": "subscription",
+    "connect": "_connect",
+    "gql": "request",
+}
+_MODULES = {"errors", "transport"}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"gqlwire.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gqlwire' has no attribute {name!r}")
+    value: object = getattr(import_module(f"gqlwire.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES} - {"TYPE_CHECKING"})

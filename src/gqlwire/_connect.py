@@ -6,7 +6,9 @@ import ssl as ssl_module
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
+from gqlwire._readers import ParseFloat
 from gqlwire.client import Client
+from gqlwire.scalars import Scalar
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
@@ -41,6 +43,8 @@ def connect(
     execute_timeout: float | None = 10,
     serialize_variables: bool = False,
     parse_results: bool = False,
+    scalars: Mapping[type[Any], Scalar[Any]] | None = None,
+    parse_float: ParseFloat | None = None,
     **options: Unpack[TransportOptions],
 ) -> Client:
     """Return a client for the server at `url`, to be entered with `async with`.
@@ -60,4 +64,6 @@ def connect(
         execute_timeout=execute_timeout,
         serialize_variables=serialize_variables,
         parse_results=parse_results,
+        scalars=scalars,
+        parse_float=parse_float,
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +19,10 @@ from msgspec import Raw
 
 from gqlwire import _endings
 from gqlwire._close_codes import connection_closed
+from gqlwire._deadlines import Deadlines
 from gqlwire._gate import ReadGate
-from gqlwire._signals import Signals
+from gqlwire._routes import Routes
+from gqlwire._signals import Signals, Strays
 from gqlwire._streams import Gate, Sink, replica
 from gqlwire._watch import Watch
 from gqlwire._wire import Tap, Wire, shown
@@ -39,7 +40,6 @@ _logger = logging.getLogger("gqlwire")
 
 _REDACTED_INIT = b'{"type":"connection_init","payload":"<redacted>"}'
 
-_STRAY_TYPES = 50
 _UNLIMITED = Limits()
 
 # A server that still sees an old connection of ours must never meet an id of it again, so ids
@@ -71,7 +71,7 @@ class Connection:
     ) -> None:
         self.phase: Phase = Phase.HANDSHAKE
         self.reason = None
-        self.strays: Counter[str] = Counter()
+        self.strays = Strays(host)
         self._dialect = dialect
         self._host = host
         self._init_payload = init_payload
@@ -79,9 +79,10 @@ class Connection:
         self._signals = signals or Signals()
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._sinks: dict[str, Sink] = {}
+        self.routes = Routes(dialect, self._handle)
         self._complaint = ""
         self._tap = Tap(host)
+        self.deadlines = Deadlines()
         self._watch = Watch(
             limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
         )
@@ -127,17 +128,16 @@ class Connection:
 
     def received(self, text: bytes) -> None:
         """Take one message."""
-        if self._tap.on:
-            self._tap.received(text)
+        self.received_all([text])
+
+    def received_all(self, texts: list[bytes]) -> None:
+        """Take messages that came together."""
         try:
-            event = self._dialect.receive(text)
+            if self._tap.on:
+                self._tap.received(texts)
+            self.routes.take(texts)
         except TransportProtocolError as unreadable:
             self._end(unreadable, code=1002)
-            return
-        if isinstance(event, events.Result):
-            self._sinks[event.id].put(event.payload)
-        elif event is not None:
-            self._handle(event)
 
     def heard(self) -> None:
         """Note that a burst of frames came, of whatever kind."""
@@ -198,6 +198,11 @@ class Connection:
             self._end(_endings.not_acknowledged(self._host, timeout or 0.0))
         self._raise_if_over()
 
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the socket takes no more data just now."""
+        return self._writable is not None
+
     async def ready_to_send(self) -> None:
         """Wait until the socket takes data; raises the reason if the connection is over."""
         while self._writable is not None:
@@ -221,19 +226,19 @@ class Connection:
         """
         self._raise_if_over()
         id = str(next(_ids))
-        self._sinks[id] = sink
+        self.routes.add(id, sink)
         self._send(self._dialect.subscribe(id, payload))
         return id
 
     def stop(self, id: str) -> None:
         """Give up the operation `id` and tell the server; harmless if it is over."""
-        self._sinks.pop(id, None)
+        self.routes.remove(id)
         self._send(self._dialect.complete(id))
 
     def forget(self, id: str) -> None:
         """Let go of an operation that has had its one result; the server ends it by itself."""
-        self._sinks.pop(id, None)
-        self._dialect.complete(id)
+        self.routes.remove(id)
+        self._dialect.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a ping: the protocol's, or a ping frame where it has none."""
@@ -282,9 +287,9 @@ class Connection:
         match event:
             case events.Failed(id, payload):
                 errors = tolerance.errors_of(payload)
-                self._sinks.pop(id).end(TransportQueryError.of(errors, query_id=id))
+                self.routes.finish(id, TransportQueryError.of(errors, query_id=id))
             case events.Completed(id):
-                self._sinks.pop(id).end(None)
+                self.routes.finish(id, None)
             case events.Pinged(payload):
                 reply = self._dialect.reply()
                 if self._writable is None:  # a flood of pings shall not fill our memory with pongs
@@ -302,7 +307,7 @@ class Connection:
             case events.Complaint(payload):
                 self._hear_complaint(payload)
             case events.Stray(type):
-                self._count_stray(type)
+                self.strays.note(type)
 
     def _begin(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
@@ -317,18 +322,6 @@ class Connection:
             self._end(_endings.refused(self._host, self._complaint, said))
         else:
             _logger.warning("%s sent connection_error: %s", self._host, self._complaint)
-
-    def _count_stray(self, type: str) -> None:
-        if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
-            type = "others"
-        self.strays[type] += 1
-        if self.strays[type] == 1:
-            _logger.warning(
-                "%s sent a message that means nothing here (type %.40s); it is ignored, and so "
-                "will be those that follow",
-                self._host,
-                type,
-            )
 
     # --- The end ------------------------------------------------------------------------------
 
@@ -353,9 +346,7 @@ class Connection:
         self.reason = reason
         self.phase = Phase.CLOSING
         self._hang_up(code, dead=dead)
-        sinks, self._sinks = self._sinks, {}
-        for sink in sinks.values():
-            sink.end(reason)
+        self.routes.end(reason)
         if not self._acked.done():
             self._acked.set_result(None)
         self.writable(True)
@@ -366,6 +357,7 @@ class Connection:
 
     def _hang_up(self, code: int, *, dead: bool) -> None:
         self._watch.stop()
+        self.deadlines.stop()
         self._gate.open()
         self._wire.close(code, "")
         if dead:

@@ -8,41 +8,62 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from msgspec import Raw
 
 from gqlwire._connection import Connection
-from gqlwire._streams import Buffer, EventStream, Overflow, Reply
-from gqlwire.errors import TransportError, TransportQueryError
-from gqlwire.results import ExecutionResult, decode_result
+from gqlwire._streams import Buffer, EventStream, Item, Overflow, Reply
+from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
+from gqlwire.results import decode_result
 
 
-async def ask(connection: Connection, payload: bytes, *, streams: bool) -> ExecutionResult:
+async def ask(
+    connection: Connection, payload: bytes, *, streams: bool, timeout: float | None
+) -> Raw:
     """Run an operation and return its first result; `payload` is the request as JSON.
 
     `streams` says that more results may follow (a subscription): then the server is told to stop,
-    as it is when the result itself announces more (`@defer`), and when the caller is cancelled.
+    as it is when the result itself announces more (`@defer`), and when the caller is cancelled or
+    `timeout` seconds are over.
 
     Raises TransportQueryError if the server refuses the operation or ends it without a result,
-    TransportProtocolError if the result is none, or what ended the connection.
+    TransportProtocolError if the result is no JSON, TimeoutError, or what ended the connection.
     """
-    await connection.ready_to_send()
+    if connection.is_clogged:
+        # Rare, and the time that this takes is a part of the limit.
+        async with asyncio.timeout(timeout):
+            await connection.ready_to_send()
+            return await _ask(connection, payload, streams=streams, timeout=None)
+    return await _ask(connection, payload, streams=streams, timeout=timeout)
+
+
+async def _ask(
+    connection: Connection, payload: bytes, *, streams: bool, timeout: float | None
+) -> Raw:
     reply = Reply(connection.gate)
     id = connection.start(payload, reply)
+    if timeout is not None:
+        connection.deadlines.add(reply, timeout)
     must_stop = True
     try:
         answer = await reply.get()
         if answer is None:
             raise TransportQueryError("the server completed the operation without a result", id)
-        result = decode_result(answer)
-        must_stop = streams or bool(result.has_next)
-        return result
+        must_stop = streams or _announces_more(answer)
+        return answer
     finally:
+        if timeout is not None:
+            connection.deadlines.remove(reply, timeout)
         # An operation that is over is not stopped: the connection knows.
         if must_stop:
             connection.stop(id)
         else:
             connection.forget(id)
+
+
+def _announces_more(answer: Raw) -> bool:
+    return b'"hasNext"' in bytes(answer) and bool(decode_result(answer).has_next)
 
 
 class Feed:
@@ -68,33 +89,51 @@ class Feed:
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def get(self) -> Raw:
-        """Wait for the next result.
+    def payload(self, item: Item) -> Raw | None:
+        """Return the payload of an event that could not be read; None if it is none of ours.
 
-        Raises StopAsyncIteration at the end, or what ended it: once; then StopAsyncIteration.
+        Raises TransportProtocolError, and ends the connection, if its message is no JSON.
+        """
+        if isinstance(item, Raw):
+            return item
+        if self._running is None or self.id is None:
+            return None
+        try:
+            return self._running.routes.read(item, self.id)
+        except TransportProtocolError as unreadable:
+            self._running.failed(unreadable, code=1002)
+            self._over = True
+            raise
+
+    async def start(self) -> EventStream:
+        """Start the operation, and return where its results arrive.
+
+        Raises StopAsyncIteration if it was given up, or what keeps it from being started.
         """
         if self._over:
             raise StopAsyncIteration
         try:
-            stream = self.stream or await self._start()
-            return await stream.get()
-        except (StopAsyncIteration, TransportError):
+            connection = self._connection()
+            await connection.ready_to_send()
+            if self.stream is not None:
+                raise RuntimeError("this subscription is being started by another task already")
+            stream = EventStream(connection.gate, self._buffer, self._overflow)
+            id = connection.start(self._payload, stream)
+        except TransportError:
             self._over = True
-            self._running = None
             raise
-
-    async def _start(self) -> EventStream:
-        connection = self._connection()
-        await connection.ready_to_send()
-        if self.stream is not None:
-            raise RuntimeError("this subscription is being started by another task already")
-        stream = EventStream(connection.gate, self._buffer, self._overflow)
-        id = connection.start(self._payload, stream)
-        stream.on_refusal = lambda: connection.stop(id)
+        stream.on_refusal = partial(connection.stop, id)
         self.id, self.stream = id, stream
         self._running = connection
         self._loop = asyncio.get_running_loop()
         return stream
+
+    def end(self, stream: EventStream) -> Exception:
+        """Return what to raise at the end: once the failure, if there was one."""
+        ending = StopAsyncIteration() if self._over else stream.ending()
+        self._over = True
+        self._running = None
+        return ending
 
     def stop(self) -> None:
         """Give it up: the server is told, once, and what is buffered is dropped."""

@@ -6,12 +6,18 @@ This file knows no protocol and no socket.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Raw
 
 from gqlwire.protocols import tolerance
+
+_logger = logging.getLogger("gqlwire")
+
+_STRAY_TYPES = 50
 
 
 @dataclass(slots=True)
@@ -30,3 +36,24 @@ class Signals:
             said = None
         self.payloads[name] = said
         return said
+
+
+class Strays(Counter[str]):
+    """Counts the messages that mean nothing, by type; the first of each type is logged."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self._host = host
+
+    def note(self, type: str) -> None:
+        """Count one. A server that invents types without end shall not fill our memory."""
+        if type not in self and len(self) >= _STRAY_TYPES:
+            type = "others"
+        self[type] += 1
+        if self[type] == 1:
+            _logger.warning(
+                "%s sent a message that means nothing here (type %.40s); it is ignored, and so "
+                "will be those that follow",
+                self._host,
+                type,
+            )

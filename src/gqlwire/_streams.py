@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +20,9 @@ from typing import Protocol
 from msgspec import Raw
 
 from gqlwire.errors import SlowConsumer, TransportError
+
+Item = Raw | bytes
+"""A queued event: the payload of a result, or the whole message, not looked into yet."""
 
 EVENT_OVERHEAD = 136
 """Bytes that a queued event costs beside its payload: two object headers and the envelope."""
@@ -56,6 +59,9 @@ class Buffer:
             raise ValueError("a buffer holds at least one event and one byte")
 
 
+_ALLOWANCE = Buffer()
+
+
 class Sink(Protocol):
     """What a connection puts the results of an operation into."""
 
@@ -87,33 +93,58 @@ class Gate(Protocol):
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
-    `delivered` and `dropped` count events; `buffered` and `buffered_size` (bytes) say what waits.
-    `on_refusal` is called when it ends because it is full.
+    `dropped` counts the events that found no room. `on_refusal` is called when it ends because it
+    is full.
     """
 
-    delivered: int
-    dropped: int
-    buffered_size: int
-    on_refusal: Callable[[], None]
+    __slots__ = (
+        "_arrival",
+        "_arrived",
+        "_buffer",
+        "_failure",
+        "_forgotten",
+        "_gate",
+        "_held",
+        "_over",
+        "_overflow",
+        "_size",
+        "dropped",
+        "is_exact",
+        "items",
+        "on_refusal",
+    )
 
     def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
-        self.delivered = 0
-        self.dropped = 0
-        self.buffered_size = 0
+        self.dropped: int = 0
+        self.on_refusal: Callable[[], None] | None = None
         self._gate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
-        self.on_refusal = lambda: None
-        self._payloads: deque[Raw] = deque()
+        # An empty deque has 0.6 kB; whoever waits for an event has none.
+        self.items: deque[Item] | None = None
+        self._arrived = 0
+        self._forgotten = 0
+        self._size = 0
+        self.is_exact: bool = False
         self._arrival: asyncio.Future[None] | None = None
         self._held = False
         self._over = False
         self._failure: TransportError | None = None
 
     @property
+    def delivered(self) -> int:
+        """How many events were taken."""
+        return self._arrived - self.dropped - self._forgotten - self.buffered
+
+    @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
-        return len(self._payloads)
+        return len(self.items) if self.items else 0
+
+    @property
+    def buffered_size(self) -> int:
+        """How many bytes they occupy."""
+        return _size_of(self.items or ())
 
     @property
     def over(self) -> bool:
@@ -122,12 +153,23 @@ class EventStream:
 
     def put(self, payload: Raw) -> None:
         """Take one event."""
+        self.put_all((payload,))
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Take events that came together."""
         if self._over:
             return
-        self._payloads.append(payload)
-        self.buffered_size += len(payload) + EVENT_OVERHEAD
-        if self._is_full():
-            self._on_full()
+        waiting = self.items
+        if not waiting:
+            if waiting is None:
+                waiting = self.items = deque()
+            self._size, self.is_exact = 0, False
+        self._arrived += len(items)
+        self._size += _size_of(items)
+        if self._size > self._buffer.size or len(waiting) + len(items) > self._buffer.events:
+            self._put_each(items, waiting)
+        else:
+            waiting.extend(items)
         if self._arrival is not None:
             self._wake()
 
@@ -144,78 +186,115 @@ class EventStream:
         if self._arrival is not None:
             self._wake()
 
-    async def get(self) -> Raw:
+    def take(self) -> Item | None:
+        """Return the next event if one is there: at once, and without a coroutine."""
+        if not self.items:
+            return None
+        item = self.items.popleft()
+        if self.is_exact:
+            self.settle(item)
+        return item
+
+    def settle(self, item: Item) -> None:
+        """Note that `item` was taken out of `items`: needed where the count `is_exact`."""
+        self._size -= len(item) + EVENT_OVERHEAD
+        if self._held:
+            self._release_if_roomy()
+
+    async def get(self) -> Item:
         """Take the next event, waiting for it.
 
         Raises StopAsyncIteration at the end in good order, else the failure, each after the
         events that were buffered. Cancelling is safe: an event is taken or left, never lost.
         """
-        while not self._payloads:
+        while (item := self.take()) is None:
             if self._over:
-                raise StopAsyncIteration if self._failure is None else replica(self._failure)
-            await self._next_arrival()
-        self.delivered += 1
-        return self._take()
+                raise self.ending()
+            arrival = self.arrival()
+            try:
+                await arrival
+            finally:
+                self.arrived()
+        return item
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Return what is done when an event comes, or the end; then call `arrived`."""
+        if self._arrival is not None:
+            raise RuntimeError("this subscription is being iterated by another task already")
+        self.items = None
+        self._arrival = asyncio.get_running_loop().create_future()
+        self._gate.awaited(+1)
+        return self._arrival
+
+    def arrived(self) -> None:
+        """Note that nobody waits any more."""
+        self._arrival = None
+        self._gate.awaited(-1)
+
+    def ending(self) -> Exception:
+        """Return what to raise once all was taken: StopAsyncIteration, or the failure."""
+        return StopAsyncIteration() if self._failure is None else replica(self._failure)
 
     def clear(self) -> None:
         """Forget what is buffered: nobody will take it."""
-        self._payloads.clear()
-        self.buffered_size = 0
+        self._forgotten += self.buffered
+        self.items = None
+        self._size = 0
         self._release_if_roomy()
-
-    def _take(self) -> Raw:
-        payload = self._payloads.popleft()
-        self.buffered_size -= len(payload) + EVENT_OVERHEAD
-        if self._held:
-            self._release_if_roomy()
-        return payload
-
-    async def _next_arrival(self) -> None:
-        if self._arrival is not None:
-            raise RuntimeError("this subscription is being iterated by another task already")
-        self._arrival = asyncio.get_running_loop().create_future()
-        self._gate.awaited(+1)
-        try:
-            await self._arrival
-        finally:
-            self._arrival = None
-            self._gate.awaited(-1)
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
-    def _is_full(self) -> bool:
-        return len(self._payloads) > self._buffer.events or self.buffered_size > self._buffer.size
+    def _put_each(self, items: Sequence[Item], waiting: deque[Item]) -> None:
+        # `_size` has so far counted all that came since nothing waited; from now on it is exact,
+        # until nothing waits again. To subtract each event that is taken would cost every
+        # subscription what only a slow one needs.
+        if not self.is_exact:
+            self.is_exact = True
+            self._size = _size_of(waiting)
+        else:
+            self._size -= _size_of(items)
+        for place, item in enumerate(items):
+            if self._over:
+                self._arrived -= len(items) - place
+                return
+            waiting.append(item)
+            self._size += len(item) + EVENT_OVERHEAD
+            if self._is_full(waiting):
+                self._on_full(waiting)
 
-    def _on_full(self) -> None:
+    def _is_full(self, waiting: deque[Item]) -> bool:
+        return len(waiting) > self._buffer.events or self._size > self._buffer.size
+
+    def _on_full(self, waiting: deque[Item]) -> None:
         if self._overflow is Overflow.BLOCK:
             self._held = True
             self._gate.hold(self)
-            if self._is_twice_full():
-                self._refuse()
+            if self._is_twice_full(waiting):
+                self._refuse(waiting)
         elif self._overflow is Overflow.ERROR:
-            self._refuse()
+            self._refuse(waiting)
         else:
-            self._drop()
+            self._drop(waiting)
 
-    def _is_twice_full(self) -> bool:
+    def _is_twice_full(self, waiting: deque[Item]) -> bool:
         # The bounds of `Buffer` come on top even of a tiny one: what one read of the socket
         # brings is not the consumer's fault.
-        allowance = Buffer()
         return (
-            len(self._payloads) > self._buffer.events + allowance.events
-            or self.buffered_size > self._buffer.size + allowance.size
-        ) and len(self._payloads) > 1
+            len(waiting) > self._buffer.events + _ALLOWANCE.events
+            or self._size > self._buffer.size + _ALLOWANCE.size
+        )
 
-    def _refuse(self) -> None:
-        if len(self._payloads) == 1:
+    def _refuse(self, waiting: deque[Item]) -> None:
+        if len(waiting) == 1:
             return
-        newest = self._payloads.pop()
-        self.buffered_size -= len(newest) + EVENT_OVERHEAD
+        newest = waiting.pop()
+        self._size -= len(newest) + EVENT_OVERHEAD
         self.dropped += 1
-        self.on_refusal()
-        held, size = len(self._payloads), self.buffered_size
+        if self.on_refusal is not None:
+            self.on_refusal()
+        held, size = len(waiting), self._size
         self.end(
             SlowConsumer(
                 f"the consumer is too slow: {held} events ({size} bytes) wait for it, and its "
@@ -225,28 +304,32 @@ class EventStream:
             )
         )
 
-    def _drop(self) -> None:
-        while self._is_full() and len(self._payloads) > 1:
-            oldest = self._payloads.popleft()
-            self.buffered_size -= len(oldest) + EVENT_OVERHEAD
+    def _drop(self, waiting: deque[Item]) -> None:
+        while len(waiting) > 1 and self._is_full(waiting):
+            oldest = waiting.popleft()
+            self._size -= len(oldest) + EVENT_OVERHEAD
             self.dropped += 1
 
     def _release_if_roomy(self) -> None:
         # Half empty before reading goes on: a pause and a resumption per event would cost more
         # than the events.
-        roomy = (
-            len(self._payloads) <= self._buffer.events // 2
-            and self.buffered_size <= self._buffer.size // 2
-        )
+        roomy = self.buffered <= self._buffer.events // 2 and self._size <= self._buffer.size // 2
         if self._held and roomy:
             self._held = False
             self._gate.release(self)
 
 
+def _size_of(items: Collection[Item]) -> int:
+    return sum(map(len, items)) + EVENT_OVERHEAD * len(items)
+
+
 class Reply:
     """The one result of an operation that has one."""
 
+    __slots__ = ("_arrival", "_failure", "_gate", "_over", "_payload", "is_expired")
+
     def __init__(self, gate: Gate) -> None:
+        self.is_expired: bool = False
         self._gate = gate
         self._payload: Raw | None = None
         self._over = False
@@ -266,18 +349,26 @@ class Reply:
             self._failure = failure
             self._wake()
 
+    def expire(self) -> None:
+        """Let `get` raise TimeoutError, unless the result is there."""
+        self.is_expired = True
+        self.end(None)
+
     async def get(self) -> Raw | None:
         """Wait for the result; None if the operation ended without one.
 
-        Raises the failure that ended it.
+        Raises the failure that ended it, TimeoutError if it expired.
         """
         self._gate.awaited(+1)
         try:
             await self._arrival
         finally:
             self._gate.awaited(-1)
-        if self._payload is None and self._failure is not None:
-            raise replica(self._failure)
+        if self._payload is None:
+            if self._failure is not None:
+                raise replica(self._failure)
+            if self.is_expired:
+                raise TimeoutError
         return self._payload
 
     def _wake(self) -> None:

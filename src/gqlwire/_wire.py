@@ -6,6 +6,7 @@ This file knows no picows, no protocol and no GraphQL.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Protocol
 
 wire_logger = logging.getLogger("gqlwire.wire")
@@ -59,9 +60,10 @@ class Tap:
         """Log a message of ours."""
         wire_logger.debug("%s > %s", self._host, shown(text))
 
-    def received(self, text: bytes) -> None:
-        """Log a message of the server's."""
-        wire_logger.debug("%s < %s", self._host, shown(text))
+    def received(self, texts: Iterable[bytes]) -> None:
+        """Log messages of the server's."""
+        for text in texts:
+            wire_logger.debug("%s < %s", self._host, shown(text))
 
 
 def shown(text: bytes, limit: int = _SHOWN) -> str:

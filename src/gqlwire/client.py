@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gqlwire._portal import Portal
+from gqlwire._readers import ParseFloat
 from gqlwire.errors import CloseTimeout
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult
-from gqlwire.session import AsyncClientSession, ExecuteOptions, Settings, SubscribeOptions
+from gqlwire.scalars import Scalar, Scalars
+from gqlwire.session import AsyncClientSession, ExecuteOptions, Settings, SubscribeOptions, T
 from gqlwire.transport import Transport
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ class Client:
     for no limit. `serialize_variables`, `parse_results`: whether the schema's custom scalars and
     enums are converted, on the way out and on the way back.
 
+    `scalars`: how types of your own are read, in a `result_type`, and written, in variables.
+    `parse_float`: what to make of numbers with a fraction or an exponent where no annotation says
+    it, as in `json.loads`: with `decimal.Decimal` they keep all their digits.
+
     `async with client as session` connects and closes; see `AsyncClientSession`.
     """
 
@@ -50,6 +56,8 @@ class Client:
         execute_timeout: float | None = 10,
         serialize_variables: bool = False,
         parse_results: bool = False,
+        scalars: Mapping[type[Any], Scalar[Any]] | None = None,
+        parse_float: ParseFloat | None = None,
     ) -> None:
         sources = [schema is not None, introspection is not None, fetch_schema_from_transport]
         if sum(sources) > 1:
@@ -66,6 +74,8 @@ class Client:
             execute_timeout,
             serialize_variables,
             parse_results,
+            Scalars(scalars),
+            parse_float,
         )
 
     @property
@@ -146,47 +156,88 @@ class Client:
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: type[T] | None = None,
         get_execution_result: Literal[False] = False,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any]: ...
+    ) -> T: ...
 
     @overload
     async def execute_async(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: type[T] | None = None,
         get_execution_result: bool,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any] | ExecutionResult: ...
+    ) -> T | ExecutionResult: ...
+
+    @overload
+    async def execute_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: Any,
+        get_execution_result: bool = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> Any: ...
 
     async def execute_async(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: Any = None,
         get_execution_result: bool = False,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any] | ExecutionResult:
+    ) -> Any:
         """Connect, run one operation, close; see `AsyncClientSession.execute`."""
         async with self as session:
             return await session.execute(
-                request, get_execution_result=get_execution_result, **options
+                request,
+                result_type=result_type,
+                get_execution_result=get_execution_result,
+                **options,
             )
+
+    @overload
+    def subscribe_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: type[T],
+        get_execution_result: Literal[False] = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> AsyncGenerator[T, None]: ...
+
+    @overload
+    def subscribe_async(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: Any = None,
+        get_execution_result: bool = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> AsyncGenerator[Any, None]: ...
 
     async def subscribe_async(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: Any = None,
         get_execution_result: bool = False,
         **options: Unpack[SubscribeOptions],
     ) -> AsyncGenerator[Any, None]:
         """Connect, yield the results of one operation, close.
 
-        See `AsyncClientSession.subscribe`; but here an event with errors ends it, as a generator
-        is over once it raises (with `get_execution_result` it raises none).
+        See `AsyncClientSession.subscribe`; but here an event with errors, or that does not fit
+        `result_type`, ends it, as a generator is over once it raises (with `get_execution_result`
+        errors raise none).
         """
         async with self as session:
             subscription = session.subscribe(
-                request, get_execution_result=get_execution_result, **options
+                request,
+                result_type=result_type,
+                get_execution_result=get_execution_result,
+                **options,
             )
             async with subscription as events:
                 async for event in events:
@@ -197,43 +248,87 @@ class Client:
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: type[T] | None = None,
         get_execution_result: Literal[False] = False,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any]: ...
+    ) -> T: ...
 
     @overload
     def execute(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: type[T] | None = None,
         get_execution_result: bool,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any] | ExecutionResult: ...
+    ) -> T | ExecutionResult: ...
+
+    @overload
+    def execute(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: Any,
+        get_execution_result: bool = False,
+        **options: Unpack[ExecuteOptions],
+    ) -> Any: ...
 
     def execute(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: Any = None,
         get_execution_result: bool = False,
         **options: Unpack[ExecuteOptions],
-    ) -> dict[str, Any] | ExecutionResult:
+    ) -> Any:
         """Do what `execute_async` does, blocking: for plain scripts."""
         with Portal() as portal:
             return portal.run(
-                self.execute_async(request, get_execution_result=get_execution_result, **options)
+                self.execute_async(
+                    request,
+                    result_type=result_type,
+                    get_execution_result=get_execution_result,
+                    **options,
+                )
             )
+
+    @overload
+    def subscribe(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: type[T],
+        get_execution_result: Literal[False] = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> Generator[T, None, None]: ...
+
+    @overload
+    def subscribe(
+        self,
+        request: GraphQLRequest | DocumentNode | str,
+        *,
+        result_type: Any = None,
+        get_execution_result: bool = False,
+        **options: Unpack[SubscribeOptions],
+    ) -> Generator[Any, None, None]: ...
 
     def subscribe(
         self,
         request: GraphQLRequest | DocumentNode | str,
         *,
+        result_type: Any = None,
         get_execution_result: bool = False,
         **options: Unpack[SubscribeOptions],
     ) -> Generator[Any, None, None]:
         """Do what `subscribe_async` does, blocking: for plain scripts."""
         with Portal() as portal:
             yield from portal.iterate(
-                self.subscribe_async(request, get_execution_result=get_execution_result, **options)
+                self.subscribe_async(
+                    request,
+                    result_type=result_type,
+                    get_execution_result=get_execution_result,
+                    **options,
+                )
             )
 
 

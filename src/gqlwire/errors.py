@@ -5,6 +5,7 @@
     ├── TransportAlreadyConnected
     ├── TransportProtocolError          the server said something unreadable
     ├── TransportQueryError             GraphQL errors: of one operation, or of one event
+    ├── ResultMismatch                  `data` is not of the `result_type` that was asked for
     ├── TransportServerError
     │   ├── ConnectionRejected          `connection_error`     (also TransportConnectionFailed)
     │   └── KeepAliveTimeout            the server fell silent (also TransportConnectionFailed)
@@ -124,6 +125,30 @@ def _summary(errors: Sequence[Any]) -> str:
     if len(errors) > 1:
         text += f" (and {len(errors) - 1} more)"
     return text
+
+
+class ResultMismatch(TransportError):
+    """The `data` of a result does not fit the `result_type` that was asked for.
+
+    `path` is where, from `data` on: `$.trade.price`. `data` is all of it, as plain objects;
+    `extensions` and `errors` are what came along, or None. A subscription goes on with its next
+    step.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str = "$",
+        data: Any = None,
+        extensions: Any = None,
+        errors: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.data = data
+        self.extensions = extensions
+        self.errors = errors
 
 
 class SlowConsumer(TransportError):

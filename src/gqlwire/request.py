@@ -29,8 +29,15 @@ class _Document:
     operations: Mapping[str | None, OperationKind]
     is_ambiguous: bool
     """Whether an operation without a name is not alone (GraphQL specification, 5.2.2.1)."""
+    encoded: bytes
+    """How the payload of each of its requests begins: an object without its end."""
 
     def kind(self, operation_name: str | None) -> OperationKind:
+        if operation_name is None and len(self.operations) == 1 and not self.is_ambiguous:
+            return next(iter(self.operations.values()))
+        return self._named(operation_name)
+
+    def _named(self, operation_name: str | None) -> OperationKind:
         from graphql import GraphQLError
 
         if self.is_ambiguous:
@@ -42,8 +49,6 @@ class _Document:
             raise GraphQLError(
                 f"the document has no operation named {operation_name!r} (it has: {known})"
             )
-        if len(self.operations) == 1:
-            return next(iter(self.operations.values()))
         if not self.operations:
             raise GraphQLError("the document has no operation, only fragments or definitions")
         names = ", ".join(str(name) for name in self.operations)
@@ -66,7 +71,8 @@ def _document(source: str, node: DocumentNode) -> _Document:
         if isinstance(definition, OperationDefinitionNode)
     ]
     is_ambiguous = len(found) > 1 and any(name is None for name, _ in found)
-    return _Document(source, node, dict(found), is_ambiguous)
+    encoded = b'{"query":%s' % msgspec.json.encode(source)
+    return _Document(source, node, dict(found), is_ambiguous, encoded)
 
 
 _printed: dict[int, _Document] = {}
@@ -165,12 +171,18 @@ class GraphQLRequest:
 
     def encode(self) -> bytes:
         """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
+        parts = {
+            "operationName": self.operation_name,
+            "variables": self.variable_values,
+            "extensions": self.extensions,
+        }
         try:
-            text = msgspec.json.encode(self.payload)
-            # The encoder writes null for NaN and infinities, which would be another value.
-            if b"null" in text:
-                _refuse_infinite([self.variable_values, self.extensions])
-            return text
+            # The document was encoded once, when it was checked: it is mostly the longest part.
+            text = self._document.encoded
+            for name, part in parts.items():
+                if part:
+                    text += b',"%s":%s' % (name.encode(), _encode(part))
+            return text + b"}"
         except (TypeError, ValueError, RecursionError) as cause:
             raise TypeError(
                 f"the variables or extensions cannot be sent as JSON: {cause}"
@@ -191,6 +203,14 @@ class GraphQLRequest:
     def __repr__(self) -> str:
         text = " ".join(self.source.split())
         return f"GraphQLRequest({text[:60] + '…' if len(text) > 60 else text!r})"
+
+
+def _encode(part: Any) -> bytes:
+    text = msgspec.json.encode(part)
+    # The encoder writes null for NaN and infinities, which would be another value.
+    if b"null" in text:
+        _refuse_infinite(part)
+    return text
 
 
 def _refuse_infinite(value: Any) -> None:

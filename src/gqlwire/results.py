@@ -6,9 +6,11 @@ This module knows no protocol and no connection.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
 from msgspec import Raw
@@ -16,9 +18,19 @@ from msgspec import Raw
 from gqlwire.errors import TransportProtocolError, TransportQueryError
 from gqlwire.protocols import tolerance
 
+if TYPE_CHECKING:
+    # With a default, which Python has from 3.13 on: checkers know this module without installing.
+    from typing_extensions import TypeVar
+
+    DataT = TypeVar("DataT", default=Any)
+else:
+    from typing import TypeVar
+
+    DataT = TypeVar("DataT")
+
 
 @dataclass(slots=True)
-class ExecutionResult:
+class ExecutionResult(Generic[DataT]):
     """One result, whole (GraphQL specification, section 7.1).
 
     `data`: what was asked for, None if nothing came of it. `errors`: the list of error objects,
@@ -27,13 +39,13 @@ class ExecutionResult:
     parts on those that follow, as the server sent them: they are not merged here.
     """
 
-    data: Any = None
+    data: DataT = cast("DataT", None)  # noqa: RUF009  # no call at runtime that could be shared
     errors: Sequence[Any] | None = None
     extensions: Any = None
     incremental: Sequence[Any] | None = None
     has_next: bool | None = None
 
-    def data_or_raise(self) -> Any:
+    def data_or_raise(self) -> DataT:
         """Return `data`; raise TransportQueryError, which keeps it, if there are errors.
 
         Raises TransportProtocolError for a part that follows another, which has no `data`.
@@ -71,7 +83,7 @@ _decode = msgspec.json.Decoder(_Payload).decode
 
 
 def decode_result(payload: Raw) -> ExecutionResult:
-    """Decode the payload of one result.
+    """Decode the payload of one result. A number that no float can hold comes as a Decimal.
 
     Raises TransportProtocolError, with an excerpt, if it is none.
     """
@@ -91,7 +103,7 @@ def decode_result(payload: Raw) -> ExecutionResult:
 
 def _decode_leniently(payload: Raw) -> _Payload:
     try:
-        said = tolerance.decode_payload(payload)
+        said = json.loads(bytes(payload), parse_float=number) if payload else None
     except (ValueError, RecursionError) as cause:
         raise _unusable(payload, f"it cannot be read: {cause}") from cause
     if not isinstance(said, dict):
@@ -99,12 +111,26 @@ def _decode_leniently(payload: Raw) -> _Payload:
     has_next, incremental, path = (said.get(key) for key in ("hasNext", "incremental", "path"))
     return _Payload(
         said.get("data", msgspec.UNSET),
-        Raw(json.dumps(said["errors"]).encode()) if "errors" in said else Raw(),
+        Raw(json.dumps(said["errors"], default=float).encode()) if "errors" in said else Raw(),
         said.get("extensions"),
         incremental if isinstance(incremental, list) else None,
         path if isinstance(path, list) else None,
         has_next if isinstance(has_next, bool) else None,
     )
+
+
+def number(text: str) -> float | Decimal:
+    """Return a number with a fraction or an exponent; what is no float is not made infinite.
+
+    Raises ValueError if it is no Decimal, either.
+    """
+    value = float(text)
+    if math.isfinite(value):
+        return value
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"the number {text[:60]} is too large") from None
 
 
 def _unusable(payload: Raw, why: str) -> TransportProtocolError:

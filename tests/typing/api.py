@@ -1,7 +1,12 @@
 """Only type-checked, never run: what a checker sees of the public face."""
 
 from collections.abc import AsyncGenerator, Generator
-from typing import Any, assert_type
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypedDict, assert_type
+
+import msgspec
+import pydantic
 
 import gqlwire
 from gqlwire import (
@@ -11,10 +16,15 @@ from gqlwire import (
     ExecutionResult,
     GraphQLRequest,
     Overflow,
+    Scalar,
     Subscription,
     gql,
 )
-from gqlwire.transport.exceptions import TransportConnectionFailed, TransportQueryError
+from gqlwire.transport.exceptions import (
+    ResultMismatch,
+    TransportConnectionFailed,
+    TransportQueryError,
+)
 from gqlwire.transport.websockets import WebsocketsTransport
 
 
@@ -47,6 +57,88 @@ async def one_by_one(client: Client) -> None:
     assert_type(client.execute("{ a }"), dict[str, Any])
     assert_type(client.subscribe_async("{ a }"), AsyncGenerator[Any, None])
     assert_type(client.subscribe("{ a }"), Generator[Any, None, None])
+
+
+class Struct(msgspec.Struct):
+    a: int
+
+
+@dataclass
+class Data:
+    a: int
+
+
+class Keys(TypedDict):
+    a: int
+
+
+class Model(pydantic.BaseModel):
+    a: int
+
+
+async def typed(session: AsyncClientSession, whole: bool) -> None:
+    assert_type(await session.execute("{ a }", result_type=Struct), Struct)
+    assert_type(await session.execute("{ a }", result_type=Data, parse_float=Decimal), Data)
+    assert_type(await session.execute("{ a }", result_type=Keys), Keys)
+    assert_type(await session.execute("{ a }", result_type=Model), Model)
+    assert_type(await session.execute("{ a }", result_type=dict[str, Data]), dict[str, Data])
+    assert_type(await session.execute("{ a }", result_type=None), dict[str, Any])
+    assert_type(
+        await session.execute("{ a }", result_type=Data, get_execution_result=True),
+        ExecutionResult[Data | None],
+    )
+    assert_type(
+        await session.execute("{ a }", result_type=Data, get_execution_result=whole),
+        Data | ExecutionResult,
+    )
+    # A union is no type[...], but may be said on the left.
+    either: Data | None = await session.execute("{ a }", result_type=Data | None)
+    print(either)
+
+    events = session.subscribe("{ a }", result_type=Struct, buffer=1, overflow="latest")
+    assert_type(events, Subscription[Struct])
+    async for event in events:
+        assert_type(event, Struct)
+    async for keys in session.subscribe("{ a }", result_type=Keys):
+        assert_type(keys, Keys)
+    results = session.subscribe("{ a }", result_type=Keys, get_execution_result=True)
+    assert_type(results, Subscription[ExecutionResult[Keys | None]])
+    union: Subscription[Data | Keys] = session.subscribe("{ a }", result_type=Data | Keys)
+    assert_type(await anext(union), Data | Keys)
+    whole_ones: Subscription[ExecutionResult] = session.subscribe(
+        "{ a }", get_execution_result=True
+    )
+    assert_type((await anext(whole_ones)).data, Any)
+
+
+async def typed_one_by_one(client: Client) -> None:
+    assert_type(await client.execute_async("{ a }", result_type=Data), Data)
+    assert_type(client.execute("{ a }", result_type=Data), Data)
+    assert_type(
+        client.execute("{ a }", result_type=Data, get_execution_result=True), Data | ExecutionResult
+    )
+    assert_type(client.subscribe_async("{ a }", result_type=Data), AsyncGenerator[Data, None])
+    assert_type(client.subscribe("{ a }", result_type=Data), Generator[Data, None, None])
+
+
+class Money:
+    def __init__(self, text: str) -> None: ...
+
+
+def scalars() -> None:
+    money = Scalar(decode=Money, encode=str)
+    Client(scalars={Money: money}, parse_float=Decimal)
+    gqlwire.connect("ws://h/", scalars={Money: Scalar(decode=Money)}, parse_float=Decimal)
+
+
+def plain_results(result: ExecutionResult) -> ExecutionResult:
+    assert_type(result.data, Any)
+    assert_type(ExecutionResult({"a": 1}).data_or_raise(), dict[str, int])
+    return result
+
+
+def misfits(misfit: ResultMismatch) -> None:
+    assert_type(misfit.path, str)
 
 
 def failures(error: TransportConnectionFailed, refusal: TransportQueryError) -> None:

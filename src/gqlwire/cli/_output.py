@@ -30,6 +30,8 @@ _TOKEN = re.compile(
     rb"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
 )
 _COLORS = {"key": b"34;1", "string": b"32", "number": b"36", "word": b"33"}
+# A number that no float can hold is a Decimal by now, and still a number.
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 # U+0080 to U+009F, in UTF-8: some terminals obey them.
 _CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 
@@ -37,7 +39,7 @@ _CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 def as_json(value: Any, *, indent: bool) -> bytes:
     """Return `value` as JSON: one line, or indented, with what steers a terminal escaped."""
     try:
-        line = msgspec.json.encode(value)
+        line = _encode(value)
     except UnicodeEncodeError:
         # Lone surrogates, which JSON can escape and UTF-8 cannot hold.
         separators = None if indent else (",", ":")

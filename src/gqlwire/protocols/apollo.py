@@ -95,6 +95,7 @@ class Apollo:
     """The client's side of one conversation. Implements `events.Dialect`."""
 
     subprotocol = "graphql-ws"
+    result = Data
     # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
     watches_from_first_sign = True
 
@@ -110,12 +111,19 @@ class Apollo:
         """Open the conversation. `payload` goes out as it is; None omits the key."""
         return _encode(ConnectionInit(payload))
 
+    def read(self, text: bytes) -> ServerMessage | events.Stray:
+        """Read one message, whatever the conversation makes of it."""
+        try:
+            return _decode(text)
+        except tolerance.UNREADABLE:
+            message: ServerMessage | events.Stray = tolerance.read(
+                text, _BY_TYPE, nameless=ConnectionError
+            )
+            return message
+
     def receive(self, text: bytes) -> events.Event | None:
         """Take one message; return what it means."""
-        try:
-            message = _decode(text)
-        except tolerance.UNREADABLE:
-            message = tolerance.read(text, _BY_TYPE, nameless=ConnectionError)
+        message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
         if type(message) is Data and conversation.phase is Phase.OPEN:
@@ -134,6 +142,10 @@ class Apollo:
         """Give up the operation `id`; results under way are dropped. Twice is harmless."""
         # The server answers a `stop` with a `complete`; by then the id means nothing here.
         return _encode(Stop(id)) if self._conversation.stop(id) else None
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`, which the server ends by itself."""
+        self._conversation.stop(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Ask nothing: the client has no such message here."""

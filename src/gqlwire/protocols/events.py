@@ -17,14 +17,17 @@ from gqlwire.errors import Phase
 NOTHING = Raw()
 """The payload of a message that has none."""
 
+# None of these can be part of a reference cycle, so the garbage collector need not look at them
+# (`gc=False`): it has a million a second to look at otherwise.
 
-class Acknowledged(Struct):
+
+class Acknowledged(Struct, gc=False):
     """The server accepted `connection_init`; operations may start."""
 
     payload: Raw = NOTHING
 
 
-class Complaint(Struct):
+class Complaint(Struct, gc=False):
     """`connection_error`, or an `error` that names no operation.
 
     Before the acknowledgement it is a refusal; later it only reports (Apollo's PROTOCOL.md,
@@ -34,37 +37,37 @@ class Complaint(Struct):
     payload: Raw = NOTHING
 
 
-class Pinged(Struct):
+class Pinged(Struct, gc=False):
     """The server asked for a sign of life."""
 
     payload: Raw = NOTHING
 
 
-class Ponged(Struct):
+class Ponged(Struct, gc=False):
     """The server gave a sign of life, asked for or not."""
 
     payload: Raw = NOTHING
 
 
-class KeptAlive(Struct):
+class KeptAlive(Struct, gc=False):
     """Apollo's one-way sign of life."""
 
 
-class Result(Struct):
+class Result(Struct, gc=False):
     """One result of the operation `id`: an execution result in JSON."""
 
     id: str
     payload: Raw = NOTHING
 
 
-class Failed(Struct):
+class Failed(Struct, gc=False):
     """The server ended the operation `id` with errors."""
 
     id: str
     payload: Raw = NOTHING
 
 
-class Completed(Struct):
+class Completed(Struct, gc=False):
     """The server ended the operation `id` in good order."""
 
     id: str
@@ -95,6 +98,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def result(self) -> type[Result]:
+        """The class of what `receive` returns for the result of a live operation."""
+        ...
+
+    @property
     def watches_from_first_sign(self) -> bool:
         """Whether the server's silence counts only once it has given a sign of life."""
         ...
@@ -106,6 +114,13 @@ class Dialect(Protocol):
 
     def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
         """Open the conversation. `payload` goes out as it is; None omits the key."""
+        ...
+
+    def read(self, text: bytes) -> Event:
+        """Read one message, whatever the conversation makes of it.
+
+        Raises TransportProtocolError if `text` is no JSON object.
+        """
         ...
 
     def receive(self, text: bytes) -> Event | None:
@@ -125,6 +140,10 @@ class Dialect(Protocol):
 
     def complete(self, id: str) -> bytes | None:
         """Give up the operation `id`. None if it is over already: it is never stopped twice."""
+        ...
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`, which the server ends by itself."""
         ...
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:

@@ -92,6 +92,7 @@ class GraphQLTransportWS:
     """
 
     subprotocol = "graphql-transport-ws"
+    result = Next
     watches_from_first_sign = False
 
     def __init__(self, *, answer_pings: bool = True) -> None:
@@ -108,12 +109,19 @@ class GraphQLTransportWS:
         """Open the conversation. `payload` goes out as it is; None omits the key."""
         return _encode(ConnectionInit(payload))
 
+    def read(self, text: bytes) -> ServerMessage | events.Stray:
+        """Read one message, whatever the conversation makes of it."""
+        try:
+            return _decode(text)
+        except tolerance.UNREADABLE:
+            message: ServerMessage | events.Stray = tolerance.read(
+                text, _BY_TYPE, nameless=ConnectionError
+            )
+            return message
+
     def receive(self, text: bytes) -> events.Event | None:
         """Take one message; return what it means. Send `reply()` next."""
-        try:
-            message = _decode(text)
-        except tolerance.UNREADABLE:
-            message = tolerance.read(text, _BY_TYPE, nameless=ConnectionError)
+        message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
         if type(message) is Next and conversation.phase is Phase.OPEN:
@@ -138,6 +146,10 @@ class GraphQLTransportWS:
         """Give up the operation `id`; results under way are dropped. Twice is harmless."""
         # "Complete": the server's own may cross ours; then there is nothing to stop.
         return _encode(Complete(id)) if self._conversation.stop(id) else None
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`, which the server ends by itself."""
+        self._conversation.stop(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
         """Ask for a sign of life; any time is right ("Ping")."""

@@ -44,6 +44,11 @@ class Undecided:
         return self._either.subprotocol
 
     @property
+    def result(self) -> type[events.Result]:
+        """The class of a result in the protocol that was chosen."""
+        return self._either.result
+
+    @property
     def phase(self) -> Phase:
         """The phase of the protocol that was chosen; INIT until then."""
         return self._either.phase
@@ -56,6 +61,10 @@ class Undecided:
     def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
         """Open the conversation: the words are the same in both."""
         return self._newer.connection_init(payload)
+
+    def read(self, text: bytes) -> events.Event:
+        """Read one message of the protocol that was chosen."""
+        return self._either.read(text)
 
     def receive(self, text: bytes) -> events.Event | None:
         """Choose by the first message; then leave it all to the one that was chosen."""
@@ -74,6 +83,10 @@ class Undecided:
     def complete(self, id: str) -> bytes | None:
         """Give up the operation `id`."""
         return self._either.complete(id)
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`."""
+        self._either.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
         """Ask for a sign of life."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import Raw
+
 from gqlwire._operations import Feed
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.request import GraphQLRequest
@@ -31,6 +33,10 @@ class Transport(Protocol):
 
         Raises OperationTimeout if there is none within `timeout` seconds.
         """
+        ...
+
+    async def ask(self, request: GraphQLRequest, *, timeout: float | None = None) -> Raw:
+        """Do what `execute` does, and return the result's payload undecoded, in JSON."""
         ...
 
     def feed(

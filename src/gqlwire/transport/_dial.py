@@ -111,6 +111,8 @@ class Dial(Generic[H]):
             # Pings must reach us: they are signs of life.
             enable_auto_pong=False,
             max_frame_size=way.max_message_size,
+            # It grows as needed; most connections are idle, and most messages go another way.
+            read_buffer_init_size=2048,
             extra_headers=self._request_headers(),
             # A redirected request would carry its credentials to wherever the answer says.
             max_redirects=0,

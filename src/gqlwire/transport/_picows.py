@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
@@ -23,6 +24,8 @@ from gqlwire.errors import (
     TransportError,
     TransportProtocolError,
 )
+from gqlwire.transport._bursts import Bursts
+from gqlwire.transport._cork import Cork
 
 _NO_CODE = 1005  # RFC 6455, section 7.1.5
 _REASON_LIMIT = 123  # RFC 6455, section 5.5: a control frame carries 125 bytes, two are the code
@@ -52,6 +55,10 @@ class Handler(Protocol):
 
     def received(self, text: bytes) -> None:
         """A text message, whole, and valid UTF-8."""
+        ...
+
+    def received_all(self, texts: list[bytes]) -> None:
+        """Text messages that came together, as if each was `received`."""
         ...
 
     def heard(self) -> None:
@@ -88,6 +95,43 @@ class _Unacceptable(Exception):
         self.code = code
 
 
+class _Guard:
+    """Ends the connection for what is raised inside: picows would only log it."""
+
+    def __init__(self, handler: Handler, host: str) -> None:
+        self._handler = handler
+        self._host = host
+
+    def __enter__(self) -> None:
+        """Begin to guard."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if exc is None:
+            return False
+        if isinstance(exc, _Unacceptable):
+            self._handler.failed(exc.failure, exc.code)
+        elif isinstance(exc, UnicodeDecodeError):
+            text = f"{self._host} sent text that is not UTF-8: {exc}"
+            self._handler.failed(TransportProtocolError(text), 1007)
+        elif isinstance(exc, Exception):
+            self._handler.failed(self._own_fault(exc), 1011)
+        return isinstance(exc, Exception)
+
+    def _own_fault(self, fault: Exception) -> TransportError:
+        failure = TransportConnectionFailed(
+            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            host=self._host,
+            code=1011,
+        )
+        failure.__cause__ = fault
+        return failure
+
+
 class PicowsWire(WSListener):
     """One WebSocket. Implements `_wire.Wire`; tells a `Handler` what happens."""
 
@@ -101,6 +145,7 @@ class PicowsWire(WSListener):
     ) -> None:
         super().__init__()
         self._handler = handler
+        self._guard = _Guard(handler, host)
         self._host = host
         self._max_message_size = max_message_size
         self._compression = compression
@@ -108,14 +153,17 @@ class PicowsWire(WSListener):
         self._is_deflated = False
         self._closing = False
         self._clogged = False
+        self._is_short = False
         self._heard_close: int | None = None
         self._farewell: asyncio.Task[None] | None = None
         self._transport: WSTransport
+        self._cork: Cork
 
     # --- Wire ---------------------------------------------------------------------------------
 
     def send(self, text: bytes) -> None:
-        """Send one text message."""
+        """Send one text message; those of one turn of the loop leave together."""
+        self._cork.sending()
         if self._compression is None:
             self._transport.send(_TEXT, text)
         else:
@@ -156,11 +204,12 @@ class PicowsWire(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
+        self._cork = Cork(transport.underlying_transport.get_extra_info("socket"))
         self._handler.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take one frame. Nothing is raised into picows: it would only log it."""
-        try:
+        """Take one frame."""
+        with self._guard:
             if self._closing and frame.msg_type in _DATA:
                 return
             if frame.payload_size > self._max_message_size:
@@ -176,13 +225,30 @@ class PicowsWire(WSListener):
                 self._take_other(frame)
             if frame.last_in_buffer:
                 self._handler.heard()
-        except UnicodeDecodeError as cause:
-            failure = TransportProtocolError(f"{self._host} sent text that is not UTF-8: {cause}")
-            self._handler.failed(failure, 1007)
-        except _Unacceptable as unacceptable:
-            self._handler.failed(unacceptable.failure, unacceptable.code)
-        except Exception as fault:  # noqa: BLE001  # the one place that ends a connection for our own faults
-            self._fail_by_fault(fault)
+                if not frame.tail_size:
+                    self._shorten()
+
+    def _shorten(self) -> None:
+        """Take plain messages before picows does: it stands between two frames just now."""
+        if self._is_short or self._compression is not None:
+            return
+        self._is_short = True
+        below = self._transport.underlying_transport
+        picows: Any = below.get_protocol()
+        below.set_protocol(
+            Bursts(
+                picows,
+                take=self._take_burst,
+                # picows sends a close frame of its own accord, too, if it finds fault.
+                is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
+                max_size=self._max_message_size,
+            )
+        )
+
+    def _take_burst(self, texts: list[bytes]) -> None:
+        with self._guard:
+            self._handler.received_all(texts)
+            self._handler.heard()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End, if nothing has ended it before."""
@@ -294,15 +360,6 @@ class PicowsWire(WSListener):
         if code == WSCloseCode.MESSAGE_TOO_BIG.value:
             return self._too_big("in one frame")
         return TransportProtocolError(f"{self._host} broke RFC 6455: {reason}")
-
-    def _fail_by_fault(self, fault: Exception) -> None:
-        failure = TransportConnectionFailed(
-            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
-            host=self._host,
-            code=1011,
-        )
-        failure.__cause__ = fault
-        self._handler.failed(failure, 1011)
 
     async def _retrieve(self, transport: WSTransport) -> None:
         # picows keeps what its parser raised in a future, and asyncio complains of one unread.

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Raw
 
 from gqlwire._connection import Connection
 from gqlwire._operations import Feed, ask
@@ -24,6 +25,7 @@ from gqlwire.errors import (
     ProxyFailed,
     TransportAlreadyConnected,
     TransportClosed,
+    TransportError,
 )
 from gqlwire.protocols import SUBPROTOCOLS, choose
 from gqlwire.protocols.keepalive import Limits
@@ -245,19 +247,20 @@ class WebsocketsTransport:
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
-        streams = request.kind == "subscription"
-        scope = asyncio.timeout(timeout)
+        return decode_result(await self.ask(request, timeout=timeout))
+
+    async def ask(self, request: GraphQLRequest, *, timeout: float | None = None) -> Raw:
+        """Do what `execute` does, and return the result's payload undecoded, in JSON."""
+        kind = request.kind
         try:
-            async with scope:
-                return await ask(self._live(), request.encode(), streams=streams)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            host, limit = self._address.host, timeout or 0.0
-            text = (
-                f"{host} did not answer the {request.kind} within {limit:g} seconds "
-                f"(execute_timeout)"
+            return await ask(
+                self._live(), request.encode(), streams=kind == "subscription", timeout=timeout
             )
+        except TimeoutError as late:
+            if isinstance(late, TransportError):
+                raise  # the connection's own
+            host, limit = self._address.host, timeout or 0.0
+            text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
             raise OperationTimeout(text, limit=limit, host=host) from None
 
     def subscribe(

@@ -1,0 +1,137 @@
+"""Where the results of each operation go: from a burst of messages to the sinks that wait.
+
+The short way of a result is here, and nowhere else. A server spells every result alike, up to its
+payload; so once one was read, the beginning of the others tells whose they are, and they are
+handed on as they are, to be decoded once, in one pass, by who takes them (`subscription`, which
+goes the long way with whatever is not what its beginning promised). All other messages go the
+long way here: through the protocol. `tests/test_routes.py` shows both ways equal on arbitrary
+messages.
+
+It knows no socket and no protocol's spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Raw
+
+from gqlwire._streams import EventStream, Sink
+from gqlwire.errors import TransportError
+from gqlwire.protocols import Dialect, events
+
+_NO_PREFIX = b"\0"  # with which no JSON begins
+_BRACE = ord("}")
+
+
+class Routes:
+    """The live operations of one connection, by id.
+
+    `on_event` gets what is no result.
+    """
+
+    def __init__(self, dialect: Dialect, on_event: Callable[[events.Event], None]) -> None:
+        self._dialect = dialect
+        self._on_event = on_event
+        self._sinks: dict[str, Sink] = {}
+        # Those that can be reached the short way, by their ids as they come.
+        self._streams: dict[bytes, EventStream] = {}
+        self._spelling: tuple[bytes, bytes] | None = None
+
+    def add(self, id: str, sink: Sink) -> None:
+        """Send the results of `id` into `sink` from now on."""
+        self._sinks[id] = sink
+        if isinstance(sink, EventStream):
+            self._streams[id.encode()] = sink
+
+    def remove(self, id: str) -> None:
+        """Send the results of `id` nowhere."""
+        self._sinks.pop(id, None)
+        self._streams.pop(id.encode(), None)
+
+    def finish(self, id: str, failure: TransportError | None) -> None:
+        """End the sink of `id`: in good order, or by `failure`."""
+        sink = self._sinks[id]
+        self.remove(id)
+        sink.end(failure)
+
+    def end(self, reason: TransportError) -> None:
+        """End every sink for `reason`."""
+        sinks, self._sinks = self._sinks, {}
+        self._streams.clear()
+        for sink in sinks.values():
+            sink.end(reason)
+
+    def read(self, payload: bytes, id: str) -> Raw | None:
+        """Look into a result of `id` that went the short way, and cannot be read.
+
+        Return its payload if it is one that only a lenient reader takes. What it turns out to be
+        instead is taken as if it came now. Raises TransportProtocolError if its message is no
+        JSON.
+        """
+        head, tail = self._spelling or (b"", b"")
+        text = b"%s%s%s%s}" % (head, id.encode(), tail, payload)
+        message = self._dialect.read(text)
+        if isinstance(message, events.Result) and message.id == id:
+            return message.payload
+        self.take_slowly([text])
+        return None
+
+    def take_slowly(self, texts: Iterable[bytes]) -> None:
+        """Take messages the long way. Raises TransportProtocolError for one that is no JSON."""
+        for text in texts:
+            event = self._dialect.receive(text)
+            if isinstance(event, events.Result):
+                self._sinks[event.id].put(event.payload)
+                if self._spelling is None:
+                    self._spelling = _spelling(text, event)
+            elif event is not None:
+                self._on_event(event)
+
+    def take(self, texts: list[bytes]) -> None:
+        """Take messages that came together. Raises TransportProtocolError for one that is no JSON.
+
+        Those of one operation that follow each other reach it all at once.
+        """
+        if self._spelling is None or not self._streams:
+            self.take_slowly(texts)
+            return
+        run: list[bytes] = []
+        stream, prefix = None, _NO_PREFIX
+        for text in texts:
+            if text.startswith(prefix) and text[-1] == _BRACE:
+                run.append(text)
+                continue
+            if stream is not None:
+                _put(stream, run, prefix)
+            stream, prefix = self._route(text)
+            if stream is None:
+                self.take_slowly((text,))
+            else:
+                run = [text]
+        if stream is not None:
+            _put(stream, run, prefix)
+
+    def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
+        """Return whose result begins like `text`, and the beginning; None if that is not plain."""
+        head, tail = self._spelling or (_NO_PREFIX, _NO_PREFIX)
+        if text.startswith(head) and text.endswith(b"}"):
+            stop = text.find(tail, len(head))
+            stream = self._streams.get(text[len(head) : stop])
+            if stream is not None and stop > 0:
+                return stream, text[: stop + len(tail)]
+        return None, _NO_PREFIX
+
+
+def _put(stream: EventStream, texts: list[bytes], prefix: bytes) -> None:
+    start = len(prefix)
+    stream.put_all([text[start:-1] for text in texts])
+
+
+def _spelling(text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
+    """Return what stands before the id of a result, and between it and the payload."""
+    start = len(text) - 1 - len(result.payload)
+    around = text[:start].split(b'"%s"' % result.id.encode())
+    if text[start:] != bytes(result.payload) + b"}" or len(around) != 2:
+        return None
+    return around[0] + b'"', b'"' + around[1]
