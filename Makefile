@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all test-only check docs clean
+.PHONY: demo test test-all test-only check docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
@@ -38,6 +38,12 @@ check: $(READY)
 docs: $(READY)
 	$(BIN)/python tools/run_docs.py
 
+# Measures gqlwire beside its peers, which it sets up by itself, and writes benchmarks/results and
+# the tables of docs/benchmarks.md. Takes about a quarter of an hour: leave the machine alone.
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks --docs
+
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -57,4 +63,4 @@ tests/servers/node/node_modules/.ready: tests/servers/node/package.json
 	else echo "npm is not here: no tests against the Node reference servers"; fi
 
 clean:
-	rm -rf .venv* tests/servers/node/node_modules .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv* benchmarks/.peers tests/servers/node/node_modules .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -73,7 +73,7 @@ class Connection:
         self.reason = None
         self.strays = Strays(host)
         self._dialect = dialect
-        self._host = host
+        self.host = host
         self._init_payload = init_payload
         self._close_timeout = close_timeout
         self._signals = signals or Signals()
@@ -161,7 +161,7 @@ class Connection:
         """End: the server closed, or the socket broke (1006)."""
         self._end(
             connection_closed(
-                host=self._host,
+                host=self.host,
                 phase=self.phase,
                 code=code,
                 reason=reason,
@@ -195,7 +195,7 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._acked)
         except TimeoutError:
-            self._end(_endings.not_acknowledged(self._host, timeout or 0.0))
+            self._end(_endings.not_acknowledged(self.host, timeout or 0.0))
         self._raise_if_over()
 
     @property
@@ -262,18 +262,18 @@ class Connection:
         socket is gone all the same. Cancelling drops the socket.
         """
         begins = self.reason is None
-        self._end(_endings.closed_by_user(self._host, self.phase), goodbye=True)
+        self._end(_endings.closed_by_user(self.host, self.phase), goodbye=True)
         try:
             await self.wait_gone()
         except asyncio.CancelledError:
             self._wire.abort()
             raise
         if self._dropped_late and begins:
-            raise _endings.not_answered(self._host, self._close_timeout or 0.0)
+            raise _endings.not_answered(self.host, self._close_timeout or 0.0)
 
     async def discard(self) -> None:
         """End a connection that came to nothing, without ceremony."""
-        self._end(_endings.given_up(self._host, self.phase), dead=True)
+        self._end(_endings.given_up(self.host, self.phase), dead=True)
         self._wire.abort()
         await self.wait_gone()
 
@@ -319,9 +319,9 @@ class Connection:
         said = self._signals.keep("connection_error", payload)
         self._complaint = shown(bytes(payload)) or "(it gave no reason)"
         if self.phase is Phase.INIT:
-            self._end(_endings.refused(self._host, self._complaint, said))
+            self._end(_endings.refused(self.host, self._complaint, said))
         else:
-            _logger.warning("%s sent connection_error: %s", self._host, self._complaint)
+            _logger.warning("%s sent connection_error: %s", self.host, self._complaint)
 
     # --- The end ------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Connection:
         self._on_end(self)
 
     def _die(self, limit: float, when: str) -> None:
-        self._end(_endings.silent(self._host, self.phase, limit, when), dead=True)
+        self._end(_endings.silent(self.host, self.phase, limit, when), dead=True)
 
     def _hang_up(self, code: int, *, dead: bool) -> None:
         self._watch.stop()

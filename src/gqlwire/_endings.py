@@ -1,4 +1,4 @@
-"""The sentences for the ways in which we end a connection ourselves.
+"""The sentences for the ways in which we end a connection, or an operation, ourselves.
 
 How servers end them is in `_close_codes`. This file knows no socket and no policy.
 """
@@ -12,6 +12,7 @@ from gqlwire.errors import (
     CloseTimeout,
     ConnectionRejected,
     KeepAliveTimeout,
+    OperationTimeout,
     Phase,
     TransportClosed,
 )
@@ -44,6 +45,13 @@ def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout
     """Nothing came from the server for `limit` seconds; `when` names the option."""
     text = f"{host} sent nothing for {limit:g} seconds {when}"
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
+
+
+def late(host: str, kind: str, limit: float | None) -> OperationTimeout:
+    """An operation of this kind had no answer within `limit` seconds."""
+    limit = limit or 0.0
+    text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
+    return OperationTimeout(text, limit=limit, host=host)
 
 
 def not_answered(host: str, limit: float) -> CloseTimeout:

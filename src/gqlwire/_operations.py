@@ -13,34 +13,26 @@ from functools import partial
 from msgspec import Raw
 
 from gqlwire._connection import Connection
+from gqlwire._endings import late
 from gqlwire._streams import Buffer, EventStream, Item, Overflow, Reply
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
+from gqlwire.request import OperationKind
 from gqlwire.results import decode_result
 
 
 async def ask(
-    connection: Connection, payload: bytes, *, streams: bool, timeout: float | None
+    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None
 ) -> Raw:
     """Run an operation and return its first result; `payload` is the request as JSON.
 
-    `streams` says that more results may follow (a subscription): then the server is told to stop,
-    as it is when the result itself announces more (`@defer`), and when the caller is cancelled or
-    `timeout` seconds are over.
+    After a subscription the server is told to stop, as it is when the result itself announces more
+    (`@defer`), and when the caller is cancelled or `timeout` seconds are over.
 
     Raises TransportQueryError if the server refuses the operation or ends it without a result,
-    TransportProtocolError if the result is no JSON, TimeoutError, or what ended the connection.
+    TransportProtocolError if the result is no JSON, OperationTimeout, or what ended the connection.
     """
     if connection.is_clogged:
-        # Rare, and the time that this takes is a part of the limit.
-        async with asyncio.timeout(timeout):
-            await connection.ready_to_send()
-            return await _ask(connection, payload, streams=streams, timeout=None)
-    return await _ask(connection, payload, streams=streams, timeout=timeout)
-
-
-async def _ask(
-    connection: Connection, payload: bytes, *, streams: bool, timeout: float | None
-) -> Raw:
+        return await _ask_when_there_is_room(connection, payload, kind, timeout)
     reply = Reply(connection.gate)
     id = connection.start(payload, reply)
     if timeout is not None:
@@ -48,9 +40,11 @@ async def _ask(
     must_stop = True
     try:
         answer = await reply.get()
+        if answer is None and reply.is_expired:
+            raise late(connection.host, kind, timeout)
         if answer is None:
             raise TransportQueryError("the server completed the operation without a result", id)
-        must_stop = streams or _announces_more(answer)
+        must_stop = kind == "subscription" or _announces_more(answer)
         return answer
     finally:
         if timeout is not None:
@@ -60,6 +54,21 @@ async def _ask(
             connection.stop(id)
         else:
             connection.forget(id)
+
+
+async def _ask_when_there_is_room(
+    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None
+) -> Raw:
+    # Rare, and the time that it takes is a part of the limit.
+    scope = asyncio.timeout(timeout)
+    try:
+        async with scope:
+            await connection.ready_to_send()
+            return await ask(connection, payload, kind, None)
+    except TimeoutError:
+        if not scope.expired():
+            raise  # the connection's own
+        raise late(connection.host, kind, timeout) from None
 
 
 def _announces_more(answer: Raw) -> bool:
@@ -103,6 +112,9 @@ class Feed:
         except TransportProtocolError as unreadable:
             self._running.failed(unreadable, code=1002)
             self._over = True
+            # Nothing of what came after it would be there, had it been read when it came.
+            if self.stream is not None:
+                self.stream.clear()
             raise
 
     async def start(self) -> EventStream:

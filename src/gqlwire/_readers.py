@@ -255,6 +255,9 @@ def _path(steps: tuple[int | str, ...], data: Any, *, is_missing: bool) -> str:
     return path
 
 
+_PLAIN: Reader[Any] = Reader(_decoder(Any))
+
+
 def reader_for(result_type: Any, scalars: Scalars, parse_float: ParseFloat | None) -> Reader[Any]:
     """Return the reader of a type; None is plain objects.
 
@@ -262,6 +265,8 @@ def reader_for(result_type: Any, scalars: Scalars, parse_float: ParseFloat | Non
     says the type of; None and float leave it a float. Raises TypeError for a type that cannot be
     read.
     """
+    if result_type is None and parse_float is None:
+        return _PLAIN
     kind = Any if result_type is None else result_type
     parse_float = None if parse_float is float else parse_float
     try:

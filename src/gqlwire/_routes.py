@@ -20,7 +20,7 @@ from gqlwire._streams import EventStream, Sink
 from gqlwire.errors import TransportError
 from gqlwire.protocols import Dialect, events
 
-_NO_PREFIX = b"\0"  # with which no JSON begins
+_NO_PREFIX = ()  # with which nothing begins
 _BRACE = ord("}")
 
 
@@ -84,9 +84,24 @@ class Routes:
             if isinstance(event, events.Result):
                 self._sinks[event.id].put(event.payload)
                 if self._spelling is None:
-                    self._spelling = _spelling(text, event)
+                    self._spelling = self._learned(text, event)
             elif event is not None:
                 self._on_event(event)
+
+    def _learned(self, text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
+        """Return what stands before the id of a result, and between it and the payload."""
+        start = len(text) - 1 - len(result.payload)
+        around = text[:start].split(b'"%s"' % result.id.encode())
+        is_last = text[start:] == b"%s}" % bytes(result.payload)
+        if not result.payload or not is_last or len(around) != 2:
+            return None
+        head, tail = around[0] + b'"', b'"' + around[1]
+        # What stands there may be other values that only look like the id and the payload.
+        probe = self._dialect.read(b'%sprobe%s"payload"}' % (head, tail))
+        is_right = isinstance(probe, events.Result) and (
+            (probe.id, bytes(probe.payload)) == ("probe", b'"payload"')
+        )
+        return (head, tail) if is_right else None
 
     def take(self, texts: list[bytes]) -> None:
         """Take messages that came together. Raises TransportProtocolError for one that is no JSON.
@@ -97,24 +112,25 @@ class Routes:
             self.take_slowly(texts)
             return
         run: list[bytes] = []
-        stream, prefix = None, _NO_PREFIX
+        stream: EventStream | None = None
+        prefix: bytes | tuple[()] = _NO_PREFIX
         for text in texts:
             if text.startswith(prefix) and text[-1] == _BRACE:
                 run.append(text)
                 continue
             if stream is not None:
-                _put(stream, run, prefix)
+                _put(stream, run, len(prefix))
             stream, prefix = self._route(text)
             if stream is None:
                 self.take_slowly((text,))
             else:
                 run = [text]
         if stream is not None:
-            _put(stream, run, prefix)
+            _put(stream, run, len(prefix))
 
-    def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
+    def _route(self, text: bytes) -> tuple[EventStream | None, bytes | tuple[()]]:
         """Return whose result begins like `text`, and the beginning; None if that is not plain."""
-        head, tail = self._spelling or (_NO_PREFIX, _NO_PREFIX)
+        head, tail = self._spelling or (b"", b"")
         if text.startswith(head) and text.endswith(b"}"):
             stop = text.find(tail, len(head))
             stream = self._streams.get(text[len(head) : stop])
@@ -123,15 +139,5 @@ class Routes:
         return None, _NO_PREFIX
 
 
-def _put(stream: EventStream, texts: list[bytes], prefix: bytes) -> None:
-    start = len(prefix)
+def _put(stream: EventStream, texts: list[bytes], start: int) -> None:
     stream.put_all([text[start:-1] for text in texts])
-
-
-def _spelling(text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
-    """Return what stands before the id of a result, and between it and the payload."""
-    start = len(text) - 1 - len(result.payload)
-    around = text[:start].split(b'"%s"' % result.id.encode())
-    if text[start:] != bytes(result.payload) + b"}" or len(around) != 2:
-        return None
-    return around[0] + b'"', b'"' + around[1]

@@ -350,25 +350,22 @@ class Reply:
             self._wake()
 
     def expire(self) -> None:
-        """Let `get` raise TimeoutError, unless the result is there."""
+        """Be over, as nothing came in time."""
         self.is_expired = True
         self.end(None)
 
     async def get(self) -> Raw | None:
-        """Wait for the result; None if the operation ended without one.
+        """Wait for the result; None if the operation ended without one, or expired.
 
-        Raises the failure that ended it, TimeoutError if it expired.
+        Raises the failure that ended it.
         """
         self._gate.awaited(+1)
         try:
             await self._arrival
         finally:
             self._gate.awaited(-1)
-        if self._payload is None:
-            if self._failure is not None:
-                raise replica(self._failure)
-            if self.is_expired:
-                raise TimeoutError
+        if self._payload is None and self._failure is not None:
+            raise replica(self._failure)
         return self._payload
 
     def _wake(self) -> None:

@@ -118,7 +118,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
             for value in self._read(item):
                 return value
 
-    def batches(self, max_size: int = 1_000) -> Batches[T]:
+    def batches(self, max_size: int = 100) -> Batches[T]:
         """Return its events in lists of what has arrived, to be taken with `async for`, instead.
 
         A list has 1 to `max_size` events, in order. A step waits only if nothing is there, and

@@ -5,7 +5,8 @@ This file knows no picows and no protocol.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from msgspec import Raw
 
@@ -35,7 +36,9 @@ class Transport(Protocol):
         """
         ...
 
-    async def ask(self, request: GraphQLRequest, *, timeout: float | None = None) -> Raw:
+    def ask(
+        self, request: GraphQLRequest, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, Raw]:
         """Do what `execute` does, and return the result's payload undecoded, in JSON."""
         ...
 

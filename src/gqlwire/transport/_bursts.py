@@ -88,7 +88,10 @@ def may_wait(data: bytes, at: int, max_size: int) -> bool:
     total = length(data, at)
     if total is None:
         return True
-    return data[at] == _PLAIN_TEXT and len(data) - at < total <= min(max_size, 0xFFFF)
+    size = total - (2 if data[at + 1] < 126 else 4)
+    is_shortest = data[at + 1] < 126 or (data[at + 1] == 126 and size > 125)
+    is_plain = data[at] == _PLAIN_TEXT and is_shortest and size <= max_size
+    return is_plain and len(data) - at < total
 
 
 class Bursts(asyncio.BufferedProtocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import ssl
@@ -180,6 +181,7 @@ class Dial(Generic[H]):
         return ConnectTimeout(text, limit=limit, host=self._host, phase=self._phase)
 
 
+@functools.cache
 def user_agent() -> str:
     """Return the `User-Agent` that is sent where the user sets none; Tibber demands one."""
     return f"gqlwire/{metadata.version('gqlwire')} Python/{python_version()}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl as ssl_module
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,12 +20,10 @@ from gqlwire._operations import Feed, ask
 from gqlwire._signals import Signals
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
-    OperationTimeout,
     Phase,
     ProxyFailed,
     TransportAlreadyConnected,
     TransportClosed,
-    TransportError,
 )
 from gqlwire.protocols import SUBPROTOCOLS, choose
 from gqlwire.protocols.keepalive import Limits
@@ -249,19 +247,12 @@ class WebsocketsTransport:
         """
         return decode_result(await self.ask(request, timeout=timeout))
 
-    async def ask(self, request: GraphQLRequest, *, timeout: float | None = None) -> Raw:
+    def ask(
+        self, request: GraphQLRequest, *, timeout: float | None = None
+    ) -> Coroutine[Any, Any, Raw]:
         """Do what `execute` does, and return the result's payload undecoded, in JSON."""
         kind = request.kind
-        try:
-            return await ask(
-                self._live(), request.encode(), streams=kind == "subscription", timeout=timeout
-            )
-        except TimeoutError as late:
-            if isinstance(late, TransportError):
-                raise  # the connection's own
-            host, limit = self._address.host, timeout or 0.0
-            text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
-            raise OperationTimeout(text, limit=limit, host=host) from None
+        return ask(self._live(), request.encode(), kind, timeout)
 
     def subscribe(
         self,

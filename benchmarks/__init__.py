@@ -1,0 +1,1 @@
+"""gqlwire beside its peers, measured: `python -m benchmarks`."""

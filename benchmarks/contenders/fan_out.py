@@ -1,0 +1,59 @@
+"""How a contender counts what comes to many subscriptions. gql uses it, too."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterable, Iterable
+from typing import Any
+
+from benchmarks.contenders import gauges
+
+
+class Tally:
+    """Counts the events of all subscriptions, and notes what they took together."""
+
+    def __init__(self, total: int) -> None:
+        self._last = total - 1
+        self._numbers = itertools.count()
+        self._began = self._used = 0.0
+
+    async def consume(self, events: AsyncIterable[Any]) -> int:
+        """Take all events of one subscription; return how many there were."""
+        count = 0
+        numbers, last = self._numbers, self._last
+        async for _ in events:
+            count += 1
+            number = next(numbers)
+            if number == 0:
+                self._began, self._used = time.perf_counter(), time.process_time()
+            elif number == last:
+                self._tell()
+        return count
+
+    def _tell(self) -> None:
+        gauges.tell(
+            events=self._last,
+            seconds=time.perf_counter() - self._began,
+            cpu=time.process_time() - self._used,
+        )
+
+
+async def take_all(subscriptions: Iterable[AsyncIterable[Any]], order: dict[str, int]) -> None:
+    """Consume the subscriptions, each in a task of its own, to their ends."""
+    tally = Tally(order["events"])
+    tasks = [asyncio.create_task(tally.consume(events)) for events in subscriptions]
+    counts = await asyncio.gather(*tasks)
+    # The server deals out `burst` events to each in turn.
+    turns, rest = divmod(order["events"], order.get("burst", 1))
+    assert not rest
+    expected = [0] * order["live"]
+    for turn in range(turns):
+        expected[turn % order["live"]] += order.get("burst", 1)
+    assert expected == counts, counts[:10]
+
+
+def tell_growth(before: int, count: int) -> None:
+    """Tell by how much memory has grown since it was `before`, for each of `count`."""
+    gauges.tell(bytes=(gauges.settled_rss() - before) / count)

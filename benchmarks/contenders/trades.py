@@ -1,0 +1,17 @@
+"""What an event of the blaster's is, as a type."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Trade(msgspec.Struct):
+    symbol: str
+    price: float
+    amount: float
+    seq: int
+    side: str
+
+
+class Data(msgspec.Struct):
+    trades: list[Trade]

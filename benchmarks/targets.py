@@ -1,0 +1,212 @@
+"""What gqlwire is to reach, and what it reached: figures of one run, medians of the rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.results import Results
+from benchmarks.scenarios import fan_out, slow_consumer, start_up
+from benchmarks.tables import ABSENT, Table, kilobytes, megabytes
+
+Figure = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is to be `least` at the least, and `aim` if it goes well.
+
+    `lower_is_better` says which way; `write` how it is shown.
+    """
+
+    name: str
+    figure: Figure
+    least: float
+    aim: float | None
+    lower_is_better: bool = False
+    write: Callable[[float], str] = "{:.2f}".format
+
+    def reaches(self, value: float, mark: float) -> bool:
+        """Tell whether a value is as good as a mark."""
+        return value <= mark if self.lower_is_better else value >= mark
+
+    def verdict(self, value: float | None) -> str:
+        """Return in a word what was reached."""
+        if value is None:
+            return "not measured"
+        if not self.reaches(value, self.least):
+            return "**missed**"
+        if self.aim is None or self.reaches(value, self.aim):
+            return "aim" if self.aim is not None else "reached"
+        return "at least"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The median of a figure of one contender."""
+
+    scenario: str
+    contender: str
+    figure: str
+    case: tuple[tuple[str, int | str], ...] = ()
+
+    def of(self, results: Results) -> float | None:
+        """Return it; None if it was not measured."""
+        return results.median(self.scenario, self.contender, self.figure, **dict(self.case))
+
+
+def point(scenario: str, contender: str, figure: str, **case: int | str) -> Point:
+    """Return a point."""
+    return Point(scenario, contender, figure, tuple(case.items()))
+
+
+def ratio(over: Point, under: Point, results: Results) -> float | None:
+    """Return one median by another."""
+    above, below = over.of(results), under.of(results)
+    return None if above is None or not below else above / below
+
+
+def value(wanted: Point, results: Results) -> float | None:
+    """Return a median as it is."""
+    return wanted.of(results)
+
+
+def worst_peak(results: Results) -> float | None:
+    """Return the highest peak of memory of any policy, with events of any size."""
+    policies = [f"gqlwire, {policy}" for policy in slow_consumer.POLICIES]
+    peaks = [results.values(slow_consumer.NAME, policy, "peak") for policy in policies]
+    return max(map(max, peaks)) if all(peaks) else None
+
+
+def import_ratio(program: str, results: Results) -> float | None:
+    """Return the time of gqlwire's import by that of gql's, both without Python's own start."""
+    points = [
+        point("start_up", name, "ms").of(results)
+        for name in (
+            program,
+            start_up.GQLWIRE_BARE,
+            start_up.GQL,
+            start_up.GQL_BARE,
+        )
+    ]
+    ours, ours_bare, gqls, gqls_bare = points
+    if ours is None or ours_bare is None or gqls is None or gqls_bare is None:
+        return None
+    return max(0.0, ours - ours_bare) / (gqls - gqls_bare)
+
+
+rate = partial(point, "throughput", figure="rate", size=150)
+trips = partial(point, "round_trips")
+cost = partial(point, "fan_out", fan_out.GQLWIRE, "rate", what="cost")
+
+TARGETS = (
+    Target(
+        "dict events vs Node `iterate`",
+        partial(ratio, rate("gqlwire, dict"), rate("Node graphql-ws, iterate")),
+        1.2,
+        1.5,
+    ),
+    Target(
+        "dict events vs gql (websockets)",
+        partial(ratio, rate("gqlwire, dict"), rate("gql on websockets")),
+        5.5,
+        6.5,
+    ),
+    Target(
+        "typed events vs Node callback sink",
+        partial(ratio, rate("gqlwire, typed"), rate("Node graphql-ws, sink")),
+        1.1,
+        1.3,
+    ),
+    Target(
+        "typed events vs the hand-written limit loop",
+        partial(ratio, rate("gqlwire, typed"), rate("limit, typed")),
+        0.85,
+        0.95,
+    ),
+    Target(
+        "p99 of one-at-a-time `execute` vs bare picows echo",
+        partial(
+            ratio,
+            trips("gqlwire", "p99_us", in_flight=1),
+            trips("limit, echo", "p99_us", in_flight=1),
+        ),
+        1.5,
+        1.2,
+        lower_is_better=True,
+    ),
+    Target(
+        "`execute`, 100 in flight, vs gql (operations per second)",
+        partial(
+            ratio,
+            trips("gqlwire", "rate", in_flight=100),
+            trips("gql on websockets", "rate", in_flight=100),
+        ),
+        6,
+        10,
+    ),
+    Target(
+        "cost per event, 10,000 live subscriptions vs 1",
+        # A cost is the inverse of a rate.
+        partial(ratio, cost(live=1), cost(live=10_000)),
+        1.3,
+        1.1,
+        lower_is_better=True,
+    ),
+    Target(
+        "memory of one idle subscription on a shared socket",
+        partial(value, point("fan_out", fan_out.IDLE, "bytes", what="memory", live=10_000)),
+        2_000,
+        1_000,
+        lower_is_better=True,
+        write=lambda size: f"{kilobytes(size)} kB",
+    ),
+    Target(
+        "memory of one idle connection",
+        partial(value, point("connections", "gqlwire", "bytes", count=1_000)),
+        60_000,
+        30_000,
+        lower_is_better=True,
+        write=lambda size: f"{kilobytes(size)} kB",
+    ),
+    Target(
+        "peak memory with a sleeping consumer, 1 GB sent, worst policy",
+        worst_peak,
+        64_000_000,
+        None,
+        lower_is_better=True,
+        write=lambda size: f"{megabytes(size)} MB",
+    ),
+    Target(
+        "`import gqlwire` vs `import gql` + its websocket transport",
+        partial(import_ratio, start_up.GQLWIRE),
+        0.4,
+        0.25,
+        lower_is_better=True,
+    ),
+    Target(
+        "the same, with `Client`, `gql` and `WebsocketsTransport` of gqlwire loaded",
+        partial(import_ratio, start_up.GQLWIRE_NAMES),
+        0.4,
+        0.25,
+        lower_is_better=True,
+    ),
+)
+
+
+def table(results: Results) -> Table:
+    """Return the targets, with what was reached."""
+    listed = Table("To reach", ["figure", "at least", "aim", "reached", ""])
+    for target in TARGETS:
+        reached = target.figure(results)
+        listed.rows.append(
+            [
+                target.name,
+                target.write(target.least),
+                ABSENT if target.aim is None else target.write(target.aim),
+                ABSENT if reached is None else target.write(reached),
+                target.verdict(reached),
+            ]
+        )
+    return listed
