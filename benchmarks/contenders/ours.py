@@ -15,7 +15,7 @@ import gqlwire
 from benchmarks.contenders import gauges
 from benchmarks.contenders.trades import Data
 
-BATCH = 1000
+BATCH = 100
 
 
 class Meter:

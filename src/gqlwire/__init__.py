@@ -4,6 +4,8 @@ Each name is loaded when it is first used, so that a program, or a command that 
 version, does not wait for what it does not need.
 """
 
+from gqlwire._version import __version__ as __version__
+
 # Checkers take a name that is spelt like this for true; `typing` would take longer to load than
 # all of this file.
 TYPE_CHECKING = False

@@ -54,6 +54,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
         decode: Callable[[Item], Result[T]] | None = None,
     ) -> None:
         self._feed = feed
+        self._stream: EventStream | None = None
         self._convert = convert
         # Decodes a plain result in one pass; raises one of UNREADABLE for all that `convert`
         # shall see instead.
@@ -67,22 +68,22 @@ class Subscription(AsyncIterator[T], Generic[T]):
     @property
     def delivered(self) -> int:
         """How many events were taken."""
-        return self._feed.stream.delivered if self._feed.stream else 0
+        return self._stream.delivered if self._stream else 0
 
     @property
     def dropped(self) -> int:
         """How many events were dropped because the buffer was full."""
-        return self._feed.stream.dropped if self._feed.stream else 0
+        return self._stream.dropped if self._stream else 0
 
     @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
-        return self._feed.stream.buffered if self._feed.stream else 0
+        return self._stream.buffered if self._stream else 0
 
     @property
     def buffered_size(self) -> int:
         """How many bytes the events occupy that wait to be taken."""
-        return self._feed.stream.buffered_size if self._feed.stream else 0
+        return self._stream.buffered_size if self._stream else 0
 
     def __aiter__(self) -> Self:
         return self
@@ -91,7 +92,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
         # All in one coroutine, and without calls for what is there already: each would cost as
         # much as a quarter of the decoding. `EventStream.get` is the same, to be read.
         while True:
-            stream = self._feed.stream or await self._started()
+            stream = self._stream or await self._started()
             if stream.items:
                 item = stream.items.popleft()
                 if stream.is_exact:
@@ -108,9 +109,10 @@ class Subscription(AsyncIterator[T], Generic[T]):
                 finally:
                     stream.arrived()
                 continue
-            if self._decode is not None:
+            decode = self._decode
+            if decode is not None:
                 try:
-                    result = self._decode(item)
+                    result = decode(item)
                     if not result.errors:
                         return result.data
                 except UNREADABLE:
@@ -134,7 +136,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
         Never waits.
         """
-        stream, decode = self._feed.stream, self._decode
+        stream, decode = self._stream, self._decode
         while stream is not None and len(batch) < max_size:
             item = stream.take()
             if item is None:
@@ -156,10 +158,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
     async def _started(self) -> EventStream:
         try:
-            return await self._feed.start()
+            self._stream = await self._feed.start()
         except asyncio.CancelledError:
             self._feed.stop()
             raise
+        return self._stream
 
     async def aclose(self) -> None:
         """End it. The server is told at once; events under way are dropped. Twice is harmless."""

@@ -302,8 +302,8 @@ SIZES = st.integers(1, 9) | st.sampled_from([125, 126, 129, 1 << 12, 1 << 16])
 def test_each_byte_goes_one_way_and_all_in_order(
     frames: list[bytes], reads: list[int], room: int, closed_for: set[int]
 ) -> None:
-    """What is not taken as a message reaches picows byte for byte, whatever room it has; and
-    nothing is taken while the short way is closed."""
+    """What is not taken as a message reaches picows byte for byte, whatever room it has; nothing
+    is taken while the short way is closed, and all plain frames while it is open."""
     told: list[tuple[str, bytes]] = []
     asked = iter(range(1 << 30))
     answers: list[bool] = []
@@ -329,7 +329,9 @@ def test_each_byte_goes_one_way_and_all_in_order(
     assert data.startswith(passed)
     # The rest waits for more of a frame that may be plain text: there is no other.
     assert passed == data or may_wait(data, len(passed), LIMIT)
-    if not closed_for:
+    # A header that is masked and torn has no length yet, and is picows's at once: with all the rest.
+    gives_up = any(frame[1] > 253 for frame in frames)
+    if not closed_for and not gives_up:
         assert not any(plain_frames(each) for way, each in told if way == "odd" and len(each) > 3)
 
 

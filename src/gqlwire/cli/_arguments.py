@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import gqlwire
 from gqlwire.cli import _values
 from gqlwire.cli._exit import STATUSES, UsageError
 
@@ -284,13 +285,11 @@ def _add_color(group: Any) -> None:
 
 
 class _Version(argparse.Action):
-    """Print the version, looking it up only now."""
+    """Print the version."""
 
     def __init__(self, option_strings: Sequence[str], dest: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
-
-        print(f"gqlwire {version('gqlwire')}")
+        print(f"gqlwire {gqlwire.__version__}")
         parser.exit()

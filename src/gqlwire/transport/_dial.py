@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from platform import python_version
 from typing import Generic, TypeVar
 
@@ -22,6 +20,7 @@ from picows import WSUpgradeRequest, WSUpgradeResponse, ws_connect
 from picows.url import WSParsedURL
 
 from gqlwire._close_codes import ABNORMAL, connection_closed
+from gqlwire._version import __version__
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
 from gqlwire.transport import _deflate, _proxy
 from gqlwire.transport._address import Address
@@ -181,7 +180,6 @@ class Dial(Generic[H]):
         return ConnectTimeout(text, limit=limit, host=self._host, phase=self._phase)
 
 
-@functools.cache
 def user_agent() -> str:
     """Return the `User-Agent` that is sent where the user sets none; Tibber demands one."""
-    return f"gqlwire/{metadata.version('gqlwire')} Python/{python_version()}"
+    return f"gqlwire/{__version__} Python/{python_version()}"

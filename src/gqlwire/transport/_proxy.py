@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
 _VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
 _DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443, "socks4": 1080, "socks5": 1080}
@@ -58,6 +58,17 @@ def proxy_for(url: str, proxy: str | bool | None) -> str | None:
                 return None
             return _checked(found, _origin(name))
     return None
+
+
+def getproxies() -> dict[str, str]:
+    """Return the proxies of the environment, and of the system where it has such settings."""
+    from_environment = any(name.lower().endswith("_proxy") for name in os.environ)
+    if not from_environment and sys.platform not in ("darwin", "win32"):
+        return {}
+    # It loads all of http.client.
+    from urllib.request import getproxies as found
+
+    return found()
 
 
 def redacted(proxy_url: str) -> str:
