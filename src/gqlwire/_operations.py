@@ -81,6 +81,18 @@ class Feed:
     `connection` returns what is to run it, or raises; `payload` is the request as JSON.
     """
 
+    __slots__ = (
+        "_buffer",
+        "_connection",
+        "_loop",
+        "_over",
+        "_overflow",
+        "_payload",
+        "_running",
+        "id",
+        "stream",
+    )
+
     def __init__(
         self,
         connection: Callable[[], Connection],

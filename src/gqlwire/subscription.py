@@ -47,6 +47,8 @@ class Subscription(AsyncIterator[T], Generic[T]):
     connection's failure.
     """
 
+    __slots__ = ("__weakref__", "_convert", "_decode", "_feed", "_stream")
+
     def __init__(
         self,
         feed: Feed,
