@@ -406,7 +406,9 @@ EVERYBODY = st.sampled_from([*IDS, *IDS, NOBODY])
 @st.composite
 def messages(draw: st.DrawFn, habit: Spelling, result: str, tails: Sequence[str]) -> bytes:
     """One message of a server with a habit, which it mostly follows; `tails` come at its end."""
-    spelling = draw(SPELLINGS) if draw(st.integers(0, 3)) == 0 else habit
+    spelling = draw(st.sampled_from([habit] * 6) | SPELLINGS)
+    if draw(st.integers(0, 5)) == 0:
+        spelling = replace(habit, end=draw(st.sampled_from(["\n", " ", "\r\n\t"])))
     kind = draw(st.sampled_from(KINDS)).replace("<result>", result)
     payload = draw(PAYLOADS)
     if "%d" in payload:
@@ -518,7 +520,7 @@ def courses(draw: st.DrawFn, *, alone: bool) -> tuple[Speech, list[Step]]:
 # --- Any messages ---------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(course=courses(alone=False), consumers=CONSUMERS)
 @on_virtual_time
 async def test_each_consumer_gets_the_same_of_any_bursts(
@@ -534,7 +536,7 @@ async def test_each_consumer_gets_the_same_of_any_bursts(
         assert expected == await see(way, course[0], consumers, course[1])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(course=courses(alone=True), consumers=EAGER)
 @on_virtual_time
 async def test_each_consumer_gets_the_same_of_what_only_begins_like_a_result(
@@ -718,6 +720,38 @@ async def test_a_beginning_that_would_mislead_is_not_learnt(
         assert expected == await see(way, speech, [EAGERLY] * 2, steps)
 
 
+@pytest.mark.parametrize("last", ["11", "-1", "0.1"])
+@on_virtual_time
+async def test_what_only_ends_like_the_payload_teaches_nothing(last: str) -> None:
+    """It is not the payload that stands last there; the connection goes on."""
+    it = await Running.begin(Way(Routes, Counted()), NEWER, [EAGERLY])
+
+    await it.hear(b'{"type":"next","id":"1","payload":1,"x":%s}' % last.encode())
+    await it.hear(*as_sent(NEWER, "1", 2))
+    [told] = await it.end()
+
+    assert "a result that is none" in told[0]
+    assert ["2", *LOST] == told[1:]
+
+
+@every_protocol
+@pytest.mark.parametrize("end", ["\n", " ", "\r\n\t"], ids=repr)
+@on_virtual_time
+async def test_what_ends_otherwise_is_read_by_the_protocol(speech: Speech, end: str) -> None:
+    """Though it begins like those that are not, and stands amid them."""
+    it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY])
+    taken = spied(it.connection)
+    one, two, three = as_sent(speech, "1", 1, 2, 3)
+    other = replace(COMPACT, end=end).write(speech.result, "1", '{"data":10}')
+
+    await it.hear(one)
+    await it.hear(other)
+    await it.hear(two, other, three)
+
+    assert [one, other, other] == taken
+    assert [["1", "10", "2", "10", "3", *LOST]] == await it.end()
+
+
 @every_protocol
 @on_virtual_time
 async def test_a_result_without_a_payload_teaches_nothing(speech: Speech) -> None:
@@ -736,7 +770,10 @@ async def test_a_result_without_a_payload_teaches_nothing(speech: Speech) -> Non
     assert 2 == sum("a result that is none" in each for each in told)
 
 
-@pytest.mark.parametrize("text", NO_JSON, ids=repr)
+TORN = [b'{"type":"next","id":"1}', b'{"type":"next","id":"}', b'{"type":"next","id":"1"}}']
+
+
+@pytest.mark.parametrize("text", [*NO_JSON, *TORN], ids=repr)
 @pytest.mark.parametrize("before", [[], [2], [2, 3]], ids=len)
 @on_virtual_time
 async def test_what_does_not_begin_like_a_result_ends_it_at_once(

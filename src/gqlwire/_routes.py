@@ -18,7 +18,7 @@ from itertools import repeat
 from msgspec import Raw
 
 from gqlwire._streams import EventStream, Sink
-from gqlwire.errors import TransportError
+from gqlwire.errors import TransportError, TransportProtocolError
 from gqlwire.protocols import Dialect, events
 
 _NO_PREFIX = ()  # with which nothing begins
@@ -95,17 +95,16 @@ class Routes:
     def _learned(self, text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
         """Return what stands before the id of a result, and between it and the payload."""
         start = len(text) - 1 - len(result.payload)
-        around = text[:start].split(b'"%s"' % result.id.encode())
-        is_last = text[start:] == b"%s}" % bytes(result.payload)
-        if not result.payload or not is_last or len(around) != 2:
+        head, _, tail = text[:start].partition(b'"%s"' % result.id.encode())
+        # What stands there may only look like the id and the payload: so say it with others.
+        try:
+            probe = self._dialect.read(b'%s"probe"%s"payload"}' % (head, tail))
+        except TransportProtocolError:
             return None
-        head, tail = around[0] + b'"', b'"' + around[1]
-        # What stands there may be other values that only look like the id and the payload.
-        probe = self._dialect.read(b'%sprobe%s"payload"}' % (head, tail))
         is_right = isinstance(probe, events.Result) and (
             (probe.id, bytes(probe.payload)) == ("probe", b'"payload"')
         )
-        return (head, tail) if is_right else None
+        return (head + b'"', b'"' + tail) if is_right else None
 
     def take(self, texts: list[bytes]) -> None:
         """Take messages that came together. Raises TransportProtocolError for one that is no JSON.

@@ -187,7 +187,7 @@ WAITS = {
     "an empty text": (b"\x81\x00", False),
     "a text of 16 bits, half its length": (b"\x81\x7e\x01", True),
     "a text of 16 bits": (b"\x81\x7e\x00\x7e{}", True),
-    "a text of the limit": (b"\x81\x7e\x01\x28{}", True),
+    "a text of the limit": (b"\x81\x7e\x01\x2c{}", True),
     "a text over the limit": (b"\x81\x7e\x01\x2d{}", False),
     "a text of 64 bits, half its length": (b"\x81\x7f\x00\x00", True),
     "a text of 64 bits": (b"\x81\x7f" + bytes(5) + b"\x01\x00\x00{}", False),
@@ -329,7 +329,7 @@ def test_each_byte_goes_one_way_and_all_in_order(
     assert data.startswith(passed)
     # The rest waits for more of a frame that may be plain text: there is no other.
     assert passed == data or may_wait(data, len(passed), LIMIT)
-    # A header that is masked and torn has no length yet, and is picows's at once: with all the rest.
+    # A header that is masked and torn has no length yet: it is picows's at once, with all the rest.
     gives_up = any(frame[1] > 253 for frame in frames)
     if not closed_for and not gives_up:
         assert not any(plain_frames(each) for way, each in told if way == "odd" and len(each) > 3)
@@ -673,7 +673,7 @@ def reads_of(draw: st.DrawFn, items: st.SearchStrategy[list[list[bytes]]]) -> li
     return reads
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=250)
 @given(reads=reads_of(ANY), leaves_at=NUMBERS, fails_at=NUMBERS)
 @example(reads=[wire(PING, b"?") + b"\x83\x00"], leaves_at=None, fails_at=None)
 @example(reads=[b"\x88\x02\x03\xe7" + wire(TEXT, b"{}")], leaves_at=None, fails_at=None)
@@ -696,7 +696,7 @@ def test_any_frames_tell_what_they_tell_picows(
     assert expected == outcome([begin, *reads], PicowsWire, **listening)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=100)
 @given(
     reads=reads_of(st.lists(LAWFUL, min_size=1, max_size=12)),
     end=CLOSES | st.just(b""),
@@ -709,6 +709,46 @@ def test_lawful_frames_tell_the_same_from_the_first_byte_on(
     expected = outcome([*reads, end], Unshortened, leaves_at=leaves_at)
 
     assert expected == outcome([*reads, end], PicowsWire, leaves_at=leaves_at)
+
+
+KINDS = {
+    "plain": wire(TEXT, b"{}"),
+    "of 16 bits": wire(TEXT, text(126)),
+    "not ASCII": wire(TEXT, "é".encode()),
+    "not UTF-8": wire(TEXT, b"{\xff}"),
+    "the first fragment": wire(TEXT, b"{", fin=False),
+    "a fragment": wire(CONTINUATION, b" ", fin=False),
+    "the last fragment": wire(CONTINUATION, b"}"),
+    "half a character": wire(TEXT, b"\xe2\x82", fin=False),
+    "the other half": wire(CONTINUATION, b"\xac"),
+    "binary": wire(BINARY, b"{}"),
+    "ping": wire(PING, b"?"),
+    "pong": wire(PONG),
+    "close": wire(CLOSE, b"\x0f\xa0bye"),
+    "close of nothing": wire(CLOSE),
+    "close of a bad code": b"\x88\x02\x03\xe7",
+    "a fragmented ping": b"\x09\x01?",
+    "compressed": b"\xc1\x02{}",
+    "a reserved ping": b"\xa9\x00",
+    "masked": OTHERS["masked"],
+    "masked and torn": b"\x81\xfe\x01",
+    "16 bits for 2": sixteen(2),
+    "opcode 3": b"\x83\x02{}",
+    "over the limit": wire(TEXT, text(LIMIT + 1)),
+    "over any limit": b"\x81\x7f\x10" + bytes(7),
+}
+
+
+@pytest.mark.parametrize("first", KINDS.values(), ids=KINDS)
+def test_any_two_frames_tell_what_they_tell_picows(first: bytes) -> None:
+    """Behind one another, with a plain one behind them: at once, and each by itself."""
+    begin, plain = wire(TEXT, ACK), KINDS["plain"]
+    for name, second in KINDS.items():
+        frames = [first, second, plain]
+        expected = outcome([begin, *bytewise(b"".join(frames))], Unshortened)
+
+        assert expected == outcome([begin, b"".join(frames)], PicowsWire), name
+        assert expected == outcome([begin, *frames], PicowsWire), name
 
 
 @pytest.mark.parametrize("size", [65_535, 65_536, 70_000, 200_000])
