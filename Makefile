@@ -39,7 +39,7 @@ docs: $(READY)
 	$(BIN)/python tools/run_docs.py
 
 # Measures gqlwire beside its peers, which it sets up by itself, and writes benchmarks/results and
-# the tables of docs/benchmarks.md. Takes about a quarter of an hour: leave the machine alone.
+# the tables of docs/benchmarks.md. Takes about twenty minutes: leave the machine alone.
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks --docs

@@ -20,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed
 
-from benchmarks import comparisons, peers, report, targets, trials  # noqa: E402  # as above
+from benchmarks import comparisons, hot_path, peers, report, targets, trials  # noqa: E402  # as above
 from benchmarks.bench import Bench, Blaster, ContenderFailed, Settings  # noqa: E402
 from benchmarks.results import Results, Run  # noqa: E402
 from benchmarks.scenarios import ALL, TITLES, blasts, slow_consumer  # noqa: E402
@@ -431,6 +431,23 @@ def test_blocks_of_a_page_are_written_and_the_rest_is_kept() -> None:
     assert once == report.page_with(canned(), once)
     with pytest.raises(report.UnknownBlock, match="nonsense"):
         report.page_with(canned(), page.replace("behind", "nonsense"))
+
+
+def test_samples_of_the_hot_path_are_shared_out_to_functions() -> None:
+    """By the innermost one; what is loaded, and what other threads do, does not count."""
+    loop = "main (x);BaseEventLoop.run_until_complete (asyncio/base_events.py)"
+    stacks = [
+        f"{loop};step (a.py);decode (b.py) 3",
+        f"{loop};cut (c.py) 1",
+        f"{loop};exec (<frozen importlib._bootstrap>);load (d.py) 7",
+        "thread (e.py);wait (f.py) 9",
+    ]
+
+    assert {"decode (b.py)": 0.75, "cut (c.py)": 0.25} == hot_path.shares("\n".join(stacks))
+    text = hot_path.report({"now": hot_path.Profile({"cut (c.py)": 250, "step (a.py)": 750})}, 10)
+    assert "## now: 1,000 ns\n" in text
+    assert "| `cut (c.py)` | 250 | 25% |\n" in text
+    assert "| the rest | 0 | 0% |\n" in text
 
 
 # --- What is kept in the repository ---------------------------------------------------------------
