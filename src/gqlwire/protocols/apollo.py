@@ -95,7 +95,6 @@ class Apollo:
     """The client's side of one conversation. Implements `events.Dialect`."""
 
     subprotocol = "graphql-ws"
-    result = Data
     # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
     watches_from_first_sign = True
 

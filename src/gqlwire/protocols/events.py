@@ -98,11 +98,6 @@ class Dialect(Protocol):
         ...
 
     @property
-    def result(self) -> type[Result]:
-        """The class of what `receive` returns for the result of a live operation."""
-        ...
-
-    @property
     def watches_from_first_sign(self) -> bool:
         """Whether the server's silence counts only once it has given a sign of life."""
         ...

@@ -92,7 +92,6 @@ class GraphQLTransportWS:
     """
 
     subprotocol = "graphql-transport-ws"
-    result = Next
     watches_from_first_sign = False
 
     def __init__(self, *, answer_pings: bool = True) -> None:

@@ -44,11 +44,6 @@ class Undecided:
         return self._either.subprotocol
 
     @property
-    def result(self) -> type[events.Result]:
-        """The class of a result in the protocol that was chosen."""
-        return self._either.result
-
-    @property
     def phase(self) -> Phase:
         """The phase of the protocol that was chosen; INIT until then."""
         return self._either.phase
