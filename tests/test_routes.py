@@ -950,3 +950,24 @@ async def test_the_results_of_real_servers_go_the_short_way(
     assert 1 <= len(results) < 300
     begun = {json.loads(text)["type"] for text in taken} - {"ka"}
     assert {"connection_ack", "complete", json.loads(results[0])["type"]} == begun
+
+
+@on_virtual_time
+async def test_a_server_that_never_teaches_is_not_asked_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that puts its payload first goes the long way, and no result costs a probe for long."""
+    speech = NEWER
+    it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
+    tried: list[bytes] = []
+    learned = Routes._learned
+    monkeypatch.setattr(
+        Routes, "_learned", lambda routes, text, at: tried.append(text) or learned(routes, text, at)
+    )
+
+    for number in range(40):
+        await it.hear(b'{"payload":{"data":%d},"id":"1","type":"next"}' % number)
+
+    told, _ = await it.end()
+    assert [str(number) for number in range(40)] == numbers(told)
+    assert 16 == len(tried)

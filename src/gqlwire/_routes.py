@@ -23,6 +23,8 @@ from gqlwire.protocols import Dialect, events
 
 _NO_PREFIX = ()  # with which nothing begins
 _BRACE = ord("}")
+# A server that puts its payload elsewhere than last would be looked at in vain for ever.
+_LESSONS = 16
 
 
 class Routes:
@@ -38,6 +40,7 @@ class Routes:
         # Those that can be reached the short way, by their ids as they come.
         self._streams: dict[bytes, EventStream] = {}
         self._spelling: tuple[bytes, bytes] | None = None
+        self._lessons = _LESSONS
         self._last: tuple[EventStream | None, bytes | tuple[()]] = (None, _NO_PREFIX)
 
     def add(self, id: str, sink: Sink) -> None:
@@ -87,7 +90,8 @@ class Routes:
             event = self._dialect.receive(text)
             if isinstance(event, events.Result):
                 self._sinks[event.id].put(event.payload)
-                if self._spelling is None:
+                if self._spelling is None and self._lessons:
+                    self._lessons -= 1
                     self._spelling = self._learned(text, event)
             elif event is not None:
                 self._on_event(event)

@@ -171,17 +171,12 @@ class GraphQLRequest:
 
     def encode(self) -> bytes:
         """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
-        parts = {
-            "operationName": self.operation_name,
-            "variables": self.variable_values,
-            "extensions": self.extensions,
-        }
+        _, *others = self.payload.items()
         try:
             # The document was encoded once, when it was checked: it is mostly the longest part.
             text = self._document.encoded
-            for name, part in parts.items():
-                if part:
-                    text += b',"%s":%s' % (name.encode(), _encode(part))
+            for name, part in others:
+                text += b',"%s":%s' % (name.encode(), _encode(part))
             return text + b"}"
         except (TypeError, ValueError, RecursionError) as cause:
             raise TypeError(
