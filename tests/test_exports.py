@@ -33,11 +33,13 @@ PUBLIC = [
     "Client",
     "ExecutionResult",
     "GraphQLRequest",
+    "Merged",
     "Overflow",
     "Scalar",
     "Subscription",
     "connect",
     "gql",
+    "merge",
 ]
 
 

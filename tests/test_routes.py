@@ -960,9 +960,11 @@ async def test_a_server_that_never_teaches_is_not_asked_for_ever(
     speech = NEWER
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
     tried: list[bytes] = []
-    learned = Routes._learned
+    spelling_of = Routes._spelling_of
     monkeypatch.setattr(
-        Routes, "_learned", lambda routes, text, at: tried.append(text) or learned(routes, text, at)
+        Routes,
+        "_spelling_of",
+        lambda routes, text, at: tried.append(text) or spelling_of(routes, text, at),
     )
 
     for number in range(40):

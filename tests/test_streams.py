@@ -133,19 +133,46 @@ async def test_one_task_at_a_time_waits_for_events() -> None:
 
 
 @on_virtual_time
-async def test_an_event_that_another_took_is_waited_for_anew() -> None:
-    """Being woken is no promise."""
+async def test_an_event_is_handed_to_the_one_who_waits() -> None:
+    """Nobody takes it from them before they run; what came with it is there for anybody."""
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.get())
+    await settle()
+    fill(stream, 1, 2)
+
+    assert (1, 2) == (stream.buffered, take(stream))
+    assert event(1) == await waiting
+    assert 2 == stream.delivered
+
+
+@on_virtual_time
+async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
+    """Who is cancelled before they could take it leaves it to the next, in its place."""
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.get())
+    await settle()
+    fill(stream, 1, 2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert (0, 2) == (stream.delivered, stream.buffered)
+    assert [1, 2] == [take(stream), take(stream)]
+    assert 2 == stream.delivered
+
+
+@on_virtual_time
+async def test_what_was_handed_and_left_is_counted() -> None:
+    """Its bytes are, too."""
     stream = stream_of()
     waiting = asyncio.ensure_future(stream.get())
     await settle()
     fill(stream, 1)
-
-    assert 1 == take(stream)
+    waiting.cancel()
     await settle()
-    assert not waiting.done()
 
-    fill(stream, 2)
-    assert event(2) == await waiting
+    assert 1 == stream.buffered
+    assert len(event(1)) + EVENT_OVERHEAD == stream.buffered_size
 
 
 # --- Cancelling ------------------------------------------------------------------------------

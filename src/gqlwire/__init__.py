@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gqlwire._connect import connect
     from gqlwire._streams import Buffer, Overflow
     from gqlwire.client import Client
+    from gqlwire.merged import Merged, merge
     from gqlwire.request import GraphQLRequest, gql
     from gqlwire.results import ExecutionResult
     from gqlwire.scalars import Scalar
@@ -27,11 +28,13 @@ __all__ = [
     "Client",
     "ExecutionResult",
     "GraphQLRequest",
+    "Merged",
     "Overflow",
     "Scalar",
     "Subscription",
     "connect",
     "gql",
+    "merge",
 ]
 
 _HOMES = {
@@ -41,11 +44,13 @@ _HOMES = {
     "Client": "client",
     "ExecutionResult": "results",
     "GraphQLRequest": "request",
+    "Merged": "merged",
     "Overflow": "_streams",
     "Scalar": "scalars",
     "Subscription": "subscription",
     "connect": "_connect",
     "gql": "request",
+    "merge": "merged",
 }
 _MODULES = {"errors", "transport"}
 

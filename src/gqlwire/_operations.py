@@ -85,11 +85,11 @@ class Feed:
         "_buffer",
         "_connection",
         "_loop",
-        "_over",
         "_overflow",
         "_payload",
         "_running",
         "id",
+        "is_over",
         "stream",
     )
 
@@ -106,7 +106,7 @@ class Feed:
         self._payload = payload
         self._buffer = buffer
         self._overflow = overflow
-        self._over = False
+        self.is_over = False
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -123,7 +123,7 @@ class Feed:
             return self._running.routes.read(item, self.id)
         except TransportProtocolError as unreadable:
             self._running.failed(unreadable, code=1002)
-            self._over = True
+            self.is_over = True
             # Nothing of what came after it would be there, had it been read when it came.
             if self.stream is not None:
                 self.stream.clear()
@@ -134,17 +134,19 @@ class Feed:
 
         Raises StopAsyncIteration if it was given up, or what keeps it from being started.
         """
-        if self._over:
+        if self.is_over:
             raise StopAsyncIteration
         try:
             connection = self._connection()
             await connection.ready_to_send()
+            if self.is_over:
+                raise StopAsyncIteration
             if self.stream is not None:
                 raise RuntimeError("this subscription is being started by another task already")
             stream = EventStream(connection.gate, self._buffer, self._overflow)
             id = connection.start(self._payload, stream)
         except TransportError:
-            self._over = True
+            self.is_over = True
             raise
         stream.on_refusal = partial(connection.stop, id)
         self.id, self.stream = id, stream
@@ -154,14 +156,14 @@ class Feed:
 
     def end(self, stream: EventStream) -> Exception:
         """Return what to raise at the end: once the failure, if there was one."""
-        ending = StopAsyncIteration() if self._over else stream.ending()
-        self._over = True
+        ending = StopAsyncIteration() if self.is_over else stream.ending()
+        self.is_over = True
         self._running = None
         return ending
 
     def stop(self) -> None:
         """Give it up: the server is told, once, and what is buffered is dropped."""
-        self._over = True
+        self.is_over = True
         if self._running is None or self.id is None or self.stream is None:
             return
         self.stream.end(None)

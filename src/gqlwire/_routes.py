@@ -21,7 +21,6 @@ from gqlwire._streams import EventStream, Sink
 from gqlwire.errors import TransportError, TransportProtocolError
 from gqlwire.protocols import Dialect, events
 
-_NO_PREFIX = ()  # with which nothing begins
 _BRACE = ord("}")
 # A server that puts its payload elsewhere than last would be looked at in vain for ever.
 _LESSONS = 16
@@ -37,23 +36,25 @@ class Routes:
         self._dialect = dialect
         self._on_event = on_event
         self._sinks: dict[str, Sink] = {}
-        # Those that can be reached the short way, by their ids as they come.
+        # Those that can be reached the short way, by what stands before their payloads.
         self._streams: dict[bytes, EventStream] = {}
         self._spelling: tuple[bytes, bytes] | None = None
         self._lessons = _LESSONS
-        self._last: tuple[EventStream | None, bytes | tuple[()]] = (None, _NO_PREFIX)
+        self._last: tuple[EventStream | None, bytes] = (None, b"")
 
     def add(self, id: str, sink: Sink) -> None:
         """Send the results of `id` into `sink` from now on."""
         self._sinks[id] = sink
-        if isinstance(sink, EventStream):
-            self._streams[id.encode()] = sink
+        if isinstance(sink, EventStream) and self._spelling is not None:
+            self._streams[self._prefix(id)] = sink
 
     def remove(self, id: str) -> None:
         """Send the results of `id` nowhere."""
         self._sinks.pop(id, None)
-        if self._streams.pop(id.encode(), None) is self._last[0]:
-            self._last = (None, _NO_PREFIX)
+        if self._spelling is not None and (
+            self._streams.pop(self._prefix(id), None) is self._last[0]
+        ):
+            self._last = (None, b"")
 
     def finish(self, id: str, failure: TransportError | None) -> None:
         """End the sink of `id`: in good order, or by `failure`."""
@@ -65,7 +66,7 @@ class Routes:
         """End every sink for `reason`."""
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
-        self._last = (None, _NO_PREFIX)
+        self._last = (None, b"")
         for sink in sinks.values():
             sink.end(reason)
 
@@ -76,8 +77,7 @@ class Routes:
         instead is taken as if it came now. Raises TransportProtocolError if its message is no
         JSON.
         """
-        head, tail = self._spelling or (b"", b"")
-        text = b"%s%s%s%s}" % (head, id.encode(), tail, payload)
+        text = b"%s%s}" % (self._prefix(id), payload)
         message = self._dialect.read(text)
         if isinstance(message, events.Result) and message.id == id:
             return message.payload
@@ -92,11 +92,23 @@ class Routes:
                 self._sinks[event.id].put(event.payload)
                 if self._spelling is None and self._lessons:
                     self._lessons -= 1
-                    self._spelling = self._learned(text, event)
+                    self._learn(self._spelling_of(text, event))
             elif event is not None:
                 self._on_event(event)
 
-    def _learned(self, text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
+    def _learn(self, spelling: tuple[bytes, bytes] | None) -> None:
+        self._spelling = spelling
+        if spelling is not None:
+            for id, sink in self._sinks.items():
+                if isinstance(sink, EventStream):
+                    self._streams[self._prefix(id)] = sink
+
+    def _prefix(self, id: str) -> bytes:
+        """Return what a plain result of `id` begins with, as far as its payload."""
+        head, tail = self._spelling or (b"", b"")
+        return b"%s%s%s" % (head, id.encode(), tail)
+
+    def _spelling_of(self, text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
         """Return what stands before the id of a result, and between it and the payload."""
         start = len(text) - 1 - len(result.payload)
         head, _, tail = text[:start].partition(b'"%s"' % result.id.encode())
@@ -115,32 +127,15 @@ class Routes:
 
         Those of one operation that follow each other reach it all at once.
         """
-        if self._spelling is None or not self._streams:
+        if not self._streams:
             self.take_slowly(texts)
-            return
-        if self._take_alike(texts):
-            return
-        run: list[bytes] = []
-        stream: EventStream | None = None
-        prefix: bytes | tuple[()] = _NO_PREFIX
-        for text in texts:
-            if text.startswith(prefix) and text[-1] == _BRACE:
-                run.append(text)
-                continue
-            if stream is not None:
-                _put(stream, run, len(prefix))
-            stream, prefix = self._last = self._route(text)
-            if stream is None:
-                self.take_slowly((text,))
-            else:
-                run = [text]
-        if stream is not None:
-            _put(stream, run, len(prefix))
+        elif not self._take_alike(texts):
+            self._take_mixed(texts)
 
     def _take_alike(self, texts: list[bytes]) -> bool:
         """Take messages that all go where the last one went, as in a heavy feed of one operation.
 
-        This is what the loop in `take` does, in half the time.
+        This is what `_take_mixed` does, in half the time.
         """
         stream, prefix = self._last
         if stream is None or not all(map(bytes.startswith, texts, repeat(prefix))):
@@ -152,16 +147,42 @@ class Routes:
         stream.put_all(payloads)
         return True
 
-    def _route(self, text: bytes) -> tuple[EventStream | None, bytes | tuple[()]]:
+    def _take_mixed(self, texts: list[bytes]) -> None:
+        # Most ids are as long as the one before, so most beginnings are.
+        start = len(self._last[1])
+        last: EventStream | None = None
+        payloads: list[bytes] = []
+        for text in texts:
+            stream = self._streams.get(text[:start])
+            if stream is None or text[-1] != _BRACE:
+                stream, prefix = self._last = self._route(text)
+                start = len(prefix)
+            if stream is last is not None:
+                payloads.append(text[start:-1])
+                continue
+            if last is not None:
+                _put(last, payloads)
+            last, payloads = stream, [text[start:-1]]
+            if stream is None:
+                self.take_slowly((text,))
+        if last is not None:
+            _put(last, payloads)
+            self._last = (last, text[:start])
+
+    def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
         """Return whose result begins like `text`, and the beginning; None if that is not plain."""
         head, tail = self._spelling or (b"", b"")
         if text.startswith(head) and text.endswith(b"}"):
             stop = text.find(tail, len(head))
-            stream = self._streams.get(text[len(head) : stop])
+            prefix = text[: stop + len(tail)]
+            stream = self._streams.get(prefix)
             if stream is not None and stop > 0:
-                return stream, text[: stop + len(tail)]
-        return None, _NO_PREFIX
+                return stream, prefix
+        return None, b""
 
 
-def _put(stream: EventStream, texts: list[bytes], start: int) -> None:
-    stream.put_all([text[start:-1] for text in texts])
+def _put(stream: EventStream, payloads: list[bytes]) -> None:
+    if len(payloads) == 1:
+        stream.put(payloads[0])
+    else:
+        stream.put_all(payloads)

@@ -90,6 +90,18 @@ class Gate(Protocol):
         ...
 
 
+class Arrival(Protocol):
+    """What waits for the next event of a stream: a future, or something that works alike."""
+
+    def done(self) -> bool:
+        """Whether it got one, or wants none any more."""
+        ...
+
+    def set_result(self, result: Item | None) -> None:
+        """Take an event; None is the end."""
+        ...
+
+
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
@@ -103,12 +115,12 @@ class EventStream:
         "_buffer",
         "_failure",
         "_forgotten",
-        "_gate",
         "_held",
         "_over",
         "_overflow",
         "_size",
         "dropped",
+        "gate",
         "is_exact",
         "items",
         "on_refusal",
@@ -117,7 +129,7 @@ class EventStream:
     def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.on_refusal: Callable[[], None] | None = None
-        self._gate = gate
+        self.gate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
         # An empty deque has 0.6 kB; whoever waits for an event has none.
@@ -126,7 +138,7 @@ class EventStream:
         self._forgotten = 0
         self._size = 0
         self.is_exact: bool = False
-        self._arrival: asyncio.Future[None] | None = None
+        self._arrival: Arrival | None = None
         self._held = False
         self._over = False
         self._failure: TransportError | None = None
@@ -151,27 +163,36 @@ class EventStream:
         """Whether it has ended; what is buffered can still be taken."""
         return self._over
 
-    def put(self, payload: Raw) -> None:
+    def put(self, payload: Item) -> None:
         """Take one event."""
-        self.put_all((payload,))
+        arrival = self._arrival
+        if arrival is not None and not arrival.done():
+            # Whoever waits is handed it, without a queue.
+            self._arrived += 1
+            arrival.set_result(payload)
+        else:
+            self.put_all((payload,))
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Take events that came together."""
-        if self._over:
+        if self._over or not items:
             return
+        if self._arrival is not None and not self._arrival.done():
+            self.put(items[0])
+            if len(items) == 1:
+                return
+            items = items[1:]
+        self._arrived += len(items)
         waiting = self.items
         if not waiting:
             if waiting is None:
                 waiting = self.items = deque()
             self._size, self.is_exact = 0, False
-        self._arrived += len(items)
         self._size += _size_of(items)
         if self._size > self._buffer.size or len(waiting) + len(items) > self._buffer.events:
             self._put_each(items, waiting)
         else:
             waiting.extend(items)
-        if self._arrival is not None:
-            self._wake()
 
     def end(self, failure: TransportError | None) -> None:
         """Be over: in good order, or by `failure`. Only the first end counts."""
@@ -182,9 +203,9 @@ class EventStream:
         if self._held:
             # Nothing more comes for it, so there is nothing to hold back.
             self._held = False
-            self._gate.release(self)
-        if self._arrival is not None:
-            self._wake()
+            self.gate.release(self)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     def take(self) -> Item | None:
         """Return the next event if one is there: at once, and without a coroutine."""
@@ -212,28 +233,52 @@ class EventStream:
                 raise self.ending()
             arrival = self.arrival()
             try:
-                await arrival
+                item = await arrival
+            except asyncio.CancelledError:
+                self.take_back(arrival)
+                raise
             finally:
                 self.arrived()
+            if item is not None:
+                return item
         return item
 
-    def arrival(self) -> asyncio.Future[None]:
-        """Return what is done when an event comes, or the end; then call `arrived`."""
-        if self._arrival is not None:
-            raise RuntimeError("this subscription is being iterated by another task already")
-        self.items = None
-        self._arrival = asyncio.get_running_loop().create_future()
-        self._gate.awaited(+1)
-        return self._arrival
+    def take_back(self, arrival: asyncio.Future[Item | None]) -> None:
+        """Buffer again what was handed to one who was cancelled before it could take it."""
+        item = arrival.result() if arrival.done() and not arrival.cancelled() else None
+        if item is not None:
+            if not self.items:
+                self.items = deque()
+                self._size, self.is_exact = 0, False
+            self.items.appendleft(item)
+            self._size += len(item) + EVENT_OVERHEAD
+
+    def arrival(self) -> asyncio.Future[Item | None]:
+        """Return the future of the next event, or of the end (None); then call `arrived`."""
+        arrival: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
+        self.expect(arrival)
+        self.gate.awaited(+1)
+        return arrival
 
     def arrived(self) -> None:
         """Note that nobody waits any more."""
         self._arrival = None
-        self._gate.awaited(-1)
+        self.gate.awaited(-1)
+
+    def expect(self, arrival: Arrival) -> None:
+        """Hand the next event, or the end, to `arrival`. Nothing must be buffered."""
+        if self._arrival is not None and self._arrival is not arrival:
+            raise RuntimeError("this subscription is being iterated by another task already")
+        self.items = None
+        self._arrival = arrival
 
     def ending(self) -> Exception:
         """Return what to raise once all was taken: StopAsyncIteration, or the failure."""
         return StopAsyncIteration() if self._failure is None else replica(self._failure)
+
+    def forget(self) -> None:
+        """Note that an event that was handed to `Arrival` will not be taken."""
+        self._forgotten += 1
 
     def clear(self) -> None:
         """Forget what is buffered: nobody will take it."""
@@ -241,10 +286,6 @@ class EventStream:
         self.items = None
         self._size = 0
         self._release_if_roomy()
-
-    def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
 
     def _put_each(self, items: Sequence[Item], waiting: deque[Item]) -> None:
         # `_size` has so far counted all that came since nothing waited; from now on it is exact,
@@ -270,7 +311,7 @@ class EventStream:
     def _on_full(self, waiting: deque[Item]) -> None:
         if self._overflow is Overflow.BLOCK:
             self._held = True
-            self._gate.hold(self)
+            self.gate.hold(self)
             if self._is_twice_full(waiting):
                 self._refuse(waiting)
         elif self._overflow is Overflow.ERROR:
@@ -316,7 +357,7 @@ class EventStream:
         roomy = self.buffered <= self._buffer.events // 2 and self._size <= self._buffer.size // 2
         if self._held and roomy:
             self._held = False
-            self._gate.release(self)
+            self.gate.release(self)
 
 
 def _size_of(items: Collection[Item]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from msgspec import Raw
 
@@ -34,6 +34,18 @@ class Result(Protocol[T_co]):
         ...
 
 
+class _Unread:
+    data: Any = None
+    errors = True
+
+
+_UNREAD = _Unread()
+
+
+def _unread(_: Item) -> Result[Any]:
+    return _UNREAD
+
+
 class Subscription(AsyncIterator[T], Generic[T]):
     """The results of one operation, to be taken with `async for`, once.
 
@@ -47,7 +59,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
     connection's failure.
     """
 
-    __slots__ = ("__weakref__", "_convert", "_decode", "_feed", "_stream")
+    __slots__ = ("__weakref__", "_convert", "_decode", "_feed", "stream")
 
     def __init__(
         self,
@@ -56,11 +68,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
         decode: Callable[[Item], Result[T]] | None = None,
     ) -> None:
         self._feed = feed
-        self._stream: EventStream | None = None
+        self.stream: EventStream | None = None
         self._convert = convert
         # Decodes a plain result in one pass; raises one of UNREADABLE for all that `convert`
-        # shall see instead.
-        self._decode = decode
+        # shall see instead, as it sees what carries errors.
+        self._decode = decode or _unread
 
     @property
     def id(self) -> str | None:
@@ -70,22 +82,22 @@ class Subscription(AsyncIterator[T], Generic[T]):
     @property
     def delivered(self) -> int:
         """How many events were taken."""
-        return self._stream.delivered if self._stream else 0
+        return self.stream.delivered if self.stream else 0
 
     @property
     def dropped(self) -> int:
         """How many events were dropped because the buffer was full."""
-        return self._stream.dropped if self._stream else 0
+        return self.stream.dropped if self.stream else 0
 
     @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
-        return self._stream.buffered if self._stream else 0
+        return self.stream.buffered if self.stream else 0
 
     @property
     def buffered_size(self) -> int:
         """How many bytes the events occupy that wait to be taken."""
-        return self._stream.buffered_size if self._stream else 0
+        return self.stream.buffered_size if self.stream else 0
 
     def __aiter__(self) -> Self:
         return self
@@ -94,31 +106,32 @@ class Subscription(AsyncIterator[T], Generic[T]):
         # All in one coroutine, and without calls for what is there already: each would cost as
         # much as a quarter of the decoding. `EventStream.get` is the same, to be read.
         while True:
-            stream = self._stream or await self._started()
+            stream = self.stream or await self.started()
             if stream.items:
                 item = stream.items.popleft()
                 if stream.is_exact:
                     stream.settle(item)
             elif stream.over:
-                raise self._feed.end(stream)
+                raise self.ending()
             else:
                 arrival = stream.arrival()
                 try:
-                    await arrival
+                    handed = await arrival
                 except asyncio.CancelledError:
+                    stream.take_back(arrival)
                     self._feed.stop()
                     raise
                 finally:
                     stream.arrived()
-                continue
-            decode = self._decode
-            if decode is not None:
-                try:
-                    result = decode(item)
-                    if not result.errors:
-                        return result.data
-                except UNREADABLE:
-                    pass
+                if handed is None:
+                    continue
+                item = handed
+            try:
+                result = self._decode(item)
+                if not result.errors:
+                    return result.data
+            except UNREADABLE:
+                pass
             for value in self._read(item):
                 return value
 
@@ -138,33 +151,52 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
         Never waits.
         """
-        stream, decode = self._stream, self._decode
+        stream = self.stream
         while stream is not None and len(batch) < max_size:
             item = stream.take()
             if item is None:
                 return
-            if decode is not None:
-                try:
-                    result = decode(item)
-                    if not result.errors:
-                        batch.append(result.data)
-                        continue
-                except UNREADABLE:
-                    pass
-            batch.extend(self._read(item))
+            batch.extend(self.values(item))
+
+    def values(self, item: Item) -> tuple[T, ...]:
+        """Decode an event; empty if it turns out to be none of this operation.
+
+        Raises what is wrong with it.
+        """
+        try:
+            result = self._decode(item)
+            if not result.errors:
+                return (result.data,)
+        except UNREADABLE:
+            pass
+        return self._read(item)
 
     def _read(self, item: Item) -> tuple[T, ...]:
         """Read an event the long way; empty if it turns out to be none of this operation."""
         payload = self._feed.payload(item)
         return () if payload is None else (self._convert(payload),)
 
-    async def _started(self) -> EventStream:
-        try:
-            self._stream = await self._feed.start()
-        except asyncio.CancelledError:
-            self._feed.stop()
-            raise
-        return self._stream
+    async def started(self) -> EventStream:
+        """Start the operation, if it is not; return where its events wait.
+
+        Raises what the first step would raise.
+        """
+        if self.stream is None:
+            try:
+                self.stream = await self._feed.start()
+            except asyncio.CancelledError:
+                self._feed.stop()
+                raise
+        return self.stream
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, or has raised its end."""
+        return self._feed.is_over
+
+    def ending(self) -> Exception:
+        """Return what the step after the last event raises."""
+        return StopAsyncIteration() if self.stream is None else self._feed.end(self.stream)
 
     async def aclose(self) -> None:
         """End it. The server is told at once; events under way are dropped. Twice is harmless."""
