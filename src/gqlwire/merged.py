@@ -165,24 +165,24 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 class _Inbox:
     """The subscriptions that are in turn, by their tickets, each with an event or with None."""
 
-    __slots__ = ("_waiter", "ready")
+    __slots__ = ("ready", "waiter")
 
     def __init__(self) -> None:
         self.ready: deque[tuple[_Ticket, Item | None]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     async def wait(self) -> None:
-        if self._waiter is not None:
+        if self.waiter is not None:
             raise RuntimeError("this merger is being iterated by another task already")
-        self._waiter = asyncio.get_running_loop().create_future()
+        self.waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            await self.waiter
         finally:
-            self._waiter = None
+            self.waiter = None
 
 
 class _Ticket:
@@ -203,8 +203,10 @@ class _Ticket:
 
     def set_result(self, result: Item | None) -> None:
         self.is_used = True
-        self._inbox.ready.append((self, result))
-        self._inbox.wake()
+        inbox = self._inbox
+        inbox.ready.append((self, result))
+        if inbox.waiter is not None:
+            inbox.wake()
 
 
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:
