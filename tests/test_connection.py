@@ -12,8 +12,9 @@ from msgspec import Raw
 
 from doubles import MemoryWire, on_virtual_time, pass_time, settle
 from gqlwire._connection import Connection
+from gqlwire._replies import Reply
 from gqlwire._signals import Signals
-from gqlwire._streams import Buffer, EventStream, Overflow, Reply
+from gqlwire._streams import Buffer, EventStream, Overflow
 from gqlwire.errors import (
     AckTimeout,
     CloseTimeout,

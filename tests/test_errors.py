@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gqlwire import errors
-from gqlwire._streams import replica
+from gqlwire._sinks import replica
 from gqlwire.errors import (
     AckTimeout,
     CloseTimeout,

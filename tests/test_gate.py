@@ -17,7 +17,8 @@ class Socket:
     def __init__(self) -> None:
         self.reads = True
         self.needed = False
-        self.gate = ReadGate(self.pause, self.resume, lambda: self.needed)
+        self.gate = ReadGate()
+        self.gate.attach(self.pause, self.resume, lambda: self.needed)
 
     def pause(self) -> None:
         assert self.reads

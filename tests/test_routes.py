@@ -26,8 +26,10 @@ from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire import _connection
 from gqlwire._connection import Connection
 from gqlwire._operations import Feed
+from gqlwire._replies import Reply
 from gqlwire._routes import Routes
-from gqlwire._streams import Buffer, Item, Overflow, Reply
+from gqlwire._sinks import Item
+from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import TransportError, TransportProtocolError
 from gqlwire.protocols import Apollo, Dialect, GraphQLTransportWS, Undecided
 from gqlwire.results import decode_result

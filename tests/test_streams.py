@@ -13,7 +13,8 @@ from msgspec import Raw
 
 from doubles import RecordingGate, on_virtual_time, settle
 from gqlwire._gate import ReadGate
-from gqlwire._streams import EVENT_OVERHEAD, Buffer, EventStream, Overflow, Reply
+from gqlwire._replies import Reply
+from gqlwire._streams import EVENT_OVERHEAD, Buffer, EventStream, Overflow
 from gqlwire.errors import SlowConsumer, TransportClosed, TransportConnectionFailed
 
 ROOMY = Buffer(1_000, 1 << 20)
@@ -530,7 +531,8 @@ class Socket:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.gate = ReadGate(
+        self.gate = ReadGate()
+        self.gate.attach(
             lambda: self.told.append("pause"), lambda: self.told.append("resume"), lambda: False
         )
 

@@ -23,7 +23,7 @@ from gqlwire._deadlines import Deadlines
 from gqlwire._gate import ReadGate
 from gqlwire._routes import Routes
 from gqlwire._signals import Signals, Strays
-from gqlwire._streams import Gate, Sink, replica
+from gqlwire._sinks import Gate, Sink, replica
 from gqlwire._watch import Watch
 from gqlwire._wire import Tap, Wire, shown
 from gqlwire.errors import (
@@ -67,6 +67,7 @@ class Connection:
         limits: Limits = _UNLIMITED,
         close_timeout: float | None = 10.0,
         signals: Signals | None = None,
+        gate: ReadGate | None = None,
         on_end: Callable[[Connection], None] = lambda _: None,
     ) -> None:
         self.phase: Phase = Phase.HANDSHAKE
@@ -89,7 +90,7 @@ class Connection:
         self._dropped_late = False
         self._hang_up_timer: asyncio.TimerHandle | None = None
         self._wire: Wire
-        self._gate: ReadGate
+        self._gate = gate or ReadGate()
         self._acked: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._writable: asyncio.Future[None] | None = None
@@ -119,7 +120,7 @@ class Connection:
     def opened(self, wire: Wire) -> None:
         """Begin: the WebSocket is open. The server's patience for `connection_init` is short."""
         self._wire = wire
-        self._gate = ReadGate(wire.pause_reading, self._resume_reading, self._is_needed)
+        self._gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
         self._send(
             self._dialect.connection_init(self._init_payload),

@@ -7,39 +7,47 @@ soon as somebody does. This file knows no socket; it is told how to pause one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from gqlwire._streams import EventStream
+from collections.abc import Callable, Hashable
 
 
 class ReadGate:
-    """Pauses and resumes reading. Implements `_streams.Gate`.
+    """Pauses and resumes reading. Implements `_sinks.Gate`.
 
-    `pause` and `resume` act on the socket; `is_needed` tells whether the connection itself waits
-    for something (an acknowledgement, a pong, the server's goodbye).
+    It may outlive a socket, as who waits may: `attach` it to each.
     """
 
-    def __init__(
+    def __init__(self) -> None:
+        self.paused = False
+        self._pause: Callable[[], None]
+        self._resume: Callable[[], None]
+        self._is_needed: Callable[[], bool]
+        self._waiting = 0
+        self._held: set[Hashable] = set()
+
+    def attach(
         self,
         pause: Callable[[], None],
         resume: Callable[[], None],
         is_needed: Callable[[], bool],
     ) -> None:
+        """Begin with a socket that is read from.
+
+        `pause` and `resume` act on it; `is_needed` tells whether the connection itself waits for
+        something (an acknowledgement, a pong, the server's goodbye).
+        """
         self.paused = False
         self._pause = pause
         self._resume = resume
         self._is_needed = is_needed
-        self._waiting = 0
-        self._held: set[EventStream] = set()
 
-    def hold(self, stream: EventStream) -> None:
+    def hold(self, stream: Hashable) -> None:
         """Stop reading because `stream` is full, unless somebody waits for what comes next."""
         self._held.add(stream)
         if not self.paused and not self._is_awaited():
             self.paused = True
             self._pause()
 
-    def release(self, stream: EventStream) -> None:
+    def release(self, stream: Hashable) -> None:
         """Go on reading if no stream is full any more."""
         self._held.discard(stream)
         if not self._held:

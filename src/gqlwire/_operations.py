@@ -14,7 +14,9 @@ from msgspec import Raw
 
 from gqlwire._connection import Connection
 from gqlwire._endings import late
-from gqlwire._streams import Buffer, EventStream, Item, Overflow, Reply
+from gqlwire._replies import Reply
+from gqlwire._sinks import Item
+from gqlwire._streams import Buffer, EventStream, Overflow
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
 from gqlwire.request import OperationKind
 from gqlwire.results import decode_result

@@ -17,7 +17,8 @@ from itertools import repeat
 
 from msgspec import Raw
 
-from gqlwire._streams import EventStream, Sink
+from gqlwire._sinks import Sink
+from gqlwire._streams import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError
 from gqlwire.protocols import Dialect, events
 
@@ -68,7 +69,7 @@ class Routes:
         self._streams.clear()
         self._last = (None, b"")
         for sink in sinks.values():
-            sink.end(reason)
+            sink.lost(reason)
 
     def read(self, payload: bytes, id: str) -> Raw | None:
         """Look into a result of `id` that went the short way, and cannot be read.

@@ -1,7 +1,7 @@
 """Where the results of one operation wait for who asked for them.
 
-`EventStream` for many, `Reply` for one. What is queued is the payload as it arrived. Both end
-once, for one reason. This module knows no socket, no protocol and no GraphQL.
+What is queued is the payload as it arrived. A stream ends once, for one reason. This module knows
+no socket, no protocol and no GraphQL.
 
 What a full stream may do is said by `Overflow`; it never grows without bound and never loses
 anything that is not counted. Pausing the socket is the affair of a `Gate`.
@@ -12,17 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from msgspec import Raw
 
+from gqlwire._sinks import Arrival, Gate, Item, replica
 from gqlwire.errors import SlowConsumer, TransportError
-
-Item = Raw | bytes
-"""A queued event: the payload of a result, or the whole message, not looked into yet."""
 
 EVENT_OVERHEAD = 136
 """Bytes that a queued event costs beside its payload: two object headers and the envelope."""
@@ -62,51 +58,12 @@ class Buffer:
 _ALLOWANCE = Buffer()
 
 
-class Sink(Protocol):
-    """What a connection puts the results of an operation into."""
-
-    def put(self, payload: Raw) -> None:
-        """Take one result. Called by the socket's reader, so it never waits."""
-        ...
-
-    def end(self, failure: TransportError | None) -> None:
-        """Be over: in good order, or by `failure`. Only the first end counts."""
-        ...
-
-
-class Gate(Protocol):
-    """What a stream may ask of the connection that feeds it."""
-
-    def hold(self, stream: EventStream) -> None:
-        """Stop reading, if that harms nobody: `stream` is full."""
-        ...
-
-    def release(self, stream: EventStream) -> None:
-        """`stream` has room again."""
-        ...
-
-    def awaited(self, change: int) -> None:
-        """Somebody begins (+1) or ceases (-1) to wait for what the socket brings."""
-        ...
-
-
-class Arrival(Protocol):
-    """What waits for the next event of a stream: a future, or something that works alike."""
-
-    def done(self) -> bool:
-        """Whether it got one, or wants none any more."""
-        ...
-
-    def set_result(self, result: Item | None) -> None:
-        """Take an event; None is the end."""
-        ...
-
-
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
     `dropped` counts the events that found no room. `on_refusal` is called when it ends because it
-    is full.
+    is full. `on_lost` gets the failure of the connection, in place of which the stream would end.
+    `on_waiting` is called when somebody begins to wait.
     """
 
     __slots__ = (
@@ -116,6 +73,7 @@ class EventStream:
         "_failure",
         "_forgotten",
         "_held",
+        "_marks",
         "_over",
         "_overflow",
         "_size",
@@ -123,12 +81,17 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
+        "on_lost",
         "on_refusal",
+        "on_waiting",
     )
 
     def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.on_refusal: Callable[[], None] | None = None
+        self.on_lost: Callable[[TransportError], None] | None = None
+        self.on_waiting: Callable[[], None] | None = None
+        self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
@@ -157,6 +120,11 @@ class EventStream:
     def buffered_size(self) -> int:
         """How many bytes they occupy."""
         return _size_of(self.items or ())
+
+    @property
+    def arrived_events(self) -> int:
+        """How many events came, whatever became of them."""
+        return self._arrived
 
     @property
     def over(self) -> bool:
@@ -207,6 +175,40 @@ class EventStream:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
+    def lost(self, failure: TransportError) -> None:
+        """Lose the connection that fed it: end by `failure`, or do what `on_lost` does."""
+        if self.on_lost is None:
+            self.end(failure)
+        else:
+            self.on_lost(failure)
+
+    def seal(self) -> None:
+        """Make what is buffered readable without the connection that it came by."""
+        if self.items:
+            self.items = deque(item if isinstance(item, Raw) else Raw(item) for item in self.items)
+
+    def mark(self, notice: object) -> None:
+        """Put something between the events that is none, and that no overflow drops."""
+        item = Raw(b"")
+        self._marks = self._marks or {}
+        self._marks[id(item)] = (item, notice)
+        self.put(item)
+
+    def notice(self, item: Item) -> object | None:
+        """Return what was put there by `mark`, if that is what was taken."""
+        found = self._marks.pop(id(item), None) if self._marks else None
+        if found is None:
+            return None
+        self._forgotten += 1  # as an event
+        return found[1]
+
+    @property
+    def untaken(self) -> Item | None:
+        """The event that was handed to who waits, as long as they have not run."""
+        arrival = self._arrival
+        is_handed = arrival is not None and arrival.done() and not arrival.cancelled()
+        return arrival.result() if arrival is not None and is_handed else None
+
     def take(self) -> Item | None:
         """Return the next event if one is there: at once, and without a coroutine."""
         if not self.items:
@@ -235,7 +237,7 @@ class EventStream:
             try:
                 item = await arrival
             except asyncio.CancelledError:
-                self.take_back(arrival)
+                self.take_back()
                 raise
             finally:
                 self.arrived()
@@ -243,9 +245,9 @@ class EventStream:
                 return item
         return item
 
-    def take_back(self, arrival: asyncio.Future[Item | None]) -> None:
+    def take_back(self) -> None:
         """Buffer again what was handed to one who was cancelled before it could take it."""
-        item = arrival.result() if arrival.done() and not arrival.cancelled() else None
+        item = self.untaken
         if item is not None:
             if not self.items:
                 self.items = deque()
@@ -271,6 +273,8 @@ class EventStream:
             raise RuntimeError("this subscription is being iterated by another task already")
         self.items = None
         self._arrival = arrival
+        if self.on_waiting is not None:
+            self.on_waiting()
 
     def ending(self) -> Exception:
         """Return what to raise once all was taken: StopAsyncIteration, or the failure."""
@@ -346,10 +350,15 @@ class EventStream:
         )
 
     def _drop(self, waiting: deque[Item]) -> None:
+        marks: list[Item] = []
         while len(waiting) > 1 and self._is_full(waiting):
             oldest = waiting.popleft()
+            if self._marks and id(oldest) in self._marks:
+                marks.append(oldest)
+                continue
             self._size -= len(oldest) + EVENT_OVERHEAD
             self.dropped += 1
+        waiting.extendleft(reversed(marks))
 
     def _release_if_roomy(self) -> None:
         # Half empty before reading goes on: a pause and a resumption per event would cost more
@@ -362,63 +371,3 @@ class EventStream:
 
 def _size_of(items: Collection[Item]) -> int:
     return sum(map(len, items)) + EVENT_OVERHEAD * len(items)
-
-
-class Reply:
-    """The one result of an operation that has one."""
-
-    __slots__ = ("_arrival", "_failure", "_gate", "_over", "_payload", "is_expired")
-
-    def __init__(self, gate: Gate) -> None:
-        self.is_expired: bool = False
-        self._gate = gate
-        self._payload: Raw | None = None
-        self._over = False
-        self._failure: TransportError | None = None
-        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def put(self, payload: Raw) -> None:
-        """Take the result; the first one counts."""
-        if self._payload is None and not self._over:
-            self._payload = payload
-            self._wake()
-
-    def end(self, failure: TransportError | None) -> None:
-        """Be over: in good order, or by `failure`. Only the first end counts."""
-        if not self._over:
-            self._over = True
-            self._failure = failure
-            self._wake()
-
-    def expire(self) -> None:
-        """Be over, as nothing came in time."""
-        self.is_expired = True
-        self.end(None)
-
-    async def get(self) -> Raw | None:
-        """Wait for the result; None if the operation ended without one, or expired.
-
-        Raises the failure that ended it.
-        """
-        self._gate.awaited(+1)
-        try:
-            await self._arrival
-        finally:
-            self._gate.awaited(-1)
-        if self._payload is None and self._failure is not None:
-            raise replica(self._failure)
-        return self._payload
-
-    def _wake(self) -> None:
-        if not self._arrival.done():
-            self._arrival.set_result(None)
-
-
-def replica(failure: TransportError) -> TransportError:
-    """Return a copy of `failure` to raise.
-
-    One failure reaches many waiters; each raising would write its traceback into the shared one.
-    """
-    duplicate = copy(failure)
-    duplicate.__cause__ = failure.__cause__
-    return duplicate

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from gqlwire._streams import EventStream, Gate, Item
+from gqlwire._sinks import Gate, Item
+from gqlwire._streams import EventStream
 from gqlwire.subscription import Subscription
 
 T = TypeVar("T")
@@ -65,12 +66,12 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             if self._new:
                 await self._start()
             elif ready:
-                ticket, item = ready.popleft()
+                ticket = ready.popleft()
                 subscription = self._held.get(ticket.number)
                 if subscription is None:
                     continue
                 self.current = subscription
-                item = self._next(subscription, ticket, item)
+                item = self._next(subscription, ticket)
                 if item is not None:
                     for value in subscription.values(item):
                         return subscription, value
@@ -79,20 +80,19 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             else:
                 raise StopAsyncIteration
 
-    def _next(
-        self, subscription: Subscription[T], ticket: _Ticket, item: Item | None
-    ) -> Item | None:
+    def _next(self, subscription: Subscription[T], ticket: _Ticket) -> Item | None:
         """Return the event of the one that is in turn, None at its good end, and queue it anew."""
         stream = subscription.stream
         if stream is None:
             return None
+        item, ticket.item = ticket.item, None
         if item is None:
             item = stream.take()
         elif subscription.is_over:
             stream.forget()
             item = None
         if stream.items or (stream.over and item is not None):
-            self._inbox.ready.append((ticket, None))
+            self._inbox.ready.append(ticket)
         elif stream.over:
             self._leave(ticket.number, stream)
             ending = subscription.ending()
@@ -115,7 +115,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         self._numbers += 1
         ticket = _Ticket(self._inbox, self._numbers)
         if stream.buffered or stream.over:
-            self._inbox.ready.append((ticket, None))
+            self._inbox.ready.append(ticket)
         else:
             stream.expect(ticket)
         self._held[self._numbers] = subscription
@@ -163,12 +163,12 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 
 
 class _Inbox:
-    """The subscriptions that are in turn, by their tickets, each with an event or with None."""
+    """The subscriptions that are in turn, by their tickets."""
 
     __slots__ = ("ready", "waiter")
 
     def __init__(self) -> None:
-        self.ready: deque[tuple[_Ticket, Item | None]] = deque()
+        self.ready: deque[_Ticket] = deque()
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -186,25 +186,33 @@ class _Inbox:
 
 
 class _Ticket:
-    """What a stream hands its next event to, in place of a future.
+    """What a stream hands its next event to, in place of a future; `item` until it is taken.
 
     It does not hold its subscription, which could not be collected then while its stream lives.
     """
 
-    __slots__ = ("_inbox", "is_used", "number")
+    __slots__ = ("_inbox", "is_used", "item", "number")
 
     def __init__(self, inbox: _Inbox, number: int) -> None:
         self._inbox = inbox
         self.number = number
         self.is_used = False
+        self.item: Item | None = None
 
     def done(self) -> bool:
         return self.is_used
 
-    def set_result(self, result: Item | None) -> None:
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> Item | None:
+        return self.item
+
+    def set_result(self, result: Item | None, /) -> None:
         self.is_used = True
+        self.item = result
         inbox = self._inbox
-        inbox.ready.append((self, result))
+        inbox.ready.append(self)
         if inbox.waiter is not None:
             inbox.wake()
 

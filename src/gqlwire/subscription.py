@@ -13,7 +13,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from msgspec import Raw
 
 from gqlwire._operations import Feed
-from gqlwire._streams import EventStream, Item
+from gqlwire._sinks import Item
+from gqlwire._streams import EventStream
 from gqlwire.protocols.tolerance import UNREADABLE
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
                 try:
                     handed = await arrival
                 except asyncio.CancelledError:
-                    stream.take_back(arrival)
+                    stream.take_back()
                     self._feed.stop()
                     raise
                 finally:

@@ -1,0 +1,79 @@
+"""What a connection asks of those who wait for results, and they of it.
+
+This module knows no socket, no protocol and no GraphQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from copy import copy
+from typing import Protocol
+
+from msgspec import Raw
+
+from gqlwire.errors import TransportError
+
+Item = Raw | bytes
+"""A queued event: the payload of a result, or the whole message, not looked into yet."""
+
+
+class Sink(Protocol):
+    """What a connection puts the results of an operation into."""
+
+    def put(self, payload: Raw) -> None:
+        """Take one result. Called by the socket's reader, so it never waits."""
+        ...
+
+    def end(self, failure: TransportError | None) -> None:
+        """Be over: in good order, or by `failure`. Only the first end counts."""
+        ...
+
+    def lost(self, failure: TransportError) -> None:
+        """The connection is over, for this reason."""
+        ...
+
+
+class Gate(Protocol):
+    """What a stream may ask of the connection that feeds it."""
+
+    def hold(self, stream: Hashable) -> None:
+        """Stop reading, if that harms nobody: `stream` is full."""
+        ...
+
+    def release(self, stream: Hashable) -> None:
+        """`stream` has room again."""
+        ...
+
+    def awaited(self, change: int) -> None:
+        """Somebody begins (+1) or ceases (-1) to wait for what the socket brings."""
+        ...
+
+
+class Arrival(Protocol):
+    """What waits for the next event of a stream: a future, or something that works alike."""
+
+    def done(self) -> bool:
+        """Whether it got one, or wants none any more."""
+        ...
+
+    def cancelled(self) -> bool:
+        """Whether it wants none any more."""
+        ...
+
+    def result(self) -> Item | None:
+        """Return what it got."""
+        ...
+
+    def set_result(self, result: Item | None, /) -> None:
+        """Take an event; None is the end."""
+        ...
+
+
+def replica(failure: TransportError) -> TransportError:
+    """Return a copy of `failure` to raise.
+
+    One failure reaches many waiters; each raising would write its traceback into the shared one.
+    """
+    duplicate = copy(failure)
+    duplicate.__cause__ = failure.__cause__
+    return duplicate
