@@ -18,7 +18,7 @@ import gqlwire
 from conftest import NEWER, OLDER
 from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire._connection import Connection
-from gqlwire._operations import Feed
+from gqlwire._operations import Feed, Terms
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     ConnectionClosed,
@@ -77,7 +77,7 @@ class Running:
         self.connection.opened(self.wire)
         self.connection.received(b'{"type":"connection_ack"}')
         self.wire.sent.clear()
-        feed = Feed(lambda: self.connection, REQUEST, buffer, overflow)
+        feed = Feed(lambda: self.connection, REQUEST, Terms(buffer, overflow))
         self.events: Subscription[Any] = Subscription(feed, convert, decoder)
         self._result = result
 
@@ -528,7 +528,9 @@ async def test_who_waits_for_a_list_lets_the_socket_be_read() -> None:
     """Though another subscription on it is full."""
     it = Running(Buffer(1))
     await it.begin()
-    other = Subscription(Feed(lambda: it.connection, REQUEST, ROOMY, Overflow.BLOCK), convert)
+    other = Subscription(
+        Feed(lambda: it.connection, REQUEST, Terms(ROOMY, Overflow.BLOCK)), convert
+    )
     first = asyncio.ensure_future(anext(other))
     await settle()
     it.say(b'{"type":"next","id":"%s","payload":{"data":0}}' % (other.id or "").encode())

@@ -304,7 +304,16 @@ def test_gqls_parameters_have_their_names_and_order(
 
 def test_phases_are_the_words_of_the_documentation() -> None:
     """A phase compares with a plain str."""
-    expected = ["connect", "handshake", "init", "open", "closing", "closed"]
+    expected = [
+        "connect",
+        "handshake",
+        "init",
+        "open",
+        "closing",
+        "waiting",
+        "idle",
+        "closed",
+    ]
 
     assert expected == [str(phase) for phase in Phase]
     assert "open" == Phase.OPEN

@@ -25,7 +25,7 @@ from conftest import Speaker
 from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire import _connection
 from gqlwire._connection import Connection
-from gqlwire._operations import Feed
+from gqlwire._operations import Feed, Terms
 from gqlwire._replies import Reply
 from gqlwire._routes import Routes
 from gqlwire._sinks import Item
@@ -129,7 +129,7 @@ class Way:
         buffer: Buffer | None = None,
         overflow: Overflow = Overflow.BLOCK,
     ) -> Subscription[Any]:
-        feed = Feed(lambda: connection, REQUEST, buffer or Buffer(), overflow)
+        feed = Feed(lambda: connection, REQUEST, Terms(buffer or Buffer(), overflow))
         return Subscription(feed, convert, self.decode)
 
 

@@ -269,7 +269,7 @@ async def test_after_a_connection_that_came_to_nothing_another_can_be_tried() ->
 
 
 async def test_a_closed_connection_is_not_opened_again_by_itself() -> None:
-    """What runs gets the reason, with code and words; `reconnecting` is no option (yet)."""
+    """What runs gets the reason, with code and words, unless it is `reconnecting`."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()
@@ -277,16 +277,13 @@ async def test_a_closed_connection_is_not_opened_again_by_itself() -> None:
         await peer.close(4403, "Forbidden")
 
     async with fake(script) as server:
-        async with gqlwire.connect(server.url) as session:
+        async with gqlwire.connect(server.url, reconnecting=False) as session:
             for _ in range(2):
                 with pytest.raises(ConnectionClosed) as caught:
                     await session.execute("mutation { n }")
                 assert (4403, "Forbidden") == (caught.value.code, caught.value.reason)
         assert 1 == server.connections
         assert ["connection_init", "subscribe"] == [m["type"] for m in server.peers[0].received]
-
-    with pytest.raises(TypeError, match="reconnecting"):
-        await Client().connect_async(reconnecting=True)
 
 
 async def test_a_null_event_is_an_event() -> None:

@@ -13,23 +13,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gqlwire._connect import connect
     from gqlwire._streams import Buffer, Overflow
+    from gqlwire.checkpoint import Checkpoint, FileCheckpoint
     from gqlwire.client import Client
     from gqlwire.merged import Merged, merge
     from gqlwire.request import GraphQLRequest, gql
     from gqlwire.results import ExecutionResult
+    from gqlwire.retry import RetryPolicy
     from gqlwire.scalars import Scalar
     from gqlwire.session import AsyncClientSession
     from gqlwire.subscription import Batches, Subscription
+    from gqlwire.survival import (
+        Attempt,
+        Change,
+        Connected,
+        Counters,
+        Disconnected,
+        Hooks,
+        Reconnected,
+    )
 
 __all__ = [
     "AsyncClientSession",
+    "Attempt",
     "Batches",
     "Buffer",
+    "Change",
+    "Checkpoint",
     "Client",
+    "Connected",
+    "Counters",
+    "Disconnected",
     "ExecutionResult",
+    "FileCheckpoint",
     "GraphQLRequest",
+    "Hooks",
     "Merged",
     "Overflow",
+    "Reconnected",
+    "RetryPolicy",
     "Scalar",
     "Subscription",
     "connect",
@@ -39,13 +60,23 @@ __all__ = [
 
 _HOMES = {
     "AsyncClientSession": "session",
+    "Attempt": "survival",
     "Batches": "subscription",
     "Buffer": "_streams",
+    "Change": "survival",
+    "Checkpoint": "checkpoint",
     "Client": "client",
+    "Connected": "survival",
+    "Counters": "survival",
+    "Disconnected": "survival",
     "ExecutionResult": "results",
+    "FileCheckpoint": "checkpoint",
     "GraphQLRequest": "request",
+    "Hooks": "survival",
     "Merged": "merged",
     "Overflow": "_streams",
+    "Reconnected": "survival",
+    "RetryPolicy": "retry",
     "Scalar": "scalars",
     "Subscription": "subscription",
     "connect": "_connect",

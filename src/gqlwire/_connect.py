@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import ssl as ssl_module
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from gqlwire._readers import ParseFloat
 from gqlwire.client import Client
+from gqlwire.retry import RetryPolicy
 from gqlwire.scalars import Scalar
+from gqlwire.survival import Hooks
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
+
+    from gqlwire.transport._credentials import Given, Headers, InitPayload
 
 
 class TransportOptions(TypedDict, total=False):
     """The options of `WebsocketsTransport`, which explains them."""
 
-    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None
+    headers: Given[Headers | None]
     ssl: ssl_module.SSLContext | bool | None
-    init_payload: Mapping[str, Any] | None
+    init_payload: Given[InitPayload | None]
     connect_timeout: float | None
     close_timeout: float | None
     ack_timeout: float | None
@@ -34,7 +38,7 @@ class TransportOptions(TypedDict, total=False):
 
 
 def connect(
-    url: str,
+    url: Given[str],
     *,
     schema: str | GraphQLSchema | None = None,
     introspection: dict[str, Any] | None = None,
@@ -45,12 +49,18 @@ def connect(
     parse_results: bool = False,
     scalars: Mapping[type[Any], Scalar[Any]] | None = None,
     parse_float: ParseFloat | None = None,
+    reconnecting: bool = True,
+    retry: RetryPolicy | None = None,
+    retry_queries: bool = False,
+    idle_close_after: float | None = None,
+    hooks: Hooks | None = None,
     **options: Unpack[TransportOptions],
 ) -> Client:
     """Return a client for the server at `url`, to be entered with `async with`.
 
-    The named arguments are those of `Client`, `options` those of `WebsocketsTransport`. Nothing is
-    connected before it is entered. Raises InvalidURL, ValueError or TypeError as they do.
+    It is `reconnecting`, unless you say otherwise. The named arguments are those of `Client`,
+    `options` those of `WebsocketsTransport`. Nothing is connected before it is entered. Raises
+    InvalidURL, ValueError or TypeError as they do.
     """
     # picows is loaded here and not with the package.
     from gqlwire.transport.websockets import WebsocketsTransport
@@ -66,4 +76,9 @@ def connect(
         parse_results=parse_results,
         scalars=scalars,
         parse_float=parse_float,
+        reconnecting=reconnecting,
+        retry=retry,
+        retry_queries=retry_queries,
+        idle_close_after=idle_close_after,
+        hooks=hooks,
     )

@@ -52,7 +52,8 @@ class Connection:
 
     The wire's side calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed`
     and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `strays`
-    counts the messages that meant nothing, by type. `close_timeout` bounds the close handshake
+    counts the messages that meant nothing, by type; `received_bytes` and `sent_bytes` are those of
+    messages, without frames. `close_timeout` bounds the close handshake
     whoever begins it; in seconds, as all times here.
     """
 
@@ -81,6 +82,7 @@ class Connection:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self.routes = Routes(dialect, self._handle)
+        self.received_bytes = self.sent_bytes = 0
         self._complaint = ""
         self._tap = Tap(host)
         self.deadlines = Deadlines()
@@ -134,6 +136,7 @@ class Connection:
     def received_all(self, texts: list[bytes]) -> None:
         """Take messages that came together."""
         try:
+            self.received_bytes += sum(map(len, texts))
             if self._tap.on:
                 self._tap.received(texts)
             self.routes.take(texts)
@@ -230,6 +233,10 @@ class Connection:
         self.routes.add(id, sink)
         self._send(self._dialect.subscribe(id, payload))
         return id
+
+    def drop(self, reason: TransportError, *, dead: bool) -> None:
+        """End the connection for a reason of ours; a `dead` server is not waited for."""
+        self._end(reason, goodbye=not dead, dead=dead)
 
     def stop(self, id: str) -> None:
         """Give up the operation `id` and tell the server; harmless if it is over."""
@@ -388,4 +395,5 @@ class Connection:
             return
         if self._tap.on:
             self._tap.sent(shown or text)
+        self.sent_bytes += len(text)
         self._wire.send(text)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec import Raw
 
 from gqlwire._connection import Connection
-from gqlwire._endings import late
+from gqlwire._endings import eventless, late
+from gqlwire._patience import Patience
 from gqlwire._replies import Reply
 from gqlwire._sinks import Item
 from gqlwire._streams import Buffer, EventStream, Overflow
@@ -23,9 +25,15 @@ from gqlwire.results import decode_result
 
 
 async def ask(
-    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None
+    connection: Connection,
+    payload: bytes,
+    kind: OperationKind,
+    timeout: float | None,
+    reply: Reply | None = None,
 ) -> Raw:
     """Run an operation and return its first result; `payload` is the request as JSON.
+
+    `reply` is where it is to be awaited, for who wants to know what became of it.
 
     After a subscription the server is told to stop, as it is when the result itself announces more
     (`@defer`), and when the caller is cancelled or `timeout` seconds are over.
@@ -33,10 +41,12 @@ async def ask(
     Raises TransportQueryError if the server refuses the operation or ends it without a result,
     TransportProtocolError if the result is no JSON, OperationTimeout, or what ended the connection.
     """
+    if reply is None:
+        reply = Reply(connection.gate)
     if connection.is_clogged:
-        return await _ask_when_there_is_room(connection, payload, kind, timeout)
-    reply = Reply(connection.gate)
+        return await _ask_when_there_is_room(connection, payload, kind, timeout, reply)
     id = connection.start(payload, reply)
+    reply.is_started = True
     if timeout is not None:
         connection.deadlines.add(reply, timeout)
     must_stop = True
@@ -59,14 +69,18 @@ async def ask(
 
 
 async def _ask_when_there_is_room(
-    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None
+    connection: Connection,
+    payload: bytes,
+    kind: OperationKind,
+    timeout: float | None,
+    reply: Reply,
 ) -> Raw:
     # Rare, and the time that it takes is a part of the limit.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             await connection.ready_to_send()
-            return await ask(connection, payload, kind, None)
+            return await ask(connection, payload, kind, None, reply)
     except TimeoutError:
         if not scope.expired():
             raise  # the connection's own
@@ -77,6 +91,28 @@ def _announces_more(answer: Raw) -> bool:
     return b'"hasNext"' in bytes(answer) and bool(decode_result(answer).has_next)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How the results of an operation wait for who takes them: see `session.subscribe`."""
+
+    buffer: Buffer = field(default_factory=Buffer)
+    overflow: Overflow = Overflow.BLOCK
+    first_event_timeout: float | None = None
+    idle_timeout: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        buffer: Buffer | int | None,
+        overflow: Overflow | str,
+        first_event_timeout: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> Terms:
+        """Return the terms as they are spelt in calls: a `buffer` may be a number of events."""
+        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
+        return cls(bound, Overflow(overflow), first_event_timeout, idle_timeout)
+
+
 class Feed:
     """The raw results of one operation, which starts when the first is asked for.
 
@@ -84,12 +120,12 @@ class Feed:
     """
 
     __slots__ = (
-        "_buffer",
         "_connection",
         "_loop",
-        "_overflow",
+        "_patience",
         "_payload",
         "_running",
+        "_terms",
         "id",
         "is_over",
         "stream",
@@ -99,15 +135,14 @@ class Feed:
         self,
         connection: Callable[[], Connection],
         payload: bytes,
-        buffer: Buffer,
-        overflow: Overflow,
+        terms: Terms,
     ) -> None:
         self.id: str | None = None
         self.stream: EventStream | None = None
         self._connection = connection
         self._payload = payload
-        self._buffer = buffer
-        self._overflow = overflow
+        self._terms = terms
+        self._patience: Patience | None = None
         self.is_over = False
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,41 +174,69 @@ class Feed:
         if self.is_over:
             raise StopAsyncIteration
         try:
-            connection = self._connection()
-            await connection.ready_to_send()
+            connection = await self._roomy()
             if self.is_over:
                 raise StopAsyncIteration
             if self.stream is not None:
                 raise RuntimeError("this subscription is being started by another task already")
-            stream = EventStream(connection.gate, self._buffer, self._overflow)
-            id = connection.start(self._payload, stream)
+            stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
+            self._begin(connection, stream, self._payload)
         except TransportError:
             self.is_over = True
             raise
-        stream.on_refusal = partial(connection.stop, id)
-        self.id, self.stream = id, stream
-        self._running = connection
         self._loop = asyncio.get_running_loop()
+        self._watch(stream)
+        self.stream = stream
         return stream
+
+    async def _roomy(self) -> Connection:
+        """Return a connection that takes data."""
+        connection = self._connection()
+        await connection.ready_to_send()
+        return connection
+
+    def _begin(self, connection: Connection, stream: EventStream, payload: bytes) -> None:
+        self.id = connection.start(payload, stream)
+        self._running = connection
+        stream.on_refusal = partial(connection.stop, self.id)
+
+    def _watch(self, stream: EventStream) -> None:
+        first, idle = self._terms.first_event_timeout, self._terms.idle_timeout
+        if first is not None or idle is not None:
+            self._patience = Patience(first, idle, self._expire)
+            self._patience.watch(stream)
+
+    def _expire(self, limit: float, option: str) -> None:
+        stream, host = self.stream, "" if self._running is None else self._running.host
+        if stream is not None:
+            self._stop_running()
+            stream.end(eventless(host or "the server", limit, option))
 
     def end(self, stream: EventStream) -> Exception:
         """Return what to raise at the end: once the failure, if there was one."""
         ending = StopAsyncIteration() if self.is_over else stream.ending()
         self.is_over = True
         self._running = None
+        if self._patience is not None:
+            self._patience.stop()
         return ending
 
     def stop(self) -> None:
         """Give it up: the server is told, once, and what is buffered is dropped."""
         self.is_over = True
-        if self._running is None or self.id is None or self.stream is None:
-            return
-        self.stream.end(None)
-        self.stream.clear()
-        self._running.stop(self.id)
-        self._running = None
+        if self._patience is not None:
+            self._patience.stop()
+        if self.stream is not None:
+            self.stream.end(None)
+            self.stream.clear()
+        self._stop_running()
+
+    def _stop_running(self) -> None:
+        running, self._running = self._running, None
+        if running is not None and self.id is not None:
+            running.stop(self.id)
 
     def stop_from_anywhere(self) -> None:
         """Give it up from a finalizer: in whatever thread, amid whatever is going on."""
-        if self._running is not None and self._loop is not None and not self._loop.is_closed():
+        if not self.is_over and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.stop)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from copy import copy
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Raw
 
@@ -69,7 +69,10 @@ class Arrival(Protocol):
         ...
 
 
-def replica(failure: TransportError) -> TransportError:
+E = TypeVar("E", bound=Exception)
+
+
+def replica(failure: E) -> E:
     """Return a copy of `failure` to raise.
 
     One failure reaches many waiters; each raising would write its traceback into the shared one.

@@ -104,7 +104,7 @@ class EventStream:
         self._arrival: Arrival | None = None
         self._held = False
         self._over = False
-        self._failure: TransportError | None = None
+        self._failure: Exception | None = None
 
     @property
     def delivered(self) -> int:
@@ -122,7 +122,7 @@ class EventStream:
         return _size_of(self.items or ())
 
     @property
-    def arrived_events(self) -> int:
+    def events(self) -> int:
         """How many events came, whatever became of them."""
         return self._arrived
 
@@ -162,7 +162,7 @@ class EventStream:
         else:
             waiting.extend(items)
 
-    def end(self, failure: TransportError | None) -> None:
+    def end(self, failure: Exception | None) -> None:
         """Be over: in good order, or by `failure`. Only the first end counts."""
         if self._over:
             return
@@ -193,6 +193,9 @@ class EventStream:
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
         self.put(item)
+        # It is no event; nor is it forgotten when it is taken.
+        self._arrived -= 1
+        self._forgotten -= 1
 
     def notice(self, item: Item) -> object | None:
         """Return what was put there by `mark`, if that is what was taken."""
@@ -201,6 +204,11 @@ class EventStream:
             return None
         self._forgotten += 1  # as an event
         return found[1]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for an event."""
+        return self._arrival is not None and not self._arrival.done()
 
     @property
     def untaken(self) -> Item | None:

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gqlwire._portal import Portal
 from gqlwire._readers import ParseFloat
+from gqlwire._settings import ExecuteOptions, Settings, SubscribeOptions
+from gqlwire._sharing import Shared
 from gqlwire.errors import CloseTimeout
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult
+from gqlwire.retry import RetryPolicy
 from gqlwire.scalars import Scalar, Scalars
-from gqlwire.session import AsyncClientSession, ExecuteOptions, Settings, SubscribeOptions, T
-from gqlwire.transport import Transport
+from gqlwire.session import AsyncClientSession, T
+from gqlwire.survival import Hooks, Survival
+from gqlwire.transport import LastingTransport, Transport
 
 if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLSchema
@@ -42,7 +46,14 @@ class Client:
     `parse_float`: what to make of numbers with a fraction or an exponent where no annotation says
     it, as in `json.loads`: with `decimal.Decimal` they keep all their digits.
 
-    `async with client as session` connects and closes; see `AsyncClientSession`.
+    `reconnecting`: whether a connection that is lost is made again, and subscriptions go on on it;
+    what runs besides is interrupted (`OperationInterrupted`). `retry`: when, and how often.
+    `retry_queries`: whether a query that was interrupted is sent again. `idle_close_after`: seconds
+    without any operation after which the connection is closed until the next one. `hooks`: what is
+    called when something happens to the connection.
+
+    `async with client as session` connects and closes; see `AsyncClientSession`. If it is entered
+    more than once, all share one session, and the last to leave closes it.
     """
 
     def __init__(
@@ -58,15 +69,20 @@ class Client:
         parse_results: bool = False,
         scalars: Mapping[type[Any], Scalar[Any]] | None = None,
         parse_float: ParseFloat | None = None,
+        reconnecting: bool = False,
+        retry: RetryPolicy | None = None,
+        retry_queries: bool = False,
+        idle_close_after: float | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
-        sources = [schema is not None, introspection is not None, fetch_schema_from_transport]
-        if sum(sources) > 1:
-            raise ValueError(
-                "the schema comes from one of schema, introspection and fetch_schema_from_transport"
-            )
+        _check_one(schema is not None, introspection is not None, fetch_schema_from_transport)
         self.transport: Transport | None = transport
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
+        self.reconnecting: bool = reconnecting
+        self._survival = Survival(retry, retry_queries, idle_close_after, hooks)
+        self._runner: Transport | None = None
+        self._shared = Shared(self._open, self._close, self._is_alive)
         self._settings = Settings(
             _built(schema if introspection is None else introspection),
             introspection,
@@ -108,7 +124,7 @@ class Client:
     # --- One connection, many operations ------------------------------------------------------
 
     async def __aenter__(self) -> AsyncClientSession:
-        return await self.connect_async()
+        return await self._shared.enter()
 
     async def __aexit__(
         self,
@@ -117,37 +133,63 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            await self.close_async()
+            await self._shared.leave()
         except CloseTimeout as late:
             # The socket is gone, which is what leaving is for; and what is under way matters more.
             _logger.warning("%s", late)
 
-    async def connect_async(self) -> AsyncClientSession:
+    async def connect_async(self, *, reconnecting: bool | None = None) -> AsyncClientSession:
         """Connect, fetch the schema if it is to be fetched, and return a session.
 
-        Raises what the transport's `connect` raises. Cancelling leaves nothing behind.
+        `reconnecting` overrides the client's from now on. Returns the session that there is, if it
+        is connected already. Raises what the transport's `connect` raises. Cancelling leaves
+        nothing behind.
         """
-        if self.transport is None:
-            raise ValueError("this client has no transport: it can only validate")
-        await self.transport.connect()
-        self.session = AsyncClientSession(self.transport, self._settings)
-        if self.fetch_schema_from_transport and self.schema is None:
-            try:
-                await self.session.fetch_schema()
-            except BaseException:  # a cancellation, too: nobody would close it otherwise
-                with contextlib.suppress(CloseTimeout):
-                    await self.transport.close()
-                raise
-        return self.session
+        if reconnecting is not None:
+            self.reconnecting = reconnecting
+        return await self._shared.enter()
 
     async def close_async(self) -> None:
-        """Close the connection; what runs gets TransportClosed. Twice is harmless.
+        """Close the connection, whoever uses it; what runs gets TransportClosed.
 
-        Raises CloseTimeout if the server did not answer the close frame.
+        Twice is harmless. Raises CloseTimeout if the server did not answer the close frame.
         """
+        await self._shared.end()
+
+    async def _open(self) -> AsyncClientSession:
+        if self.transport is None:
+            raise ValueError("this client has no transport: it can only validate")
+        lasting = self._lasting() if self.reconnecting else None
+        runner = self._runner = lasting or self.transport
+        await runner.connect()
+        session = AsyncClientSession(self.transport, self._settings, lasting)
+        if self.fetch_schema_from_transport and self.schema is None:
+            try:
+                await session.fetch_schema()
+            except BaseException:  # a cancellation, too: nobody would close it otherwise
+                with contextlib.suppress(CloseTimeout):
+                    await runner.close()
+                raise
+        self.session = session
+        return session
+
+    def _lasting(self) -> LastingTransport:
+        # It loads picows.
+        from gqlwire.transport.reconnecting import ReconnectingTransport
+        from gqlwire.transport.websockets import WebsocketsTransport
+
+        if not isinstance(self.transport, WebsocketsTransport):
+            raise TypeError("only a WebsocketsTransport can be reconnected")
+        return ReconnectingTransport(self.transport, self._survival)
+
+    def _is_alive(self) -> bool:
+        return self._runner is not None and self._runner.is_alive
+
+    async def _close(self) -> None:
         self.session = None
-        if self.transport is not None:
-            await self.transport.close()
+        runner = self._runner or self.transport
+        if runner is not None:
+            await runner.close()
 
     # --- One connection for each operation ----------------------------------------------------
 
@@ -330,6 +372,13 @@ class Client:
                     **options,
                 )
             )
+
+
+def _check_one(*sources: bool) -> None:
+    if sum(sources) > 1:
+        raise ValueError(
+            "the schema comes from one of schema, introspection and fetch_schema_from_transport"
+        )
 
 
 def _built(source: str | GraphQLSchema | dict[str, Any] | None) -> GraphQLSchema | None:

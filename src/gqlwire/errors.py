@@ -20,6 +20,8 @@
         ├── ConnectionClosed            the server closed, or the line went dead
         ├── MessageTooBig
         ├── TransportClosed             closed by you
+        ├── CredentialsFailed           what you gave to supply them raised, or took too long
+        ├── OperationInterrupted        the connection was lost amid a query or mutation
         ├── ConnectTimeout              (also a TimeoutError)
         ├── AckTimeout                  (also a TimeoutError)
         └── CloseTimeout                (also a TimeoutError)
@@ -48,6 +50,10 @@ class Phase(StrEnum):
     """Acknowledged: operations may run."""
     CLOSING = "closing"
     """We are saying goodbye."""
+    WAITING = "waiting"
+    """Lost, or not made; the next attempt follows after a while."""
+    IDLE = "idle"
+    """Closed as nothing ran (`idle_close_after`); the next operation connects again."""
     CLOSED = "closed"
     """Over. Nothing is sent or received any more."""
 
@@ -265,6 +271,34 @@ class MessageTooBig(TransportConnectionFailed):
 
 class TransportClosed(TransportConnectionFailed):
     """The transport was closed by `close()` while, or before, the operation ran."""
+
+
+class CredentialsFailed(TransportConnectionFailed):
+    """A callable for `url`, `headers` or `init_payload` raised, or took too long.
+
+    What it raised is the `__cause__`.
+    """
+
+
+class OperationInterrupted(TransportConnectionFailed):
+    """The connection was lost while a query or a mutation ran, and it was not repeated.
+
+    `maybe_executed`: whether the server may have run it; whether it has cannot be known. The
+    `__cause__` is why the connection ended, whose `code`, `reason` and `phase` are these.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        maybe_executed: bool = True,
+        host: str = "",
+        phase: Phase | None = None,
+        code: int | None = None,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message, host=host, phase=phase, code=code, reason=reason)
+        self.maybe_executed = maybe_executed
 
 
 class ConnectionRejected(TransportConnectionFailed, TransportServerError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -123,6 +123,9 @@ class RetryPolicy:
     as one more in a row.
     `connects_per_hour`: a ceiling, for servers that have one; None is none.
     `later`: the shortest wait after a failure whose `Action` is LATER; up to twice as long.
+    `resubscribe_attempts`: how often in a row a server may refuse a subscription that is taken to a
+    new connection; it waits in between as above. None is for ever.
+    `spread`: seconds over which subscriptions are taken to a new connection, at random.
     `should_retry`: has the last word. It gets the failure, and returns True (wait and retry), a
     number (retry after so many seconds), False (give up), an `Action`, or None (as the tables say).
 
@@ -138,20 +141,37 @@ class RetryPolicy:
     stable_after: float = 30.0
     connects_per_hour: int | None = None
     later: float = 60.0
+    resubscribe_attempts: int | None = 5
+    spread: float = 0.0
     should_retry: LastWord | None = None
 
     def __post_init__(self) -> None:
-        times = (self.first_delay, self.longest_delay, self.stable_after, self.later)
-        counts = (self.attempts or 1, self.connects_per_hour or 1)
-        if min(*times, self.elapsed or 0) < 0 or self.growth < 1:
+        times = (
+            self.first_delay,
+            self.longest_delay,
+            self.stable_after,
+            self.later,
+            self.elapsed or 0,
+            self.spread,
+        )
+        counts = (self.attempts, self.connects_per_hour, self.resubscribe_attempts)
+        if min(times) < 0 or self.growth < 1:
             raise ValueError("the times of a RetryPolicy are 0 or more, and growth is 1 or more")
-        if min(counts) < 1 or 0 in (self.attempts, self.connects_per_hour):
-            raise ValueError("attempts and connects_per_hour are 1 or more, or None")
+        if any(count is not None and count < 1 for count in counts):
+            raise ValueError(
+                "attempts, connects_per_hour and resubscribe_attempts are 1 or more, or None"
+            )
 
     def ceiling(self, attempt: int) -> float:
         """Return the longest wait before the attempt with this number, counted from 1."""
         # So many doublings are beyond any ceiling, and beyond what a float can hold.
         return min(self.longest_delay, self.first_delay * self.growth ** min(attempt - 1, 1_000))
+
+    def for_subscription(self) -> RetryPolicy:
+        """Return the policy for one subscription that is refused on a new connection."""
+        return replace(
+            self, attempts=self.resubscribe_attempts, connects_per_hour=None, initial=True
+        )
 
     def judge(self, failure: TransportError) -> tuple[Action, float | None]:
         """Return what to do about a failure, and after how long if `should_retry` says that."""

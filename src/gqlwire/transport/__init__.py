@@ -10,10 +10,14 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
-from gqlwire._operations import Feed
-from gqlwire._streams import Buffer, Overflow
+from gqlwire._connection import Connection
+from gqlwire._lasting import Seam
+from gqlwire._operations import Feed, Terms
+from gqlwire.errors import Phase
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult
+from gqlwire.survival import Counters
+from gqlwire.transport._changes import Changes
 
 
 class Transport(Protocol):
@@ -21,6 +25,11 @@ class Transport(Protocol):
 
     async def connect(self) -> None:
         """Be ready to run operations. Raises a TransportError if that cannot be."""
+        ...
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether operations can be run, now or later, without another `connect`."""
         ...
 
     async def close(self) -> None:
@@ -37,20 +46,53 @@ class Transport(Protocol):
         ...
 
     def ask(
-        self, request: GraphQLRequest, *, timeout: float | None = None
+        self, request: GraphQLRequest, *, timeout: float | None = None, idempotent: bool = False
     ) -> Coroutine[Any, Any, Raw]:
-        """Do what `execute` does, and return the result's payload undecoded, in JSON."""
+        """Do what `execute` does, and return the result's payload undecoded, in JSON.
+
+        What is `idempotent` may be repeated if the connection is lost.
+        """
         ...
 
     def feed(
-        self,
-        request: GraphQLRequest,
-        *,
-        buffer: Buffer | int | None = None,
-        overflow: Overflow | str = Overflow.BLOCK,
+        self, request: GraphQLRequest, *, terms: Terms | None = None, seam: Seam | None = None
     ) -> Feed:
-        """Return the undecoded results of an operation, which starts with the first step."""
+        """Return the undecoded results of an operation, which starts with the first step.
+
+        `seam` says what is to be done where one connection ends and the next begins.
+        """
         ...
 
 
-__all__ = ["Transport"]
+class LastingTransport(Transport, Protocol):
+    """A transport that keeps its connection."""
+
+    @property
+    def changes(self) -> Changes:
+        """Its state, and who watches it."""
+        ...
+
+    @property
+    def state(self) -> Phase:
+        """How far the connection has come, or `waiting`, `idle`, `closed`."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """What has happened so far, at this moment."""
+        ...
+
+    async def ready(self) -> Connection:
+        """Wait for an acknowledged connection. Raises the failure that is final."""
+        ...
+
+    async def reconnect(self, reason: str = "") -> None:
+        """Make the connection anew; see `AsyncClientSession.reconnect`."""
+        ...
+
+    def terminate(self) -> None:
+        """Drop the socket at once, and connect again."""
+        ...
+
+
+__all__ = ["LastingTransport", "Transport"]

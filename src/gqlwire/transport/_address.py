@@ -33,6 +33,10 @@ class Address:
     authorization: str | None
 
 
+PENDING = Address("", "(a host not asked for yet)", "(a URL not asked for yet)", True, None)
+"""What is known of an address whose URL is a function, before that was called."""
+
+
 def parse(url: str) -> Address:
     """Read a URL. Raises InvalidURL, which says what is wrong with it."""
     if not isinstance(url, str):

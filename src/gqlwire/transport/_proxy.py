@@ -27,6 +27,9 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from gqlwire.errors import Phase, ProxyFailed
+from gqlwire.transport._address import Address
+
 _VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
 _DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443, "socks4": 1080, "socks5": 1080}
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
@@ -58,6 +61,15 @@ def proxy_for(url: str, proxy: str | bool | None) -> str | None:
                 return None
             return _checked(found, _origin(name))
     return None
+
+
+def chosen(address: Address, proxy: str | bool | None) -> str | None:
+    """Return the proxy for an attempt to connect. Raises ProxyFailed if it is none."""
+    try:
+        return proxy_for(address.url, proxy)
+    except ValueError as unusable:
+        text = f"no connection to {address.host}: {unusable}"
+        raise ProxyFailed(text, host=address.host, phase=Phase.CONNECT) from unusable
 
 
 def getproxies() -> dict[str, str]:

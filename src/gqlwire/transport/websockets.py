@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl as ssl_module
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Raw
 
 from gqlwire._connection import Connection
-from gqlwire._operations import Feed, ask
+from gqlwire._gate import ReadGate
+from gqlwire._lasting import Seam
+from gqlwire._operations import Feed, Terms, ask
 from gqlwire._signals import Signals
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     Phase,
-    ProxyFailed,
     TransportAlreadyConnected,
     TransportClosed,
 )
@@ -30,14 +31,28 @@ from gqlwire.protocols.keepalive import Limits
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult, decode_result
 from gqlwire.subscription import Subscription
-from gqlwire.transport import _address, _deflate, _proxy
+from gqlwire.survival import Attempt
+from gqlwire.transport import _address, _proxy
+from gqlwire.transport._checks import (
+    check_compression,
+    check_connect_args,
+    check_ssl,
+    check_subprotocols,
+)
 from gqlwire.transport._connector import Connector
+from gqlwire.transport._credentials import (
+    Credentials,
+    Given,
+    Headers,
+    InitPayload,
+    gather,
+    header_items,
+    lasting,
+)
 from gqlwire.transport._dial import Way
 from gqlwire.transport._negotiation import is_wrong_protocol, memory
 
 _logger = logging.getLogger("gqlwire")
-
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
@@ -47,6 +62,8 @@ class WebsocketsTransport:
 
     `url`: `ws://` or `wss://`; `wss` means verified TLS.
     `headers`: HTTP headers of the upgrade, a mapping or pairs.
+    `url`, `headers` and `init_payload` may be functions, or coroutine functions, of the `Attempt`:
+    they are asked before each attempt to connect, for `connect_timeout` seconds at most.
     `ssl`: an `ssl.SSLContext` with own CAs or a client certificate; True, False and None mean the
     system's CAs.
     `init_payload`: the payload of `connection_init`, sent as it is; None leaves it out.
@@ -74,11 +91,11 @@ class WebsocketsTransport:
 
     def __init__(
         self,
-        url: str,
+        url: Given[str],
         *,
-        headers: Headers | None = None,
+        headers: Given[Headers | None] = None,
         ssl: ssl_module.SSLContext | bool | None = None,
-        init_payload: Mapping[str, Any] | None = None,
+        init_payload: Given[InitPayload | None] = None,
         connect_timeout: float | None = 10,
         close_timeout: float | None = 10,
         ack_timeout: float | None = 10,
@@ -93,7 +110,7 @@ class WebsocketsTransport:
         connect_args: Mapping[str, Any] | None = None,
     ) -> None:
         self._url = url
-        self.headers: Headers | None = _lasting(headers)
+        self.headers: Given[Headers | None] = lasting(headers)
         self.ssl = ssl
         self.init_payload = init_payload
         self.connect_timeout = connect_timeout
@@ -107,41 +124,37 @@ class WebsocketsTransport:
         self.proxy = proxy
         self.compression = compression
         self._forced = None if subprotocols is None else tuple(subprotocols)
-        self._address = _address.parse(url)
-        self._check(connect_args)
+        self._address = _address.PENDING if callable(url) else _address.parse(url)
+        check_connect_args(connect_args)
+        self._check()
         self._reset()
 
     def _reset(self) -> None:
         self._response_headers: Mapping[str, str] = {}
         self._signals = Signals()
         self._connection: Connection | None = None
+        self.gate = ReadGate()
+        self.on_drop: Callable[[Connection], None] | None = None
+        self._leaving: set[Connection] = set()
         self._connecting: asyncio.Task[Connection] | None = None
 
-    def _check(self, connect_args: Mapping[str, Any] | None) -> None:
-        if connect_args:
-            raise TypeError(
-                f"connect_args were for another library ({', '.join(connect_args)}); see "
-                f"max_message_size, proxy, compression, ssl, headers and ping_interval"
-            )
-        unknown = [name for name in self._forced or () if name not in SUBPROTOCOLS]
-        if unknown or self._forced == ():
-            raise ValueError(f"subprotocols are of {', '.join(SUBPROTOCOLS)}, not {unknown}")
-        if self.compression not in (None, "deflate"):
-            raise ValueError(f'compression is "deflate" or None, not {self.compression!r}')
-        if self.compression:
-            _deflate.offer()  # tells what to install, if need be
-        if isinstance(self.proxy, str):
+    def _check(self) -> None:
+        check_subprotocols(self._forced)
+        check_compression(self.compression)
+        if isinstance(self.proxy, str) and not callable(self._url):
             _proxy.proxy_for(self._address.url, self.proxy)
         if self.max_message_size < 1:
             raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
-        _ = self._limits(), self._header_items()
-        if self.ssl and not self._address.is_secure:
-            raise ValueError(f"ssl is for wss:// URLs, and this is {self._address.place}")
+        _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
+        check_ssl(self.ssl, self._address)
 
     # --- Connecting ---------------------------------------------------------------------------
 
-    async def connect(self) -> None:
+    async def connect(self, attempt: Attempt | None = None) -> None:
         """Open the WebSocket and be acknowledged.
+
+        `attempt` is what callables are told; who gives it keeps what waits for events, and its
+        `gate`, over connections.
 
         Raises TransportAlreadyConnected if it is connected or connecting; TransportClosed if
         `close()` is called meanwhile; TransportConnectionFailed, or a kind of it, if the server
@@ -153,7 +166,10 @@ class WebsocketsTransport:
             raise TransportAlreadyConnected(
                 f"the transport to {self._address.host} is {self.phase} already"
             )
-        task = asyncio.get_running_loop().create_task(self._open())
+        if attempt is None:
+            self.gate = ReadGate()
+        self._let_go()
+        task = asyncio.get_running_loop().create_task(self._open(attempt or Attempt()))
         self._connecting = task
         try:
             self._connection = await task
@@ -166,11 +182,21 @@ class WebsocketsTransport:
                 self._connecting = None
         _logger.info("connected to %s (%s)", self._address.place, self._connection.subprotocol)
 
-    async def _open(self) -> Connection:
-        self._check_init_payload()
+    def _let_go(self) -> None:
+        """Remember a connection that is still saying goodbye."""
+        old = self._connection
+        self._leaving = {left for left in self._leaving if left.phase is not Phase.CLOSED}
+        if old is not None and old.phase is Phase.CLOSING:
+            self._leaving.add(old)
+
+    async def _open(self, attempt: Attempt) -> Connection:
+        limit = self.connect_timeout
+        known = await gather(self._url, self.headers, self.init_payload, attempt, limit)
+        check_ssl(self.ssl, known.address)
+        self._address = known.address
         connector = Connector(
-            self._way(),
-            self._make_connection,
+            self._way(known),
+            partial(self._make_connection, known.init_payload),
             forced=self._forced,
             ack_timeout=self.ack_timeout,
         )
@@ -178,52 +204,33 @@ class WebsocketsTransport:
         self._response_headers = connector.response_headers
         return connection
 
-    def _check_init_payload(self) -> None:
-        try:
-            msgspec.json.encode(self.init_payload)
-        except (TypeError, ValueError, RecursionError) as cause:
-            raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
-
-    def _make_connection(self, offered: tuple[str, ...], selected: str | None) -> Connection:
+    def _make_connection(
+        self, init_payload: InitPayload | None, offered: tuple[str, ...], selected: str | None
+    ) -> Connection:
         return Connection(
             choose(offered, selected, answer_pings=self.answer_pings),
             host=self._address.host,
-            init_payload=self.init_payload,
+            init_payload=init_payload,
             limits=self._limits(),
             close_timeout=self.close_timeout,
             signals=self._signals,
+            gate=self.gate,
             on_end=self._on_end,
         )
 
     def _limits(self) -> Limits:
         return Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout)
 
-    def _header_items(self) -> list[tuple[str, str]]:
-        items = self.headers.items() if isinstance(self.headers, Mapping) else self.headers or ()
-        for name, value in items:
-            # RFC 9110, section 5.5; a line break would begin another header, or request.
-            if not {"\r", "\n", "\0"}.isdisjoint(name + value):
-                raise ValueError(f"the header {name!r} has a line break or a NUL in it")
-        return list(items)
-
-    def _way(self) -> Way:
+    def _way(self, known: Credentials) -> Way:
         return Way(
-            address=self._address,
-            headers=self._header_items(),
+            address=known.address,
+            headers=known.headers,
             ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
-            proxy=self._chosen_proxy(),
+            proxy=_proxy.chosen(known.address, self.proxy),
             compressed=self.compression == "deflate",
             connect_timeout=self.connect_timeout,
             max_message_size=self.max_message_size,
         )
-
-    def _chosen_proxy(self) -> str | None:
-        try:
-            return _proxy.proxy_for(self._address.url, self.proxy)
-        except ValueError as unusable:
-            host = self._address.host
-            text = f"no connection to {host}: {unusable}"
-            raise ProxyFailed(text, host=host, phase=Phase.CONNECT) from unusable
 
     def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
@@ -232,6 +239,8 @@ class WebsocketsTransport:
         if connection.was_guessed and is_wrong_protocol(connection.reason):
             newer, older = SUBPROTOCOLS
             memory.keep(self._address.place, older if connection.subprotocol == newer else newer)
+        if self.on_drop is not None:
+            self.on_drop(connection)
 
     # --- Operations ---------------------------------------------------------------------------
 
@@ -248,9 +257,10 @@ class WebsocketsTransport:
         return decode_result(await self.ask(request, timeout=timeout))
 
     def ask(
-        self, request: GraphQLRequest, *, timeout: float | None = None
+        self, request: GraphQLRequest, *, timeout: float | None = None, idempotent: bool = False
     ) -> Coroutine[Any, Any, Raw]:
-        """Do what `execute` does, and return the result's payload undecoded, in JSON."""
+        """Do what `execute` does, and return the result's payload undecoded; never repeated."""
+        del idempotent
         kind = request.kind
         return ask(self._live(), request.encode(), kind, timeout)
 
@@ -267,24 +277,39 @@ class WebsocketsTransport:
         what happens beyond it. The operation starts with the first step, which raises what
         `execute` raises.
         """
-        return Subscription(self.feed(request, buffer=buffer, overflow=overflow), decode_result)
+        terms = Terms.of(buffer, overflow)
+        return Subscription(self.feed(request, terms=terms), decode_result)
 
     def feed(
         self,
         request: GraphQLRequest,
         *,
-        buffer: Buffer | int | None = None,
-        overflow: Overflow | str = Overflow.BLOCK,
+        terms: Terms | None = None,
+        seam: Seam | None = None,
     ) -> Feed:
-        """Return the undecoded results of an operation; `subscribe` is what you want."""
-        _ = request.kind
-        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
-        return Feed(self._live, request.encode(), bound, Overflow(overflow))
+        """Return the undecoded results of an operation; there is no `seam` where they end."""
+        _ = request.kind, seam
+        return Feed(self._live, request.encode(), terms or Terms())
 
     def _live(self) -> Connection:
         if self._connection is None:
             raise self._not_connected("connect() first, or use `async with`")
         return self._connection
+
+    @property
+    def connection(self) -> Connection | None:
+        """The last connection that was acknowledged."""
+        return self._connection
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is connected."""
+        return self.phase is Phase.OPEN
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._address.host
 
     def _not_connected(self, why: str) -> TransportClosed:
         host = self._address.host
@@ -304,8 +329,11 @@ class WebsocketsTransport:
             await asyncio.wait([connecting])
             if not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
+        self._let_go()
         if self._connection is not None and not self._connection.is_orphaned:
             await self._connection.close()
+        for old in self._leaving:
+            await old.wait_gone()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is no more, whoever ends it."""
@@ -323,7 +351,7 @@ class WebsocketsTransport:
         self._live().pong(payload)
 
     @property
-    def url(self) -> str:
+    def url(self) -> Given[str]:
         """The URL, as it was given."""
         return self._url
 
@@ -368,8 +396,3 @@ class WebsocketsTransport:
     def pong_received(self) -> asyncio.Event:
         """Set when a pong of the server's comes; yours to clear."""
         return self._signals.pong_received
-
-
-def _lasting(headers: Headers | None) -> Headers | None:
-    # A generator of pairs would serve one attempt only.
-    return headers if headers is None or isinstance(headers, Mapping) else list(headers)

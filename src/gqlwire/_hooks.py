@@ -1,0 +1,71 @@
+"""Calling what users gave us to call: whatever it raises is logged, and harms nothing.
+
+This module knows no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+_logger = logging.getLogger("gqlwire")
+
+T = TypeVar("T")
+
+
+class Caller:
+    """Calls hooks, and owns the tasks of those that are coroutine functions."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def call(self, hook: Callable[[T], object] | None, event: T) -> None:
+        """Call `hook` with `event`, now; a coroutine runs by itself."""
+        if hook is None:
+            return
+        with Logged(hook):
+            outcome = hook(event)
+            if inspect.isawaitable(outcome):
+                task = asyncio.ensure_future(_awaited(hook, outcome))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait for its end."""
+        # One of them may be who closes.
+        tasks = self._tasks - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+async def _awaited(hook: Callable[..., object], outcome: Any) -> None:
+    with Logged(hook):
+        await outcome
+
+
+class Logged:
+    """A context that logs what `hook` raises in it, whatever that is."""
+
+    def __init__(self, hook: Callable[..., object]) -> None:
+        self._hook = hook
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(exc, Exception):
+            return False
+        name = getattr(self._hook, "__qualname__", repr(self._hook))
+        _logger.error("%s raised; it is called all the same next time", name, exc_info=exc)
+        return True

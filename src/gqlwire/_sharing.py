@@ -1,0 +1,78 @@
+"""One thing that many hold: made for the first of them, ended after the last.
+
+This module knows no GraphQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from gqlwire.errors import TransportAlreadyConnected
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """Makes a thing with `make`, unless it is there and `is_alive`, and ends it with `end`."""
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        end: Callable[[], Awaitable[None]],
+        is_alive: Callable[[], bool],
+    ) -> None:
+        self._make = make
+        self._end = end
+        self._is_alive = is_alive
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._making: asyncio.Task[T] | None = None
+        self._users = 0
+
+    async def enter(self) -> T:
+        """Return the thing, which lives until `leave` was called as often as this.
+
+        Raises what `make` raises; TransportAlreadyConnected if another event loop has it. Who is
+        cancelled while it is made leaves it to the others that wait for it; without any, nothing
+        is left of it.
+        """
+        self._meet_loop()
+        self._users += 1
+        if self._making is None or (self._making.done() and not self._is_alive()):
+            self._making = asyncio.get_running_loop().create_task(self._make())
+        making = self._making
+        try:
+            return await asyncio.shield(making)
+        except BaseException:  # a cancellation, too: nobody else would end it
+            self._users -= 1
+            if not making.done() and self._users == 0:
+                making.cancel()
+                await asyncio.wait([making])
+            if making.done() and self._making is making:
+                self._making = None
+            raise
+
+    async def leave(self) -> None:
+        """End the thing, if this was the last of its users. Raises what `end` raises."""
+        self._users -= 1
+        if self._users <= 0:
+            await self.end()
+
+    async def end(self) -> None:
+        """End the thing, whoever has it."""
+        making, self._making, self._users = self._making, None, 0
+        if making is not None and not making.done():
+            making.cancel()
+            await asyncio.wait([making])
+        await self._end()
+
+    def _meet_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            is_elsewhere = self._loop is not None and not self._loop.is_closed()
+            if is_elsewhere and self._users > 0:
+                raise TransportAlreadyConnected(
+                    "the transport is connected already, in another event loop"
+                )
+            self._loop, self._making, self._users = loop, None, 0

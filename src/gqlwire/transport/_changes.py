@@ -1,0 +1,65 @@
+"""The state of a connection that is kept alive, and who watches it. It knows no connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Self
+from weakref import WeakSet
+
+from gqlwire.errors import Phase
+from gqlwire.survival import Change
+
+_MOST = 1_000
+
+
+class Changes:
+    """Keeps the state, and tells those who iterate over its changes."""
+
+    def __init__(self) -> None:
+        self.state: Phase = Phase.CLOSED
+        self._watchers: WeakSet[States] = WeakSet()
+
+    def tell(self, change: Change) -> None:
+        """Be in another state."""
+        self.state = change.state
+        for watcher in self._watchers:
+            watcher.tell(change)
+
+    def watch(self) -> States:
+        """Return the changes from now on."""
+        watcher = States()
+        self._watchers.add(watcher)
+        return watcher
+
+
+class States(AsyncIterator[Change]):
+    """The changes of a session's state, in order; what `session.states()` returns.
+
+    They end after `closed`. Who does not take them for long misses the oldest.
+    """
+
+    def __init__(self) -> None:
+        self._changes: deque[Change] = deque(maxlen=_MOST)
+        self._arrival: asyncio.Future[None] | None = None
+        self._is_over = False
+
+    def tell(self, change: Change) -> None:
+        """Add a change."""
+        self._changes.append(change)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._changes:
+            if self._is_over:
+                raise StopAsyncIteration
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        change = self._changes.popleft()
+        self._is_over = change.state is Phase.CLOSED
+        return change

@@ -1,0 +1,380 @@
+"""A transport that lives on when its connection is lost.
+
+One task makes the connections, one after the other, whatever told of the end of the last; it asks
+`retry` whether and when, and takes the operations along. It knows no message, no operation id and
+no socket: connections are made by the transport that it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from msgspec import Raw
+
+from gqlwire import _endings, _lasting
+from gqlwire._connection import Connection
+from gqlwire._gate import ReadGate
+from gqlwire._hooks import Caller
+from gqlwire._lasting import LastingFeed, Seam
+from gqlwire._operations import Terms
+from gqlwire._sinks import replica
+from gqlwire.errors import (
+    CloseTimeout,
+    Phase,
+    TransportAlreadyConnected,
+    TransportClosed,
+    TransportError,
+)
+from gqlwire.request import GraphQLRequest
+from gqlwire.results import ExecutionResult, decode_result
+from gqlwire.retry import Attempts, Decision, RetryPolicy
+from gqlwire.survival import Attempt, Change, Connected, Counters, Disconnected, Hooks, Survival
+from gqlwire.transport._changes import Changes
+from gqlwire.transport._idleness import Idleness
+from gqlwire.transport._past import Past
+from gqlwire.transport._resubscribing import Resubscribing
+from gqlwire.transport.websockets import WebsocketsTransport
+
+_logger = logging.getLogger("gqlwire")
+
+T = TypeVar("T")
+
+
+class ReconnectingTransport:
+    """Keeps one connection of `transport`, as `survival` says. Nothing runs before `connect()`."""
+
+    def __init__(self, transport: WebsocketsTransport, survival: Survival | None = None) -> None:
+        survival = survival or Survival()
+        self.transport = transport
+        self.policy = survival.retry or RetryPolicy()
+        self._retry_queries = survival.retry_queries
+        self._idle_close_after = survival.idle_close_after
+        self._hooks = survival.hooks or Hooks()
+        self._chance = survival.chance
+        self._task: asyncio.Task[None] | None = None
+        self._failure: TransportError | None = None
+        self._final: Exception | None = None
+        self._changes = Changes()
+
+    # --- For its user -------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect, and stay so. Raises what the first attempt fails of, unless `policy.initial`.
+
+        Cancelling leaves nothing behind.
+        """
+        if self._task is not None and not self._task.done():
+            raise TransportAlreadyConnected(f"the transport to {self.host} is {self.state} already")
+        self._begin()
+        try:
+            await self.ready()
+        except BaseException:  # a cancellation, too: nobody else would end it
+            with contextlib.suppress(CloseTimeout):
+                await self.close()
+            raise
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._attempts = Attempts(self.policy, self._chance)
+        self._final = self._failure = None
+        self._wanted: Attempt | None = None
+        self._awaited: asyncio.Future[None] | None = None
+        self._dropped: asyncio.Future[None] | None = None
+        self._roused = asyncio.Event()
+        self._connections = self._retries = self._tries = 0
+        self._past = Past()
+        self._asking = 0
+        self._idling: TransportError | None = None
+        self._idleness = Idleness(self._idle_close_after, self._is_busy, self._close_idle)
+        self._caller = Caller()
+        self._resubscribing = Resubscribing(self, self.policy, self._chance)
+        self.transport.gate = ReadGate()
+        self.transport.on_drop = self._drop
+        self._task = loop.create_task(self._keep())
+        self._task.add_done_callback(self._kept)
+
+    async def close(self) -> None:
+        """Close the connection, or give up making one; what runs gets TransportClosed at once.
+
+        Takes the transport's `close_timeout` at most. Safe at any time, more than once. Raises
+        CloseTimeout as the transport's `close` does.
+        """
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        if self._final is None:
+            self._give_up(_endings.closed_by_user(self.host, self.state))
+        await asyncio.wait([task])
+        try:
+            await self.transport.close()
+        finally:
+            await self._caller.close()
+
+    async def reconnect(self, reason: str = "") -> None:
+        """Make the connection anew, with credentials that are asked for with `refresh=True`.
+
+        Subscriptions go on on the new one; what runs besides is interrupted. Returns when that is
+        acknowledged. Raises the failure if there will be none. Cancelling does not stop it.
+        """
+        self._check_open()
+        self._wanted = Attempt(1, refresh=True)
+        connection = self.transport.connection
+        if connection is not None and connection.reason is None:
+            failure = _endings.reconnecting(self.host, connection.phase, reason)
+            connection.drop(failure, dead=False)
+        self._roused.set()
+        await self.ready()
+
+    def terminate(self) -> None:
+        """Drop the socket at once, without a word, as one that hangs; then connect again."""
+        connection = self.transport.connection
+        if connection is not None and connection.reason is None:
+            failure = _endings.terminated(self.host, connection.phase)
+            connection.drop(failure, dead=True)
+
+    @property
+    def changes(self) -> Changes:
+        """Its state, and who watches it."""
+        return self._changes
+
+    @property
+    def state(self) -> Phase:
+        """How far the connection has come, or `waiting`, `idle`, `closed`."""
+        return self._changes.state
+
+    @property
+    def counters(self) -> Counters:
+        """What has happened so far, at this moment."""
+        found = self._past.with_connection(self.live)
+        self._resubscribing.count_into(found)
+        found.connections, found.retries = self._connections, self._retries
+        return found
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a connection, or will be."""
+        return self._task is not None and self._final is None
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self.transport.host
+
+    # --- Operations ---------------------------------------------------------------------------
+
+    async def execute(
+        self, request: GraphQLRequest, *, timeout: float | None = None
+    ) -> ExecutionResult:
+        """Run an operation and return its first result, errors and all; see `ask`."""
+        return decode_result(await self.ask(request, timeout=timeout))
+
+    def ask(
+        self,
+        request: GraphQLRequest,
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Coroutine[Any, Any, Raw]:
+        """Run an operation and return the payload of its first result, in JSON.
+
+        It waits for a connection, and is repeated if that is lost meanwhile, if it is a query and
+        `retry_queries` is on, or `idempotent`. Else that raises OperationInterrupted.
+        """
+        kind = request.kind
+        is_repeatable = idempotent or (self._retry_queries and kind != "mutation")
+        return self._counted(
+            _lasting.ask(self, request.encode(), kind, timeout, is_repeatable=is_repeatable)
+        )
+
+    async def _counted(self, asking: Coroutine[Any, Any, Raw]) -> Raw:
+        self._asking += 1
+        self._idleness.begun()
+        try:
+            return await asking
+        finally:
+            self._asking -= 1
+            self._idleness.ended()
+
+    def feed(
+        self, request: GraphQLRequest, *, terms: Terms | None = None, seam: Seam | None = None
+    ) -> LastingFeed:
+        """Return the undecoded results of an operation, over all connections."""
+        _ = request.kind
+        return LastingFeed(self, request.encode(), terms or Terms(), seam or Seam())
+
+    # --- Link: what operations want of it -----------------------------------------------------
+
+    @property
+    def failure(self) -> TransportError | None:
+        """Why the last attempt, or connection, ended."""
+        return self._failure
+
+    @property
+    def live(self) -> Connection | None:
+        """The connection that is acknowledged, if there is one now."""
+        connection = self.transport.connection
+        is_live = self._changes.state is Phase.OPEN and connection is not None
+        return connection if is_live and connection and connection.reason is None else None
+
+    async def ready(self) -> Connection:
+        """Return a connection that is acknowledged, waiting for it. Raises the final failure."""
+        while (connection := self.live) is None:
+            self._check_open()
+            if self.state is Phase.IDLE:
+                self._roused.set()
+            if self._awaited is None:
+                self._awaited = self._loop.create_future()
+            await asyncio.shield(self._awaited)
+        return connection
+
+    def _check_open(self) -> None:
+        if self._final is not None:
+            raise replica(self._final)
+        if self._task is None:
+            raise TransportClosed(f"the transport to {self.host} is not connected", host=self.host)
+
+    def join(self, feed: LastingFeed) -> None:
+        """Take `feed` along to every further connection."""
+        self._resubscribing.add(feed)
+        self._idleness.begun()
+
+    def leave(self, feed: LastingFeed) -> None:
+        """Leave `feed` alone."""
+        self._resubscribing.discard(feed)
+        self._idleness.ended()
+
+    def refused(self, feed: LastingFeed, failure: TransportError) -> bool:
+        """Say whether `feed` may try again, and let it, after a while."""
+        return self._resubscribing.refused(feed, failure)
+
+    def proven(self, feed: LastingFeed) -> None:
+        """Forget the refusals of `feed`: it brings results."""
+        self._resubscribing.proven(feed)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there will be no other connection."""
+        return self._final is not None
+
+    def call(self, hook: Callable[[T], object] | None, event: T) -> None:
+        """Call what a user gave us to call."""
+        self._caller.call(hook, event)
+
+    # --- The one task -------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        attempt = Attempt(1)
+        while True:
+            failure = await self._run(attempt)
+            self._failure = failure
+            wanted, self._wanted = self._wanted, None
+            if wanted is not None:
+                attempt = wanted
+            elif failure is self._idling:
+                await self._rest()
+                attempt = Attempt(1)
+            else:
+                decision = self._attempts.failed(failure, self._loop.time())
+                self._tell_end(failure, decision)
+                if not decision.retry:
+                    self._give_up(failure)
+                    return
+                attempt = await self._wait(failure, decision)
+
+    async def _run(self, attempt: Attempt) -> TransportError:
+        """Make one attempt; return why it, or the connection that came of it, ended."""
+        self._attempts.connecting(self._loop.time())
+        self._retries += attempt.number > 1 or self._connections > 0
+        self._tries += 1
+        self._changes.tell(Change(Phase.CONNECT, attempt.failure))
+        self._caller.call(self._hooks.connecting, attempt)
+        try:
+            await self.transport.connect(attempt)
+        except TransportError as failure:
+            return failure
+        connection = self.transport.connection
+        if connection is None:
+            raise AssertionError("a transport that is connected has a connection")
+        self._dropped = self._loop.create_future()
+        if self._wanted is not None:
+            connection.drop(_endings.reconnecting(self.host, connection.phase, ""), dead=False)
+        if connection.reason is None:
+            self._arrive(connection, attempt)
+            await self._dropped
+        return connection.reason or _endings.given_up(self.host, connection.phase)
+
+    def _arrive(self, connection: Connection, attempt: Attempt) -> None:
+        self._attempts.acknowledged(self._loop.time())
+        was_retry = self._connections > 0 or attempt.number > 1
+        self._connections += 1
+        self._changes.tell(Change(Phase.OPEN))
+        ack = self.transport.payloads.get("connection_ack")
+        self._caller.call(self._hooks.connected, Connected(ack, was_retry))
+        self._resubscribing.begin(connection, self._tries)
+        self._tries = 0
+        self._wake()
+        self._idleness.ended()
+
+    def _drop(self, connection: Connection) -> None:
+        """Note the end of a connection, at the moment it ends."""
+        if self._dropped is not None and not self._dropped.done():
+            self._resubscribing.stop()
+            self._past.add(connection)
+            self._changes.tell(Change(Phase.CLOSING, connection.reason))
+            self._dropped.set_result(None)
+
+    async def _wait(self, failure: TransportError, decision: Decision) -> Attempt:
+        self._changes.tell(Change(Phase.WAITING, failure, decision.delay))
+        self._roused.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(decision.delay):
+                await self._roused.wait()
+        wanted, self._wanted = self._wanted, None
+        return wanted or Attempt(decision.attempt + 1, failure, decision.refresh)
+
+    def _tell_end(self, failure: TransportError, decision: Decision) -> None:
+        event = Disconnected(failure, decision.retry, decision.delay, decision.why)
+        self._caller.call(self._hooks.disconnected, event)
+
+    def _give_up(self, failure: Exception) -> None:
+        """End for good: whoever waits, and whatever runs, gets `failure`."""
+        self._final = failure
+        reason = failure if isinstance(failure, TransportError) else None
+        self._changes.tell(Change(Phase.CLOSED, reason))
+        self._idleness.begun()
+        self._resubscribing.end(failure)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+        self._awaited = None
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        # A fault of ours, or of a function of the user's in the policy, shall not leave anybody
+        # waiting.
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._give_up(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
+
+    # --- Idleness -----------------------------------------------------------------------------
+
+    def _is_busy(self) -> bool:
+        return bool(self._asking or self._resubscribing.is_busy or self.live is None)
+
+    def _close_idle(self) -> None:
+        connection = self.live
+        if connection is not None:
+            self._idling = _endings.idle(self.host, self._idle_close_after or 0.0)
+            connection.drop(self._idling, dead=False)
+
+    async def _rest(self) -> None:
+        self._changes.tell(Change(Phase.IDLE))
+        self._roused.clear()
+        if self._awaited is None:
+            await self._roused.wait()
