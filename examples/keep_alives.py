@@ -30,9 +30,13 @@ async def main() -> None:
         print(f"pong: {session.transport.payloads['pong']}")
 
     # The other way round: end it if the server says nothing for 0.3 s. Somebody who says nothing
-    # for longer is taken for dead; whoever waits for an event is told.
+    # for longer is taken for dead; whoever waits for an event is told, unless the connection is to
+    # be made again.
     async with gqlwire.connect(
-        URL, subprotocols=["graphql-transport-ws"], keep_alive_timeout=0.3
+        URL,
+        subprotocols=["graphql-transport-ws"],
+        keep_alive_timeout=0.3,
+        reconnecting=False,
     ) as session:
         try:
             async for event in session.subscribe(

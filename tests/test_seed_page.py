@@ -199,7 +199,7 @@ def test_the_examples_of_the_page_are_what_is_watched() -> None:
 
 @pytest.mark.parametrize("text", ["[]", '"hello"', "hello"])
 async def test_text_that_is_no_json_object_ends_everything_at_once(text: str) -> None:
-    """With an error that shows it, for each operation; nothing hangs."""
+    """With an error that shows it, for each operation; nothing hangs, nor is tried again unasked."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()
@@ -208,7 +208,7 @@ async def test_text_that_is_no_json_object_ends_everything_at_once(text: str) ->
         await peer.send_text(text)
         assert (1002, "") == await peer.closed()
 
-    async with fake(script) as server, gqlwire.connect(server.url) as session:
+    async with fake(script) as server, gqlwire.connect(server.url, reconnecting=False) as session:
         waiting = [anext(session.subscribe(EVENTS)), session.execute("{ n }")]
         ends = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), BOUND)
 
