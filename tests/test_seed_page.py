@@ -199,7 +199,7 @@ def test_the_examples_of_the_page_are_what_is_watched() -> None:
 
 @pytest.mark.parametrize("text", ["[]", '"hello"', "hello"])
 async def test_text_that_is_no_json_object_ends_everything_at_once(text: str) -> None:
-    """With an error that shows it, for each operation; nothing hangs, nor is tried again unasked."""
+    """With an error that shows it, for each operation; nothing hangs, nor is it tried again."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()
