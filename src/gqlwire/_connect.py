@@ -11,6 +11,7 @@ from gqlwire.client import Client
 from gqlwire.retry import RetryPolicy
 from gqlwire.scalars import Scalar
 from gqlwire.survival import Hooks
+from gqlwire.transport import Transport
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
@@ -37,6 +38,10 @@ class TransportOptions(TypedDict, total=False):
     compression: Literal["deflate"] | None
 
 
+_PING_INTERVAL = 25.0
+"""Below the 30 and 60 seconds after which servers and proxies hang up on the silent."""
+
+
 def connect(
     url: Given[str],
     *,
@@ -58,15 +63,17 @@ def connect(
 ) -> Client:
     """Return a client for the server at `url`, to be entered with `async with`.
 
-    It is `reconnecting`, unless you say otherwise. The named arguments are those of `Client`,
+    It is `reconnecting`, unless you say otherwise; then `ping_interval` is 25 seconds, unless you
+    say otherwise, so that a dead connection is noticed. The named arguments are those of `Client`,
     `options` those of `WebsocketsTransport`. Nothing is connected before it is entered. Raises
     InvalidURL, ValueError or TypeError as they do.
     """
-    # picows is loaded here and not with the package.
-    from gqlwire.transport.websockets import WebsocketsTransport
+    if reconnecting:
+        # A connection that is dead and looks alive would hide what is missed for ever.
+        options.setdefault("ping_interval", _PING_INTERVAL)
 
     return Client(
-        transport=WebsocketsTransport(url, **options),
+        transport=_transport(url, options),
         schema=schema,
         introspection=introspection,
         fetch_schema_from_transport=fetch_schema_from_transport,
@@ -82,3 +89,10 @@ def connect(
         idle_close_after=idle_close_after,
         hooks=hooks,
     )
+
+
+def _transport(url: Given[str], options: TransportOptions) -> Transport:
+    # picows is loaded here and not with the package.
+    from gqlwire.transport.websockets import WebsocketsTransport
+
+    return WebsocketsTransport(url, **options)

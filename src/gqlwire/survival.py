@@ -87,7 +87,7 @@ class Hooks:
     harms nothing.
 
     `connecting`: before each attempt. `connected`: after each acknowledgement. `disconnected`:
-    after the end of each. `reconnected`: once the subscriptions go on.
+    after the end of each. `reconnected`: after `connected`, if a connection was lost before.
     """
 
     connecting: Callable[[Attempt], object] | None = None

@@ -32,10 +32,11 @@ from gqlwire.errors import (
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult, decode_result
 from gqlwire.retry import Attempts, Decision, RetryPolicy
-from gqlwire.survival import Attempt, Change, Connected, Counters, Disconnected, Hooks, Survival
+from gqlwire.survival import Attempt, Counters, Hooks, Survival
 from gqlwire.transport._changes import Changes
 from gqlwire.transport._idleness import Idleness
 from gqlwire.transport._past import Past
+from gqlwire.transport._report import Report
 from gqlwire.transport._resubscribing import Resubscribing
 from gqlwire.transport.websockets import WebsocketsTransport
 
@@ -86,12 +87,12 @@ class ReconnectingTransport:
         self._awaited: asyncio.Future[None] | None = None
         self._dropped: asyncio.Future[None] | None = None
         self._roused = asyncio.Event()
-        self._connections = self._retries = self._tries = 0
         self._past = Past()
         self._asking = 0
         self._idling: TransportError | None = None
         self._idleness = Idleness(self._idle_close_after, self._is_busy, self._close_idle)
         self._caller = Caller()
+        self._report = Report(self._hooks, self._changes, self._caller)
         self._resubscribing = Resubscribing(self, self.policy, self._chance)
         self.transport.gate = ReadGate()
         self.transport.on_drop = self._drop
@@ -109,7 +110,10 @@ class ReconnectingTransport:
             return
         task.cancel()
         if self._final is None:
-            self._give_up(_endings.closed_by_user(self.host, self.state))
+            closed = _endings.closed_by_user(self.host, self.state)
+            if self.live is not None:
+                self._report.ended(closed, Decision(retry=False, why="close()"))
+            self._give_up(closed)
         await asyncio.wait([task])
         try:
             await self.transport.close()
@@ -153,7 +157,7 @@ class ReconnectingTransport:
         """What has happened so far, at this moment."""
         found = self._past.with_connection(self.live)
         self._resubscribing.count_into(found)
-        found.connections, found.retries = self._connections, self._retries
+        found.connections, found.retries = self._report.connections, self._report.retries
         return found
 
     @property
@@ -275,13 +279,15 @@ class ReconnectingTransport:
             self._failure = failure
             wanted, self._wanted = self._wanted, None
             if wanted is not None:
+                self._report.ended(failure, Decision(retry=True, why="reconnect()"))
                 attempt = wanted
             elif failure is self._idling:
+                self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
                 await self._rest()
                 attempt = Attempt(1)
             else:
                 decision = self._attempts.failed(failure, self._loop.time())
-                self._tell_end(failure, decision)
+                self._report.ended(failure, decision)
                 if not decision.retry:
                     self._give_up(failure)
                     return
@@ -290,10 +296,7 @@ class ReconnectingTransport:
     async def _run(self, attempt: Attempt) -> TransportError:
         """Make one attempt; return why it, or the connection that came of it, ended."""
         self._attempts.connecting(self._loop.time())
-        self._retries += attempt.number > 1 or self._connections > 0
-        self._tries += 1
-        self._changes.tell(Change(Phase.CONNECT, attempt.failure))
-        self._caller.call(self._hooks.connecting, attempt)
+        self._report.connecting(attempt)
         try:
             await self.transport.connect(attempt)
         except TransportError as failure:
@@ -305,32 +308,28 @@ class ReconnectingTransport:
         if self._wanted is not None:
             connection.drop(_endings.reconnecting(self.host, connection.phase, ""), dead=False)
         if connection.reason is None:
-            self._arrive(connection, attempt)
+            self._arrive(connection)
             await self._dropped
         return connection.reason or _endings.given_up(self.host, connection.phase)
 
-    def _arrive(self, connection: Connection, attempt: Attempt) -> None:
+    def _arrive(self, connection: Connection) -> None:
         self._attempts.acknowledged(self._loop.time())
-        was_retry = self._connections > 0 or attempt.number > 1
-        self._connections += 1
-        self._changes.tell(Change(Phase.OPEN))
-        ack = self.transport.payloads.get("connection_ack")
-        self._caller.call(self._hooks.connected, Connected(ack, was_retry))
-        self._resubscribing.begin(connection, self._tries)
-        self._tries = 0
+        self._resubscribing.begin(connection, self._report.tries)
+        self._report.connected(self.transport.payloads.get("connection_ack"))
         self._wake()
         self._idleness.ended()
 
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
+        self._past.add(connection)
+        self._resubscribing.stop()
+        if self._final is None and connection.reason is not None:
+            self._report.lost(connection.reason)
         if self._dropped is not None and not self._dropped.done():
-            self._resubscribing.stop()
-            self._past.add(connection)
-            self._changes.tell(Change(Phase.CLOSING, connection.reason))
             self._dropped.set_result(None)
 
     async def _wait(self, failure: TransportError, decision: Decision) -> Attempt:
-        self._changes.tell(Change(Phase.WAITING, failure, decision.delay))
+        self._report.waiting(failure, decision.delay)
         self._roused.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(decision.delay):
@@ -338,15 +337,10 @@ class ReconnectingTransport:
         wanted, self._wanted = self._wanted, None
         return wanted or Attempt(decision.attempt + 1, failure, decision.refresh)
 
-    def _tell_end(self, failure: TransportError, decision: Decision) -> None:
-        event = Disconnected(failure, decision.retry, decision.delay, decision.why)
-        self._caller.call(self._hooks.disconnected, event)
-
     def _give_up(self, failure: Exception) -> None:
         """End for good: whoever waits, and whatever runs, gets `failure`."""
         self._final = failure
-        reason = failure if isinstance(failure, TransportError) else None
-        self._changes.tell(Change(Phase.CLOSED, reason))
+        self._report.closed(failure)
         self._idleness.begun()
         self._resubscribing.end(failure)
         self._wake()
@@ -374,7 +368,7 @@ class ReconnectingTransport:
             connection.drop(self._idling, dead=False)
 
     async def _rest(self) -> None:
-        self._changes.tell(Change(Phase.IDLE))
+        self._report.resting()
         self._roused.clear()
         if self._awaited is None:
             await self._roused.wait()
