@@ -84,6 +84,10 @@ class Link(Protocol):
         """Whether there will be no other connection."""
         ...
 
+    def asking(self, change: int) -> None:
+        """Note that an operation with one result begins (+1) or is over (-1)."""
+        ...
+
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
         """Call what a user gave us to call."""
         ...
@@ -307,24 +311,28 @@ async def ask(
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
     left = timeout
-    while True:
-        connection = link.live
-        if connection is None:
-            connection = await _within(deadline, timeout, link, kind)
-            left = None if deadline is None else max(0.0, deadline - loop.time())
-        reply = Reply(connection.gate)
-        try:
-            return await _operations.ask(connection, payload, kind, left, reply)
-        except OperationTimeout:
-            raise late(link.host, kind, timeout) from None
-        except TransportError as failure:
-            if reply.is_lost:
-                if link.is_over:
+    link.asking(+1)
+    try:
+        while True:
+            connection = link.live
+            if connection is None:
+                connection = await _within(deadline, timeout, link, kind)
+                left = None if deadline is None else max(0.0, deadline - loop.time())
+            reply = Reply(connection.gate)
+            try:
+                return await _operations.ask(connection, payload, kind, left, reply)
+            except OperationTimeout:
+                raise late(link.host, kind, timeout) from None
+            except TransportError as failure:
+                if reply.is_lost:
+                    if link.is_over:
+                        raise
+                    if not is_repeatable:
+                        raise interrupted(link.host, kind, failure) from failure
+                elif reply.is_started or connection.reason is None:
                     raise
-                if not is_repeatable:
-                    raise interrupted(link.host, kind, failure) from failure
-            elif reply.is_started or connection.reason is None:
-                raise
+    finally:
+        link.asking(-1)
 
 
 async def _within(

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from gqlwire._operations import Terms
 from gqlwire._readers import ParseFloat
 from gqlwire._streams import Buffer, Overflow
-from gqlwire.checkpoint import Checkpoint
 from gqlwire.request import GraphQLRequest
 from gqlwire.scalars import Scalars
 from gqlwire.survival import Reconnected
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
+
+    from gqlwire.checkpoint import Checkpoint
 
 
 class RequestOptions(TypedDict, total=False):

@@ -6,9 +6,11 @@ This module knows no connection and no protocol.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gqlwire.checkpoint import Checkpoint
+if TYPE_CHECKING:
+    from gqlwire.checkpoint import Checkpoint
+
 
 T = TypeVar("T")
 

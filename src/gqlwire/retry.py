@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from gqlwire.errors import (
@@ -295,6 +294,8 @@ def retry_after(failure: TransportError) -> float:
     said = failure.headers.get("retry-after", "")
     if said.isascii() and said.isdigit():
         return float(said)
+    from email.utils import parsedate_to_datetime  # takes long to load, and is hardly ever needed
+
     try:
         until = parsedate_to_datetime(said)
         seconds = (until - parsedate_to_datetime(failure.headers.get("date", ""))).total_seconds()

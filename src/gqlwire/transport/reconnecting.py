@@ -192,18 +192,7 @@ class ReconnectingTransport:
         """
         kind = request.kind
         is_repeatable = idempotent or (self._retry_queries and kind != "mutation")
-        return self._counted(
-            _lasting.ask(self, request.encode(), kind, timeout, is_repeatable=is_repeatable)
-        )
-
-    async def _counted(self, asking: Coroutine[Any, Any, Raw]) -> Raw:
-        self._asking += 1
-        self._idleness.begun()
-        try:
-            return await asking
-        finally:
-            self._asking -= 1
-            self._idleness.ended()
+        return _lasting.ask(self, request.encode(), kind, timeout, is_repeatable=is_repeatable)
 
     def feed(
         self, request: GraphQLRequest, *, terms: Terms | None = None, seam: Seam | None = None
@@ -265,6 +254,14 @@ class ReconnectingTransport:
     def is_over(self) -> bool:
         """Whether there will be no other connection."""
         return self._final is not None
+
+    def asking(self, change: int) -> None:
+        """Note that an operation with one result begins (+1) or is over (-1)."""
+        self._asking += change
+        if change > 0:
+            self._idleness.begun()
+        else:
+            self._idleness.ended()
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
         """Call what a user gave us to call."""
