@@ -192,17 +192,22 @@ class EventStream:
         item = Raw(b"")
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
-        self.put(item)
-        # It is no event; nor is it forgotten when it is taken.
-        self._arrived -= 1
-        self._forgotten -= 1
+        self._forgotten -= 1  # as it is no event, and is counted among those that are buffered
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(item)
+            return
+        if not self.items:
+            self.items = deque()
+            self._size, self.is_exact = 0, False
+        self.items.append(item)
+        self._size += EVENT_OVERHEAD
 
     def notice(self, item: Item) -> object | None:
         """Return what was put there by `mark`, if that is what was taken."""
         found = self._marks.pop(id(item), None) if self._marks else None
         if found is None:
             return None
-        self._forgotten += 1  # as an event
+        self._forgotten += 1
         return found[1]
 
     @property
@@ -295,7 +300,7 @@ class EventStream:
     def clear(self) -> None:
         """Forget what is buffered: nobody will take it."""
         self._forgotten += self.buffered
-        self.items = None
+        self.items = self._marks = None
         self._size = 0
         self._release_if_roomy()
 
@@ -318,7 +323,8 @@ class EventStream:
                 self._on_full(waiting)
 
     def _is_full(self, waiting: deque[Item]) -> bool:
-        return len(waiting) > self._buffer.events or self._size > self._buffer.size
+        events = len(waiting) - len(self._marks or ())
+        return events > self._buffer.events or self._size > self._buffer.size
 
     def _on_full(self, waiting: deque[Item]) -> None:
         if self._overflow is Overflow.BLOCK:

@@ -81,7 +81,7 @@ class ReconnectingTransport:
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._attempts = Attempts(self.policy, self._chance)
+        self._attempts = Attempts(self.policy, self._chance, can_refresh=self.transport.can_refresh)
         self._final = self._failure = None
         self._wanted: Attempt | None = None
         self._awaited: asyncio.Future[None] | None = None
