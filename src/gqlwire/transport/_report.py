@@ -72,7 +72,7 @@ class Report:
         if decision.retry and decision.delay:
             self._log(failure, decision.delay)
 
-    def waiting(self, failure: TransportError, delay: float) -> None:
+    def waiting(self, failure: TransportError | None, delay: float) -> None:
         """The next attempt follows after `delay` seconds."""
         self._changes.tell(Change(Phase.WAITING, failure, delay))
 
