@@ -103,7 +103,8 @@ class Peer(MemoryWire):
     """The server's end of one connection.
 
     `live` are its operations: their ids, and the requests as they came. `started` and `stopped` are
-    the ids in the order in which they were, by the client.
+    the ids in the order in which they were, by the client. `on_close` is called when the client
+    closes, amid that.
     """
 
     def __init__(self, server: VirtualServer, way: Way, spelling: Spelling, meeting: Meeting):
@@ -113,6 +114,7 @@ class Peer(MemoryWire):
         self.started: list[str] = []
         self.stopped: list[str] = []
         self.spelling = spelling
+        self.on_close: Callable[[], object] = lambda: None
         self._server = server
         self._meeting = meeting
 
@@ -137,6 +139,10 @@ class Peer(MemoryWire):
         elif said["type"] == self.spelling.stop:
             self.stopped.append(said["id"])
             self.live.pop(said["id"], None)
+
+    def close(self, code: int, reason: str) -> None:
+        super().close(code, reason)
+        self.on_close()
 
     def _greet(self) -> None:
         greeting = self._meeting.greeting
@@ -173,8 +179,8 @@ class Peer(MemoryWire):
     def answer(self, data: Any, id: str | None = None) -> None:
         """The one result of a query or mutation, and its end."""
         id = id or self.id
-        self.say(self.result({"data": data}, id), {"type": "complete", "id": id})
-        self.live.pop(id)
+        if self.live.pop(id, None) is not None:
+            self.say(self.result({"data": data}, id), {"type": "complete", "id": id})
 
     def complete(self, id: str | None = None) -> None:
         id = id or self.id
@@ -286,6 +292,15 @@ def virtual_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualServer]:
     server = VirtualServer()
     monkeypatch.setattr(_connector, "Dial", server.dial)
     yield server
+
+
+def answering(server: VirtualServer, after: float = 0.0) -> None:
+    """Have it answer each operation after so many seconds."""
+
+    def answer(peer: Peer, id: str, request: dict[str, Any]) -> None:
+        asyncio.get_running_loop().call_later(after, peer.answer, {"get": 1}, id)
+
+    server.on_start = answer
 
 
 # --- Client --------------------------------------------------------------------------------------

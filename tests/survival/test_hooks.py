@@ -27,6 +27,7 @@ from virtual_server import (
     TICKS,
     Meeting,
     VirtualServer,
+    answering,
     begun,
     keeping,
     kept,
@@ -267,9 +268,7 @@ async def test_a_hook_may_ask_for_something_and_reconnect(server: VirtualServer)
         if not event.was_retry:
             await it.session.reconnect()
 
-    server.on_start = lambda peer, id, request: asyncio.get_running_loop().call_soon(
-        peer.answer, {"get": 1}, id
-    )
+    answering(server)
     it = keeping(server, survival=Survival(hooks=Hooks(connected=ask)))
     await it.lasting.connect()
     await pass_time(5)

@@ -240,7 +240,6 @@ class ReconnectingTransport:
     def join(self, feed: LastingFeed) -> None:
         """Take `feed` along to every further connection."""
         self._resubscribing.add(feed)
-        self._idleness.begun()
 
     def leave(self, feed: LastingFeed) -> None:
         """Leave `feed` alone."""
@@ -263,9 +262,7 @@ class ReconnectingTransport:
     def asking(self, change: int) -> None:
         """Note that an operation with one result begins (+1) or is over (-1)."""
         self._asking += change
-        if change > 0:
-            self._idleness.begun()
-        else:
+        if change < 0:
             self._idleness.ended()
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
@@ -328,7 +325,7 @@ class ReconnectingTransport:
         self._resubscribing.begin(connection, self._report.tries)
         self._report.connected(self.transport.payloads.get("connection_ack"))
         self._wake()
-        self._idleness.ended()
+        self._idleness.start()
 
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
@@ -351,7 +348,7 @@ class ReconnectingTransport:
         """End for good: whoever waits, and whatever runs, gets `failure`."""
         self._final = failure
         self._report.closed(failure)
-        self._idleness.begun()
+        self._idleness.stop()
         self._resubscribing.end(failure)
         self._wake()
 
