@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from doubles import RecordingGate, on_virtual_time, settle
+from doubles import RecordingGate, RecordingOwner, on_virtual_time, settle
 from gqlwire._gate import ReadGate
 from gqlwire._replies import Reply
 from gqlwire._streams import EVENT_OVERHEAD, Buffer, EventStream, Overflow
@@ -427,7 +427,7 @@ def test_error_ends_it_after_what_is_buffered() -> None:
     """The error carries what the buffer held, and nothing was dropped before."""
     refused = []
     stream = stream_of(Buffer(3), Overflow.ERROR)
-    stream.on_refusal = lambda: refused.append(stream.over)
+    stream.owner = RecordingOwner(lambda: refused.append(stream.over))
     fill(stream, 1, 2, 3, 4, 5)
 
     assert (3, 1, True) == (stream.buffered, stream.dropped, stream.over)
@@ -511,7 +511,7 @@ def test_block_ends_it_when_it_is_over_its_bound_by_a_whole_buffer(
     """Where reading had to go on for others, memory stays bounded all the same."""
     refused = []
     stream = stream_of(buffer, Overflow.BLOCK)
-    stream.on_refusal = lambda: refused.append(stream.over)
+    stream.owner = RecordingOwner(lambda: refused.append(stream.over))
     for _ in range(allowed):
         stream.put(payload)
     assert (allowed, False, []) == (stream.buffered, stream.over, refused)
