@@ -20,7 +20,7 @@ import gqlwire
 from conftest import NEWER, OLDER, Speaker
 from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire._connection import Connection
-from gqlwire._operations import Feed
+from gqlwire._operations import Feed, Terms
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     ConnectionClosed,
@@ -74,7 +74,7 @@ class Speaking:
         overflow: Overflow = Overflow.BLOCK,
         decoder: Callable[[Raw | bytes], Plain] | None = decode,
     ) -> Events:
-        feed = Feed(lambda: self.connection, REQUEST, buffer, overflow)
+        feed = Feed(lambda: self.connection, REQUEST, Terms(buffer, overflow))
         return Subscription(feed, convert, decoder)
 
     def several(self, count: int, **options: Any) -> list[Events]:

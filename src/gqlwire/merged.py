@@ -64,6 +64,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return self
 
     async def __anext__(self) -> tuple[Subscription[T], T]:
+        if self.current is not None:
+            self.current.acknowledge()
         ready = self._inbox.ready
         while True:
             if self._new:
