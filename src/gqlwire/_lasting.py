@@ -143,6 +143,9 @@ class LastingFeed(Feed):
             return None
 
     async def _roomy(self) -> Connection:
+        connection = self._link.live
+        if connection is not None and not connection.is_clogged:
+            return connection
         limit = self._terms.first_event_timeout
         scope = asyncio.timeout(limit)
         try:
