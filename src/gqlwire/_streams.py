@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from msgspec import Raw
 
-from gqlwire._sinks import Arrival, Gate, Item, replica
+from gqlwire._sinks import Arrival, Gate, Item, Owner, replica
 from gqlwire.errors import SlowConsumer, TransportError
 
 EVENT_OVERHEAD = 136
@@ -61,9 +61,8 @@ _ALLOWANCE = Buffer()
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
-    `dropped` counts the events that found no room. `on_refusal` is called when it ends because it
-    is full. `on_lost` gets the failure of the connection, in place of which the stream would end.
-    `on_waiting` is called when somebody begins to wait.
+    `dropped` counts the events that found no room. `owner` is told when it is full, and when its
+    connection is lost. `on_waiting` is called when somebody begins to wait.
     """
 
     __slots__ = (
@@ -81,15 +80,13 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
-        "on_lost",
-        "on_refusal",
         "on_waiting",
+        "owner",
     )
 
     def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
-        self.on_refusal: Callable[[], None] | None = None
-        self.on_lost: Callable[[TransportError], None] | None = None
+        self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate = gate
@@ -176,11 +173,9 @@ class EventStream:
             self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
-        """Lose the connection that fed it: end by `failure`, or do what `on_lost` does."""
-        if self.on_lost is None:
+        """Lose the connection that fed it: end by `failure`, unless its owner keeps it."""
+        if self.owner is None or not self.owner.keeps(failure):
             self.end(failure)
-        else:
-            self.on_lost(failure)
 
     def seal(self) -> None:
         """Make what is buffered readable without the connection that it came by."""
@@ -351,8 +346,8 @@ class EventStream:
         newest = waiting.pop()
         self._size -= len(newest) + EVENT_OVERHEAD
         self.dropped += 1
-        if self.on_refusal is not None:
-            self.on_refusal()
+        if self.owner is not None:
+            self.owner.overrun()
         held, size = len(waiting), self._size
         self.end(
             SlowConsumer(

@@ -18,7 +18,7 @@ from msgspec import Raw
 from gqlwire._connection import Connection
 from gqlwire._gate import ReadGate
 from gqlwire._lasting import Seam
-from gqlwire._operations import Feed, Terms, ask
+from gqlwire._operations import USUAL_TERMS, Feed, Terms, ask
 from gqlwire._signals import Signals
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
@@ -283,7 +283,7 @@ class WebsocketsTransport:
     ) -> Feed:
         """Return the undecoded results of an operation; there is no `seam` where they end."""
         _ = request.kind, seam
-        return Feed(self._live, request.encode(), terms or Terms())
+        return Feed(self._live, request.encode(), terms or USUAL_TERMS)
 
     def _live(self) -> Connection:
         if self._connection is None:
