@@ -143,6 +143,16 @@ class MemoryWire:
 # --- Gate ------------------------------------------------------------------------------------
 
 
+class RecordingOwner:
+    """An `Owner` that does what it is given when its stream is full, and keeps nothing."""
+
+    def __init__(self, overrun: Callable[[], None]) -> None:
+        self.overrun = overrun
+
+    def keeps(self, failure: Exception) -> bool:
+        return False
+
+
 class RecordingGate:
     """A `Gate` that only notes what it is told."""
 

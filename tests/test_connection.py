@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import Raw
 
-from doubles import MemoryWire, on_virtual_time, pass_time, settle
+from doubles import MemoryWire, RecordingOwner, on_virtual_time, pass_time, settle
 from gqlwire._connection import Connection
 from gqlwire._replies import Reply
 from gqlwire._signals import Signals
@@ -567,7 +567,7 @@ async def test_a_stream_that_overflows_stops_its_operation_and_no_other(
     """The server is told at once, and once."""
     connection, wire = acked(spelling.make())
     id, slow = subscribed(connection, Buffer(1), Overflow.ERROR)
-    slow.on_refusal = lambda: connection.stop(id)
+    slow.owner = RecordingOwner(lambda: connection.stop(id))
     other, quick = subscribed(connection)
     wire.sent.clear()
 

@@ -75,6 +75,14 @@ latest: 1 waits, some dropped: True
 error: after 11 events: SlowConsumer
 error: 10 events had been waiting
 """,
+    "many_subscriptions": """\
+15 subscriptions in one loop
+{'AURA': 30, 'BOLT': 30, 'CIRR': 30, 'DUNE': 30, 'EGIR': 30}
+True trade 0 is not kept any more, the oldest one is ...
+added later: ['trades']
+['one', 'other']
+the server runs no subscription
+""",
     "keep_alives": """\
 graphql-transport-ws: answered within a second: True
 graphql-ws: answered within a second: True

@@ -86,7 +86,24 @@ def test_a_close_code_decides(codes: list[int], action: Action) -> None:
 @pytest.mark.parametrize("code", [1000, 4400])
 def test_hasuras_refusals_ask_for_credentials(code: int) -> None:
     """Before the acknowledgement these two mean that connection_init was refused."""
-    assert Action.REFRESH is action_for(closed(code, Phase.INIT))
+    failure = closed(code, Phase.INIT)
+    failure.reason = "4400: Connection initialization failed"
+    assert Action.REFRESH is action_for(failure)
+
+
+def test_a_server_that_goes_before_it_acknowledges_refuses_nothing() -> None:
+    """1000 without a word is what one says that restarts."""
+    assert Action.RETRY is action_for(closed(1000, Phase.INIT))
+
+
+def test_a_refusal_is_final_where_there_is_nothing_to_ask() -> None:
+    """The same credentials would be refused again."""
+    attempts = Attempts(RetryPolicy(initial=True), lambda: 0.5, can_refresh=False)
+    attempts.connecting(0)
+
+    decision = attempts.failed(closed(4401), 0)
+
+    assert (False, "no other credentials") == (decision.retry, decision.why[-20:])
 
 
 @pytest.mark.parametrize(

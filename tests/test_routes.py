@@ -890,6 +890,96 @@ async def test_what_comes_between_results_is_taken_between_them(speech: Speech) 
     assert [["1", "2", "10", "3", "'the end'"], ["5", "6", *LOST]] == await it.end()
 
 
+MANY_IDS = [str(n) for n in range(1, 1 + 11 * 10, 11)]
+"""Of ten operations: of one, two and three digits, some of which begin alike."""
+
+
+@every_protocol
+@on_virtual_time
+async def test_results_of_many_operations_may_come_in_any_order(speech: Speech) -> None:
+    """In one burst, between messages that are none, with ids of one to three digits: each reaches
+    its own consumer in order, and the protocol takes what is no plain result, and nothing else."""
+    it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 10)
+    assert {1, 2, 3} == {*map(len, MANY_IDS)}
+    await it.hear(*as_sent(speech, "100", 0))
+    taken = spied(it.connection)
+    order = ["1", "100", "12", "12", "1", "100", "89", "1", "1", "23"]
+    plain = [as_sent(speech, id, n)[0] for n, id in enumerate(order, 1)]
+    pretty = OTHERS["pretty"].write(speech.result, "12", '{"data":-12}')
+    ping, what = COMPACT.write("ping", None, None), COMPACT.write("what", None, None)
+    nobodys = as_sent(speech, "10", -1)[0]
+    # Longer than the last one was, and shorter: 1 and 100 and 10 begin alike.
+    burst = [*plain[:2], ping, *plain[2:3], pretty, *plain[3:5], nobodys, *plain[5:8], what]
+
+    await it.hear(*burst, *plain[8:])
+    await it.hear(*reversed(as_sent(speech, "100", 20, 21)), *as_sent(speech, "1", 22))
+
+    assert [ping, pretty, nobodys, what] == taken
+    told = dict(zip(MANY_IDS, await it.end(), strict=True))
+    assert {
+        "1": ["1", "5", "8", "9", "22"],
+        "12": ["3", "-12", "4"],
+        "23": ["10"],
+        "89": ["7"],
+        "100": ["0", "2", "6", "21", "20"],
+    } == {id: numbers(each) for id, each in told.items() if numbers(each)}
+
+
+@every_protocol
+@pytest.mark.parametrize("at", range(6))
+@on_virtual_time
+async def test_an_end_amid_a_burst_takes_that_operation_out(speech: Speech, at: int) -> None:
+    """What comes after it for that id is nobody's, be it the last one that had a result, or one
+    whose id begins alike; the others are reached as before, in this burst and in the next."""
+    it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 10)
+    await it.hear(*as_sent(speech, "1", 0))
+    taken = spied(it.connection)
+    burst = [as_sent(speech, id, n)[0] for n, id in enumerate(("12", "1", "100", "12", "12"), 1)]
+    end = COMPACT.write("complete", "12", None)
+
+    await it.hear(*burst[:at], end, *burst[at:])
+    await it.hear(*as_sent(speech, "12", 10, 11))
+    await it.hear(
+        *as_sent(speech, "100", 12), *as_sent(speech, "12", 13), *as_sent(speech, "1", 14)
+    )
+
+    told = dict(zip(MANY_IDS, await it.end(), strict=True))
+    assert [str(n) for n in (1, 4, 5) if n <= at] == numbers(told["12"])
+    assert "'the end'" == told["12"][-1]
+    assert (["0", "2", "14"], ["3", "12"]) == (numbers(told["1"]), numbers(told["100"]))
+    late = [text for text in burst[at:] if b'"12"' in text]
+    assert [end, *late, *as_sent(speech, "12", 10, 11, 13)] == taken
+
+
+@every_protocol
+@on_virtual_time
+async def test_an_operation_that_is_new_is_reached_the_short_way_at_once(speech: Speech) -> None:
+    """Once one beginning was learnt, that of every later operation is known, too; one that was
+    given up is nobody's, and what waited of it is not kept."""
+    it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
+    await it.hear(*as_sent(speech, "1", 0))
+    taken = spied(it.connection)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_connection, "_ids", itertools.count(1000))
+        late = Way(Routes, Counted()).subscribe(it.connection)
+        got = Got()
+        got.may_go_on.set()
+        task = asyncio.ensure_future(consume(late, got))
+        await settle()
+
+    await it.hear(
+        *as_sent(speech, "1", 1), *as_sent(speech, "1000", 2, 3), *as_sent(speech, "12", 4)
+    )
+    assert [] == taken
+    await late.aclose()
+    await task
+    await it.hear(*as_sent(speech, "1000", 5), *as_sent(speech, "12", 6))
+
+    assert ["2", "3", "'the end'"] == got.told
+    assert as_sent(speech, "1000", 5) == taken
+    assert [["0", "1"], ["4", "6"]] == [numbers(told) for told in await it.end()]
+
+
 @on_virtual_time
 async def test_the_log_shows_what_goes_the_short_way(caplog: pytest.LogCaptureFixture) -> None:
     """Every message of a burst, in order, before anything comes of it."""

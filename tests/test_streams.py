@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from doubles import RecordingGate, on_virtual_time, settle
+from doubles import RecordingGate, RecordingOwner, on_virtual_time, settle
 from gqlwire._gate import ReadGate
 from gqlwire._replies import Reply
 from gqlwire._streams import EVENT_OVERHEAD, Buffer, EventStream, Overflow
@@ -174,6 +174,170 @@ async def test_what_was_handed_and_left_is_counted() -> None:
 
     assert 1 == stream.buffered
     assert len(event(1)) + EVENT_OVERHEAD == stream.buffered_size
+
+
+class Noting:
+    """An `Arrival` that notes what it is handed, and wants no more than that."""
+
+    def __init__(self) -> None:
+        self.handed: list[Raw | bytes | None] = []
+
+    def done(self) -> bool:
+        return bool(self.handed)
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> Raw | bytes | None:
+        return self.handed[0]
+
+    def set_result(self, result: Raw | bytes | None, /) -> None:
+        self.handed.append(result)
+
+
+def test_what_expects_an_event_is_handed_the_first_one() -> None:
+    """Once; the others are buffered, whether they come with it or later."""
+    stream, arrival = stream_of(), Noting()
+    stream.expect(arrival)
+
+    stream.put_all([event(1), event(2), event(3)])
+    fill(stream, 4)
+
+    assert [event(1)] == arrival.handed
+    assert (1, 3, cost(event(2), event(3), event(4))) == (
+        stream.delivered,
+        stream.buffered,
+        stream.buffered_size,
+    )
+    assert [2, 3, 4] == take_all(stream)
+
+
+def test_one_event_is_handed_without_a_queue() -> None:
+    """As an idle subscription is to be small: alone, or as the only one that came."""
+    for put in (EventStream.put, lambda stream, item: stream.put_all([item])):
+        stream, arrival = stream_of(), Noting()
+        stream.expect(arrival)
+        put(stream, event(1))
+
+        assert ([event(1)], None) == (arrival.handed, stream.items)
+        assert (1, 0) == (stream.delivered, stream.buffered)
+
+
+def test_what_expects_an_event_may_expect_again() -> None:
+    """It is the same one that waits; nothing of the empty buffer is kept meanwhile."""
+    stream, arrival = stream_of(), Noting()
+    for number in range(3):
+        stream.expect(arrival)
+        fill(stream, number, number + 10)
+        assert [event(number)] == arrival.handed
+        assert number + 10 == take(stream)
+        arrival.handed.clear()
+
+        stream.expect(arrival)
+        assert stream.items is None
+    assert 6 == stream.delivered
+
+
+def test_only_one_expects_an_event() -> None:
+    """The second one is told so, also when the first has got one; the first is not disturbed."""
+    stream, arrival = stream_of(), Noting()
+    stream.expect(arrival)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="another task"):
+            stream.expect(Noting())
+        fill(stream, 1)
+
+    assert ([event(1)], [1]) == (arrival.handed, take_all(stream))
+
+
+@pytest.mark.parametrize("failure", [None, LOST])
+def test_what_expects_an_event_is_told_of_the_end(failure: TransportConnectionFailed) -> None:
+    """By None, whatever the end is; not if it has got an event before, which comes first."""
+    waiting, handed = stream_of(), stream_of()
+    arrivals = Noting(), Noting()
+    for stream, arrival in zip((waiting, handed), arrivals, strict=True):
+        stream.expect(arrival)
+    fill(handed, 1)
+
+    waiting.end(failure)
+    handed.end(failure)
+    waiting.put(event(2))
+
+    assert ([None], [event(1)]) == (arrivals[0].handed, arrivals[1].handed)
+    assert [(0, 0), (1, 0)] == [(each.delivered, each.buffered) for each in (waiting, handed)]
+
+
+def test_what_wants_no_event_any_more_is_handed_none() -> None:
+    """It is buffered, within the bounds."""
+
+    class Busy(Noting):
+        def done(self) -> bool:
+            return True
+
+    stream, arrival = stream_of(Buffer(2), Overflow.DROP_OLDEST), Busy()
+    stream.expect(arrival)
+    fill(stream, 1)
+    stream.put_all([event(2), event(3)])
+    stream.end(None)
+
+    assert ([], 1, [2, 3]) == (arrival.handed, stream.dropped, take_all(stream))
+
+
+@on_virtual_time
+async def test_nothing_is_taken_back_of_what_was_not_handed() -> None:
+    """As of one who was cancelled while it waited, or was told of the end."""
+    for ends in (False, True):
+        stream = stream_of()
+        arrival = stream.arrival()
+        if ends:
+            stream.end(None)
+        assert stream.untaken is None
+        stream.take_back()
+        arrival.cancel()
+        stream.take_back()
+        stream.arrived()
+
+        assert (0, 0, None) == (stream.buffered, stream.delivered, stream.items)
+
+
+@pytest.mark.parametrize("others", [[], [2], [2, 3]])
+@on_virtual_time
+async def test_what_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
+    """Also where the buffer is full: one more event is no reason to lose any."""
+    stream = stream_of(Buffer(2), Overflow.DROP_OLDEST)
+    stream.arrival()
+    fill(stream, 1, *others)
+    assert event(1) == stream.untaken
+    stream.take_back()
+    stream.arrived()
+
+    assert (0, 0, 1 + len(others)) == (stream.dropped, stream.delivered, stream.buffered)
+    assert cost(*map(event, [1, *others])) == stream.buffered_size
+    assert [1, *others] == take_all(stream)
+    assert 0 == stream.buffered_size
+
+
+def test_what_was_handed_and_is_forgotten_was_not_delivered() -> None:
+    """Nor dropped: it was not for want of room."""
+    stream, arrival = stream_of(), Noting()
+    stream.expect(arrival)
+    fill(stream, 1, 2)
+    stream.forget()
+
+    assert (0, 0, 1) == (stream.delivered, stream.dropped, stream.buffered)
+
+
+def test_what_is_handed_over_is_beside_the_buffer() -> None:
+    """It does not count for the bounds, which begin with what comes after it."""
+    gate = RecordingGate()
+    stream = stream_of(Buffer(2), Overflow.BLOCK, gate)
+    stream.expect(Noting())
+    stream.put_all([event(n) for n in range(3)])
+    assert ([], 2) == (gate.told, stream.buffered)
+
+    fill(stream, 3)
+
+    assert ["hold"] == gate.told
 
 
 # --- Cancelling ------------------------------------------------------------------------------
@@ -427,7 +591,7 @@ def test_error_ends_it_after_what_is_buffered() -> None:
     """The error carries what the buffer held, and nothing was dropped before."""
     refused = []
     stream = stream_of(Buffer(3), Overflow.ERROR)
-    stream.on_refusal = lambda: refused.append(stream.over)
+    stream.owner = RecordingOwner(lambda: refused.append(stream.over))
     fill(stream, 1, 2, 3, 4, 5)
 
     assert (3, 1, True) == (stream.buffered, stream.dropped, stream.over)
@@ -511,7 +675,7 @@ def test_block_ends_it_when_it_is_over_its_bound_by_a_whole_buffer(
     """Where reading had to go on for others, memory stays bounded all the same."""
     refused = []
     stream = stream_of(buffer, Overflow.BLOCK)
-    stream.on_refusal = lambda: refused.append(stream.over)
+    stream.owner = RecordingOwner(lambda: refused.append(stream.over))
     for _ in range(allowed):
         stream.put(payload)
     assert (allowed, False, []) == (stream.buffered, stream.over, refused)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeVar
 
 from msgspec import Raw
@@ -108,6 +107,9 @@ class Seam:
     survives: bool = True
 
 
+USUAL_SEAM = Seam()
+
+
 class LastingFeed(Feed):
     """The raw results of one operation, whichever connections they come by."""
 
@@ -156,20 +158,20 @@ class LastingFeed(Feed):
 
     def _begin(self, connection: Connection, stream: EventStream, payload: bytes) -> None:
         super()._begin(connection, stream, payload)
-        if self._seam.survives:
-            stream.on_lost = self._lost
         self._link.join(self)
 
-    def _lost(self, failure: TransportError) -> None:
+    def keeps(self, failure: TransportError) -> bool:
+        """Keep the stream for another connection."""
         stream = self.stream
-        if stream is None:
-            return
+        if stream is None or not self._seam.survives:
+            return False
         # What is handed to the consumer already, but not read, came by the old connection, too.
         self._sealed = stream.untaken
         stream.seal()
         self._running = None
         self._failure = failure
         self._lost_at = asyncio.get_running_loop().time()
+        return True
 
     def resubscribe(self, connection: Connection, attempts: int) -> None:
         """Go on, on another connection, which came about at the so many-th attempt.
@@ -183,7 +185,6 @@ class LastingFeed(Feed):
         self._probation = _Probation(self, stream, connection)
         self.id = connection.start(payload, self._probation)
         self._running = connection
-        stream.on_refusal = partial(connection.stop, self.id)
         if self._failure is not None:
             self._tell(stream, self._failure, attempts)
             self._failure = None

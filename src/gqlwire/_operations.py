@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec import Raw
 
@@ -109,8 +108,14 @@ class Terms:
         idle_timeout: float | None = None,
     ) -> Terms:
         """Return the terms as they are spelt in calls: a `buffer` may be a number of events."""
+        if (buffer, overflow, first_event_timeout, idle_timeout) == _USUAL:
+            return USUAL_TERMS  # one for all: there may be very many of them
         bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
         return cls(bound, Overflow(overflow), first_event_timeout, idle_timeout)
+
+
+_USUAL = (None, Overflow.BLOCK, None, None)
+USUAL_TERMS = Terms()
 
 
 class Feed:
@@ -198,7 +203,17 @@ class Feed:
     def _begin(self, connection: Connection, stream: EventStream, payload: bytes) -> None:
         self.id = connection.start(payload, stream)
         self._running = connection
-        stream.on_refusal = partial(connection.stop, self.id)
+        stream.owner = self
+
+    def overrun(self) -> None:
+        """Tell the server to stop: the stream is full."""
+        if self._running is not None and self.id is not None:
+            self._running.stop(self.id)
+
+    def keeps(self, failure: TransportError) -> bool:
+        """Say that it ends with its connection."""
+        del failure
+        return False
 
     def _watch(self, stream: EventStream) -> None:
         first, idle = self._terms.first_event_timeout, self._terms.idle_timeout
@@ -216,7 +231,7 @@ class Feed:
         """Return what to raise at the end: once the failure, if there was one."""
         ending = StopAsyncIteration() if self.is_over else stream.ending()
         self.is_over = True
-        self._running = None
+        self._running = stream.owner = None
         if self._patience is not None:
             self._patience.stop()
         return ending
@@ -227,6 +242,7 @@ class Feed:
         if self._patience is not None:
             self._patience.stop()
         if self.stream is not None:
+            self.stream.owner = None
             self.stream.end(None)
             self.stream.clear()
         self._stop_running()

@@ -49,6 +49,18 @@ class Gate(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Who has a stream."""
+
+    def overrun(self) -> None:
+        """It is full, and ends."""
+        ...
+
+    def keeps(self, failure: TransportError) -> bool:
+        """Its connection is lost, for this reason: say whether it is to go on all the same."""
+        ...
+
+
 class Arrival(Protocol):
     """What waits for the next event of a stream: a future, or something that works alike."""
 

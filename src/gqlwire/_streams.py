@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from msgspec import Raw
 
-from gqlwire._sinks import Arrival, Gate, Item, replica
+from gqlwire._sinks import Arrival, Gate, Item, Owner, replica
 from gqlwire.errors import SlowConsumer, TransportError
 
 EVENT_OVERHEAD = 136
@@ -61,9 +61,8 @@ _ALLOWANCE = Buffer()
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
-    `dropped` counts the events that found no room. `on_refusal` is called when it ends because it
-    is full. `on_lost` gets the failure of the connection, in place of which the stream would end.
-    `on_waiting` is called when somebody begins to wait.
+    `dropped` counts the events that found no room. `owner` is told when it is full, and when its
+    connection is lost. `on_waiting` is called when somebody begins to wait.
     """
 
     __slots__ = (
@@ -81,15 +80,13 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
-        "on_lost",
-        "on_refusal",
         "on_waiting",
+        "owner",
     )
 
     def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
-        self.on_refusal: Callable[[], None] | None = None
-        self.on_lost: Callable[[TransportError], None] | None = None
+        self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate = gate
@@ -176,11 +173,9 @@ class EventStream:
             self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
-        """Lose the connection that fed it: end by `failure`, or do what `on_lost` does."""
-        if self.on_lost is None:
+        """Lose the connection that fed it: end by `failure`, unless its owner keeps it."""
+        if self.owner is None or not self.owner.keeps(failure):
             self.end(failure)
-        else:
-            self.on_lost(failure)
 
     def seal(self) -> None:
         """Make what is buffered readable without the connection that it came by."""
@@ -192,17 +187,22 @@ class EventStream:
         item = Raw(b"")
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
-        self.put(item)
-        # It is no event; nor is it forgotten when it is taken.
-        self._arrived -= 1
-        self._forgotten -= 1
+        self._forgotten -= 1  # as it is no event, and is counted among those that are buffered
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(item)
+            return
+        if not self.items:
+            self.items = deque()
+            self._size, self.is_exact = 0, False
+        self.items.append(item)
+        self._size += EVENT_OVERHEAD
 
     def notice(self, item: Item) -> object | None:
         """Return what was put there by `mark`, if that is what was taken."""
         found = self._marks.pop(id(item), None) if self._marks else None
         if found is None:
             return None
-        self._forgotten += 1  # as an event
+        self._forgotten += 1
         return found[1]
 
     @property
@@ -295,7 +295,7 @@ class EventStream:
     def clear(self) -> None:
         """Forget what is buffered: nobody will take it."""
         self._forgotten += self.buffered
-        self.items = None
+        self.items = self._marks = None
         self._size = 0
         self._release_if_roomy()
 
@@ -318,7 +318,8 @@ class EventStream:
                 self._on_full(waiting)
 
     def _is_full(self, waiting: deque[Item]) -> bool:
-        return len(waiting) > self._buffer.events or self._size > self._buffer.size
+        events = len(waiting) - len(self._marks or ())
+        return events > self._buffer.events or self._size > self._buffer.size
 
     def _on_full(self, waiting: deque[Item]) -> None:
         if self._overflow is Overflow.BLOCK:
@@ -345,8 +346,8 @@ class EventStream:
         newest = waiting.pop()
         self._size -= len(newest) + EVENT_OVERHEAD
         self.dropped += 1
-        if self.on_refusal is not None:
-            self.on_refusal()
+        if self.owner is not None:
+            self.owner.overrun()
         held, size = len(waiting), self._size
         self.end(
             SlowConsumer(

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from gqlwire._lasting import Seam
+from gqlwire._lasting import USUAL_SEAM, Seam
 from gqlwire._preparation import Preparation
 from gqlwire._settings import SubscribeOptions, terms_of
 from gqlwire._sinks import Item
@@ -65,6 +65,9 @@ class Subscribing:
         return self._it.with_variables(tracker.variables(tracker.last, self._it.given))
 
     def _seam(self, tracker: Tracker[Any] | None, newest: Newest) -> Seam:
+        if tracker is None and self._options.keys().isdisjoint(("on_reconnect", "survive")):
+            return USUAL_SEAM  # one for all: there may be very many of them
+
         def renew() -> bytes:
             last = newest()
             if tracker is None or last is None:

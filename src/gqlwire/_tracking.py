@@ -42,7 +42,9 @@ class Tracker(Generic[T]):
         self.last: T | None = None if checkpoint is None else checkpoint.load()
         self._unsaved = False
         self._keys: dict[Hashable, None] = {}
-        self._is_at_seam = False
+        if key is not None and self.last is not None:
+            self._keys[key(self.last)] = None
+        self._is_at_seam = bool(self._keys)
 
     @property
     def resumes(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -23,7 +24,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     """The events of many subscriptions, as pairs `(subscription, event)`, for one loop.
 
     What `gqlwire.merge(subscriptions)` returns. Those of one subscription come in their order.
-    Each keeps its own buffer and overflow, and is in turn after one event.
+    Each keeps its own buffer and overflow, and is in turn after one event. Of what came while a
+    step waited, one event of each is on its way to the steps already, and in no buffer any more.
 
     A step first starts what was added and not started yet, one after the other. It raises what a
     step of the subscription raises that is in turn, which is `current` then; if that is its end, it
@@ -32,13 +34,13 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 
     Cancelling a step ends all of them, as `aclose()` and leaving `async with` do. A subscription
     that was closed by itself is left out. The merger holds them: when its last reference is
-    dropped, those end that nobody else holds.
+    dropped, those end that nobody else holds; the others cannot be iterated then, only closed.
     """
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
         self.current: Subscription[T] | None = None
         self._new: deque[Subscription[T]] = deque()
-        self._held: dict[int, Subscription[T]] = {}
+        self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
         self._gates: Counter[Gate] = Counter()
         self._inbox = _Inbox()
@@ -52,7 +54,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     def add(self, subscription: Subscription[T]) -> None:
         """Add one. Its events come as soon as the next step has started it.
 
-        It must not be iterated elsewhere: a step raises RuntimeError if it is.
+        It must not be iterated elsewhere: the step that finds it so raises RuntimeError, and goes
+        on without it.
         """
         self._new.append(subscription)
         self._inbox.wake()
@@ -61,17 +64,19 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return self
 
     async def __anext__(self) -> tuple[Subscription[T], T]:
+        if self.current is not None:
+            self.current.acknowledge()
         ready = self._inbox.ready
         while True:
             if self._new:
                 await self._start()
             elif ready:
                 ticket = ready.popleft()
-                subscription = self._held.get(ticket.number)
-                if subscription is None:
+                held = self._held.get(ticket.number)
+                if held is None:
                     continue
-                self.current = subscription
-                item = self._next(subscription, ticket)
+                self.current = subscription = held[0]
+                item = self._next(subscription, held[1], ticket)
                 if item is not None:
                     for value in subscription.values(item):
                         return subscription, value
@@ -80,11 +85,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             else:
                 raise StopAsyncIteration
 
-    def _next(self, subscription: Subscription[T], ticket: _Ticket) -> Item | None:
+    def _next(
+        self, subscription: Subscription[T], stream: EventStream, ticket: _Ticket
+    ) -> Item | None:
         """Return the event of the one that is in turn, None at its good end, and queue it anew."""
-        stream = subscription.stream
-        if stream is None:
-            return None
         item, ticket.item = ticket.item, None
         if item is None:
             item = stream.take()
@@ -99,12 +103,20 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             if not isinstance(ending, StopAsyncIteration):
                 raise ending
         else:
-            ticket.is_used = False
-            stream.expect(ticket)
+            try:
+                stream.expect(ticket)
+                ticket.is_used = False
+            except RuntimeError:
+                # Somebody else waits for it by now. What was taken comes first.
+                if item is None:
+                    self._leave(ticket.number, stream)
+                    raise
+                self._inbox.ready.append(ticket)
         return item
 
     async def _start(self) -> None:
-        subscription = self.current = self._new.popleft()
+        # It stays among the new ones until it has started, for `aclose` to find it.
+        subscription = self.current = self._new[0]
         try:
             stream = await subscription.started()
         except asyncio.CancelledError:
@@ -112,13 +124,16 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             raise
         except StopAsyncIteration:
             return  # it was closed before it began
+        finally:
+            with suppress(ValueError):
+                self._new.remove(subscription)
         self._numbers += 1
         ticket = _Ticket(self._inbox, self._numbers)
         if stream.buffered or stream.over:
             self._inbox.ready.append(ticket)
         else:
             stream.expect(ticket)
-        self._held[self._numbers] = subscription
+        self._held[self._numbers] = subscription, stream
         self._gates[stream.gate] += 1
 
     def _leave(self, number: int, stream: EventStream) -> None:
@@ -142,7 +157,12 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 
     async def aclose(self) -> None:
         """End all of them. The server is told at once. Twice is harmless."""
-        subscriptions = [*self._held.values(), *self._new]
+        for ticket in self._inbox.ready:
+            held = self._held.get(ticket.number)
+            if held is not None and ticket.item is not None:
+                held[1].forget()
+        self._inbox.ready.clear()
+        subscriptions = [*(subscription for subscription, _ in self._held.values()), *self._new]
         self._held.clear()
         self._new.clear()
         self._gates.clear()
@@ -200,6 +220,10 @@ class _Ticket:
         self.item: Item | None = None
 
     def done(self) -> bool:
+        if not self.is_used and self._inbox.waiter is None:
+            # Nobody waits: so the event stays in the buffer of its stream, whose bounds it obeys.
+            self.is_used = True
+            self._inbox.ready.append(self)
         return self.is_used
 
     def cancelled(self) -> bool:
@@ -211,10 +235,8 @@ class _Ticket:
     def set_result(self, result: Item | None, /) -> None:
         self.is_used = True
         self.item = result
-        inbox = self._inbox
-        inbox.ready.append(self)
-        if inbox.waiter is not None:
-            inbox.wake()
+        self._inbox.ready.append(self)
+        self._inbox.wake()
 
 
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:

@@ -33,7 +33,8 @@ class Action(StrEnum):
     RETRY = "retry"
     """Connect again, after a wait that grows."""
     REFRESH = "refresh"
-    """Ask for the credentials anew and connect once more; the same failure again is final."""
+    """Ask for the credentials anew and connect once more; the same failure again is final, as it
+    is at once where they cannot be asked for."""
     LATER = "later"
     """Connect again, after `RetryPolicy.later` seconds at least."""
     STOP = "stop"
@@ -73,7 +74,7 @@ BEFORE_ACK: Mapping[int, Action] = {
     1000: Action.REFRESH,  # Hasura refuses connection_init so, with the reason in the close frame
     4400: Action.REFRESH,  # newer Hasura
 }
-"""By close code, where it differs before `connection_ack`."""
+"""By close code, where it differs before `connection_ack`; 1000 only if there is a reason."""
 
 STATUSES: Mapping[int, Action] = {
     401: Action.REFRESH,
@@ -98,7 +99,8 @@ def action_for(failure: TransportError) -> Action:
         status = failure.status or 0
         return STATUSES.get(status, Action.RETRY if 500 <= status < 600 else Action.STOP)
     if isinstance(failure, TransportConnectionFailed) and failure.code is not None:
-        if failure.phase is Phase.INIT and failure.code in BEFORE_ACK:
+        is_refusal = failure.code != 1000 or failure.reason
+        if failure.phase is Phase.INIT and is_refusal and failure.code in BEFORE_ACK:
             return BEFORE_ACK[failure.code]
         return CLOSE_CODES.get(failure.code, Action.RETRY)
     return Action.RETRY
@@ -202,12 +204,16 @@ class Decision:
 class Attempts:
     """Counts the attempts of one client, and decides by its policy.
 
-    `chance` returns a number from 0 to 1, as `random.random`. Every `now` is in seconds, of a clock
-    that does not go back.
+    `chance` returns a number from 0 to 1, as `random.random`. `can_refresh`: whether there are
+    credentials that can be asked for anew. Every `now` is in seconds, of a clock that does not go
+    back.
     """
 
-    def __init__(self, policy: RetryPolicy, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, policy: RetryPolicy, chance: Callable[[], float], *, can_refresh: bool = True
+    ) -> None:
         self._policy = policy
+        self._can_refresh = can_refresh
         self._chance = chance
         self._count = 0
         self._since: float | None = None
@@ -260,6 +266,8 @@ class Attempts:
         policy, since = self._policy, now if self._since is None else self._since
         if stops:
             return "it would fail again"
+        if refresh and not self._can_refresh:
+            return "it was refused, and there are no other credentials"
         if refresh and self._has_refreshed:
             return "it was refused again, with credentials that were asked for anew"
         if policy.attempts is not None and self._count >= policy.attempts:

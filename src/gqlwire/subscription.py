@@ -136,6 +136,12 @@ class Subscription(AsyncIterator[T], Generic[T]):
             for value in self._read(item):
                 return value
 
+    def acknowledge(self) -> None:
+        """Count the last event as dealt with: it is saved, if there is a `checkpoint`.
+
+        Asking for the next one does that, too.
+        """
+
     def batches(self, max_size: int = 100) -> Batches[T]:
         """Return its events in lists of what has arrived, to be taken with `async for`, instead.
 

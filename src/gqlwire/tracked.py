@@ -48,7 +48,7 @@ class TrackedSubscription(Subscription[T]):
         return await super().__anext__()
 
     def acknowledge(self) -> None:
-        """Count the last event as dealt with: it is saved in the checkpoint, if it is not."""
+        """Count the last event as dealt with: it is saved in the checkpoint."""
         self._tracker.acknowledge()
 
     async def __aexit__(

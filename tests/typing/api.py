@@ -15,6 +15,7 @@ from gqlwire import (
     Client,
     ExecutionResult,
     GraphQLRequest,
+    Merged,
     Overflow,
     Scalar,
     Subscription,
@@ -109,6 +110,18 @@ async def typed(session: AsyncClientSession, whole: bool) -> None:
         "{ a }", get_execution_result=True
     )
     assert_type((await anext(whole_ones)).data, Any)
+
+
+async def merged(session: AsyncClientSession) -> None:
+    many = gqlwire.merge(session.subscribe("{ a }", result_type=Struct) for _ in range(3))
+    assert_type(many, Merged[Struct])
+    async for subscription, event in many:
+        assert_type(subscription, Subscription[Struct])
+        assert_type(event, Struct)
+    many.add(session.subscribe("{ a }", result_type=Struct))
+    assert_type(many.current, Subscription[Struct] | None)
+    plain = gqlwire.merge([session.subscribe("{ a }")])
+    assert_type(await anext(plain), tuple[Subscription[dict[str, Any]], dict[str, Any]])
 
 
 async def typed_one_by_one(client: Client) -> None:

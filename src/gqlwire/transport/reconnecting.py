@@ -19,8 +19,8 @@ from gqlwire import _endings, _lasting
 from gqlwire._connection import Connection
 from gqlwire._gate import ReadGate
 from gqlwire._hooks import Caller
-from gqlwire._lasting import LastingFeed, Seam
-from gqlwire._operations import Terms
+from gqlwire._lasting import USUAL_SEAM, LastingFeed, Seam
+from gqlwire._operations import USUAL_TERMS, Terms
 from gqlwire._sinks import replica
 from gqlwire.errors import (
     CloseTimeout,
@@ -81,7 +81,7 @@ class ReconnectingTransport:
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._attempts = Attempts(self.policy, self._chance)
+        self._attempts = Attempts(self.policy, self._chance, can_refresh=self.transport.can_refresh)
         self._final = self._failure = None
         self._wanted: Attempt | None = None
         self._awaited: asyncio.Future[None] | None = None
@@ -199,7 +199,7 @@ class ReconnectingTransport:
     ) -> LastingFeed:
         """Return the undecoded results of an operation, over all connections."""
         _ = request.kind
-        return LastingFeed(self, request.encode(), terms or Terms(), seam or Seam())
+        return LastingFeed(self, request.encode(), terms or USUAL_TERMS, seam or USUAL_SEAM)
 
     # --- Link: what operations want of it -----------------------------------------------------
 

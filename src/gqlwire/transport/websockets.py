@@ -18,7 +18,7 @@ from msgspec import Raw
 from gqlwire._connection import Connection
 from gqlwire._gate import ReadGate
 from gqlwire._lasting import Seam
-from gqlwire._operations import Feed, Terms, ask
+from gqlwire._operations import USUAL_TERMS, Feed, Terms, ask
 from gqlwire._signals import Signals
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
@@ -32,13 +32,7 @@ from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult, decode_result
 from gqlwire.subscription import Subscription
 from gqlwire.survival import Attempt
-from gqlwire.transport import _address, _proxy
-from gqlwire.transport._checks import (
-    check_compression,
-    check_connect_args,
-    check_ssl,
-    check_subprotocols,
-)
+from gqlwire.transport import _address, _checks, _proxy
 from gqlwire.transport._connector import Connector
 from gqlwire.transport._credentials import (
     Credentials,
@@ -125,7 +119,7 @@ class WebsocketsTransport:
         self.compression = compression
         self._forced = None if subprotocols is None else tuple(subprotocols)
         self._address = _address.PENDING if callable(url) else _address.parse(url)
-        check_connect_args(connect_args)
+        _checks.check_connect_args(connect_args)
         self._check()
         self._reset()
 
@@ -139,14 +133,14 @@ class WebsocketsTransport:
         self._connecting: asyncio.Task[Connection] | None = None
 
     def _check(self) -> None:
-        check_subprotocols(self._forced)
-        check_compression(self.compression)
+        _checks.check_subprotocols(self._forced)
+        _checks.check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self._url):
             _proxy.proxy_for(self._address.url, self.proxy)
         if self.max_message_size < 1:
             raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
-        check_ssl(self.ssl, self._address)
+        _checks.check_ssl(self.ssl, self._address)
 
     # --- Connecting ---------------------------------------------------------------------------
 
@@ -192,7 +186,7 @@ class WebsocketsTransport:
     async def _open(self, attempt: Attempt) -> Connection:
         limit = self.connect_timeout
         known = await gather(self._url, self.headers, self.init_payload, attempt, limit)
-        check_ssl(self.ssl, known.address)
+        _checks.check_ssl(self.ssl, known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -289,7 +283,7 @@ class WebsocketsTransport:
     ) -> Feed:
         """Return the undecoded results of an operation; there is no `seam` where they end."""
         _ = request.kind, seam
-        return Feed(self._live, request.encode(), terms or Terms())
+        return Feed(self._live, request.encode(), terms or USUAL_TERMS)
 
     def _live(self) -> Connection:
         if self._connection is None:
@@ -305,6 +299,11 @@ class WebsocketsTransport:
     def is_alive(self) -> bool:
         """Whether it is connected."""
         return self.phase is Phase.OPEN
+
+    @property
+    def can_refresh(self) -> bool:
+        """Whether there is something to ask for at each attempt."""
+        return any(map(callable, (self._url, self.headers, self.init_payload)))
 
     @property
     def host(self) -> str:
