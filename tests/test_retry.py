@@ -247,6 +247,20 @@ def test_credentials_are_asked_for_once() -> None:
     assert attempts.failed(EXPIRED, HOUR).refresh
 
 
+def test_only_two_refusals_in_a_row_are_final() -> None:
+    """The network may be down for longer than the new credentials are good, or never be stable."""
+    attempts = once_acked(RetryPolicy())
+
+    assert attempts.failed(EXPIRED, 0).refresh
+    assert not attempts.failed(LOST, 1).refresh
+    assert attempts.failed(EXPIRED, HOUR).refresh
+
+    attempts.acknowledged(HOUR + 1)
+    assert not attempts.failed(LOST, HOUR + 20).refresh
+    assert attempts.failed(EXPIRED, HOUR + 21).refresh
+    assert not attempts.failed(EXPIRED, HOUR + 22).retry
+
+
 def test_attempts_are_limited() -> None:
     """In a row."""
     attempts = once_acked(RetryPolicy(attempts=3))

@@ -249,7 +249,8 @@ class Attempts:
         if why:
             return Decision(retry=False, why=why)
         self._count += 1
-        self._has_refreshed |= refresh
+        # Whatever else fails between two refusals may last for as long as credentials do.
+        self._has_refreshed = refresh
         if delay is None:
             delay = self._drawn(action, retry_after(failure))
         return Decision(True, max(delay, self.until_allowed(now)), refresh, self._count)

@@ -13,8 +13,8 @@ const apollo = SubscriptionServer.create(
     execute,
     subscribe,
     keepAlive: flags.keepAliveMs,
-    onConnect: (initPayload, _socket, { request }) => {
-      if (!allowed(initPayload, request)) throw new Error("Forbidden");
+    onConnect: (initPayload, socket, { request }) => {
+      if (!allowed(initPayload, request, socket)) throw new Error("Forbidden");
       return { request, initPayload };
     },
   },
