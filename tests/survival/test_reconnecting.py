@@ -542,14 +542,14 @@ async def test_a_refusal_asks_for_other_credentials_once(
         await it.lasting.ready()
         assert [1, 0] == server.waits
 
-        server.will(refusal)
+        server.will(refusal, refusal)
         server.peer.hang_up()
         with pytest.raises(TransportConnectionFailed):
             await it.lasting.ready()
 
     kind = asked[2][2]
     assert [(1, False, "NoneType"), (2, False, "ConnectionClosed"), (3, True, kind)] == asked[:3]
-    assert [(4, False, "ConnectionClosed")] == asked[3:]
+    assert [(4, False, "ConnectionClosed"), (5, True, kind)] == asked[3:]
 
 
 @tidily
