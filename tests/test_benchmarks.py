@@ -114,6 +114,7 @@ async def test_events_are_dealt_out_in_turn(blaster: Blaster) -> None:
             await subscribe(connection, id, events=12, live=3, burst=2)
         texts = await until_complete(connection, 3)
 
+    assert 12 == blaster.report()["blast"]
     messages = [json.loads(text) for text in texts]
     assert "aabbccaabbcc" == "".join(m["id"] for m in messages if m["type"] == "next")
     assert "abc" == "".join(m["id"] for m in messages if m["type"] == "complete")
@@ -128,6 +129,7 @@ async def test_an_operation_that_was_given_up_gets_nothing(blaster: Blaster) -> 
             await subscribe(connection, id, events=4, live=2)
         texts = await until_complete(connection, 2)
 
+    assert 4 == blaster.report()["blast"]
     assert {"b": 3, "c": 3} == Counter(json.loads(text)["id"] for text in texts)
 
 
