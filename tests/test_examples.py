@@ -101,7 +101,7 @@ graphql-transport-ws: answered within a second: True
 graphql-ws: answered within a second: True
 pong: None
 {'heartbeat': {'beat': 1}}
-KeepAliveTimeout after 0.3 s
+KeepAliveTimeout after 1 s
 """,
 }
 OF_OTHER_SERVERS = {"tls"}
