@@ -254,6 +254,20 @@ async def test_stop_ends_the_resolver(
         await watcher.until("{ stopped }", stopped + 1)
 
 
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_stop_in_one_go_with_start(servers: Servers, name: str, protocol: str) -> None:
+    """What is stopped before it could begin does not run."""
+    server = servers(name)
+    async with talk(server, server.protocols[0]) as watcher, talk(server, protocol) as client:
+        for number in range(20):
+            await client.start("subscription { ticks(count: -1) { seq } }", id=f"{number}")
+            await client.stop(f"{number}")
+        await client.start("subscription { countdown(from: 0) }", id="last")
+        while (await client.receive())["id"] != "last":
+            pass
+        await watcher.until("{ active }", 0)
+
+
 # What is each server's own
 
 

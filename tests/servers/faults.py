@@ -73,6 +73,7 @@ class FaultProxy:
         self._target = port
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._own_faults: list[BaseException] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_CHUNK)
@@ -89,11 +90,11 @@ class FaultProxy:
         tasks = list(self._links.values())
         for task in tasks:
             task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)
         await self._server.wait_closed()
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
+        if self._own_faults:
+            raise BaseExceptionGroup("the proxy itself is at fault", self._own_faults) from error
 
     @property
     def url(self) -> str:
@@ -149,10 +150,13 @@ class FaultProxy:
         if self.greeting is not None:
             link.suffer(self.greeting)
         self._links[link] = task = asyncio.create_task(link.run(self._target))
-        task.add_done_callback(lambda _: self._forget(link))
+        task.add_done_callback(lambda task: self._forget(link, task))
 
-    def _forget(self, link: "Link") -> None:
+    def _forget(self, link: "Link", task: asyncio.Task[None]) -> None:
         del self._links[link]
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            self._own_faults.append(fault)
         self.note()
 
 
@@ -378,8 +382,10 @@ class Frames:
 
 
 def _write_eof(writer: asyncio.StreamWriter) -> None:
-    if not writer.is_closing():
-        writer.write_eof()
+    # The other end may have gone a moment ago.
+    with contextlib.suppress(OSError):
+        if not writer.is_closing():
+            writer.write_eof()
 
 
 # --- Schedule --------------------------------------------------------------------------------
@@ -398,7 +404,10 @@ class Strike(Generic[T]):
 def schedule(
     seed: int, faults: Sequence[T], count: int, *, longest_pause: float, longest: float
 ) -> Iterator[Strike[T]]:
-    """So many faults, each kind as often as the others, in an order that `seed` says."""
+    """So many faults, each kind as often as the others, in an order that `seed` says.
+
+    One in four comes at once after the one before: amid whatever that has begun.
+    """
     chance = random.Random(seed)
     deck: list[T] = []
     for _ in range(count):
@@ -407,7 +416,7 @@ def schedule(
             chance.shuffle(deck)
         yield Strike(
             deck.pop(),
-            pause=chance.uniform(0, longest_pause),
+            pause=max(0.0, chance.uniform(-longest_pause / 3, longest_pause)),
             everywhere=chance.random() < 0.5,
             seconds=chance.uniform(0, longest),
         )

@@ -329,6 +329,7 @@ def test_a_schedule_is_said_by_its_seed() -> None:
     assert dict.fromkeys(Fault, 5) == {fault: kinds.count(fault) for fault in Fault}
     assert {True, False} == {strike.everywhere for strike in drawn(1)}
     assert all(0 <= strike.pause <= 2 and 0 <= strike.seconds <= 3 for strike in drawn(1))
+    assert 5 < [strike.pause for strike in drawn(1)].count(0) < 20
     assert any(one.fault != other.fault for one, other in pairwise(drawn(1)))
 
 
