@@ -22,6 +22,7 @@ from gqlwire.errors import (
     KeepAliveTimeout,
     OperationInterrupted,
     Phase,
+    TransportClosed,
     TransportConnectionFailed,
     TransportProtocolError,
 )
@@ -422,6 +423,28 @@ async def test_a_server_that_closes_before_it_acknowledges_is_tried_again(times:
         assert times + 2 == server.connections
 
 
+@PROTOCOLS
+async def test_a_subscription_may_end_with_its_connection(protocol: str) -> None:
+    """With `survive=False` it gets the failure; the others, and the session, go on."""
+
+    async def script(peer: Peer) -> None:
+        await serve_ticks(peer, protocol, len(server.peers))
+        if len(server.peers) == 1:
+            await peer.expect(START[protocol])
+            await peer.close(1012)
+        else:
+            await peer.expect(STOP[protocol])
+
+    async with fake(script) as server, kept(server, subprotocols=[protocol]) as session:
+        lasting = session.subscribe(EVENTS)
+        assert {"ticks": 1} == await anext(lasting)
+        told = await failure(ConnectionClosed, anext(session.subscribe(EVENTS, survive=False)))
+        assert {"ticks": 2} == await asyncio.wait_for(anext(lasting), BOUND)
+        await lasting.aclose()
+
+    assert 1012 == told.code
+
+
 @pytest.fixture
 def dead(unused_tcp_port: int) -> WebsocketsTransport:
     """A transport to a port that nothing listens on."""
@@ -447,6 +470,39 @@ async def test_attempts_that_are_counted_come_to_an_end(dead: WebsocketsTranspor
     await failure(ConnectionRefused, client.connect_async(reconnecting=True))
 
     assert [1, 2, 3, 4] == tried
+
+
+async def test_a_server_that_comes_later_is_waited_for() -> None:
+    """With `initial=True`, until it is there."""
+    policy = RetryPolicy(first_delay=0.01, longest_delay=0.05, initial=True)
+    with start_strawberry() as server:
+        server.kill()
+        client = client_of(server, retry=policy)
+        connecting = asyncio.create_task(client.connect_async(reconnecting=True))
+        await asyncio.to_thread(server.restart)
+        async with asyncio.timeout(20):
+            session = await connecting
+            assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
+            await client.close_async()
+
+
+async def test_all_who_enter_a_client_share_one_connection(strawberry: Server) -> None:
+    """Within each other, and at the same time; the last to leave closes it."""
+    client = client_of(strawberry)
+
+    async def ask() -> AsyncClientSession:
+        async with client as session:
+            assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
+            return session
+
+    async with asyncio.timeout(BOUND):
+        first, second = await asyncio.gather(ask(), ask())
+        assert first is second
+        await failure(TransportClosed, first.execute("{ hello }"))
+        async with client as session:
+            assert session is await ask()
+            assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
+        await failure(TransportClosed, session.execute("{ hello }"))
 
 
 # --- Mutations ------------------------------------------------------------------------------------
@@ -477,6 +533,28 @@ async def test_a_mutation_is_sent_once(protocol: str, retry_queries: bool) -> No
     assert told.maybe_executed
     assert isinstance(told.__cause__, ConnectionClosed)
     assert (1006, Phase.OPEN) == (told.code, told.phase)
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+async def test_what_may_be_repeated_is_repeated(protocol: str, kind: str) -> None:
+    """A query with `retry_queries`, a mutation that is `idempotent`; who asked sees one answer."""
+
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        start = await peer.expect(START[protocol])
+        assert f"{kind} {{ ticks }}" == start["payload"]["query"]
+        if len(server.peers) < 3:
+            peer.abort()
+            return
+        await peer.send_text(tick(start["id"], 7, EVENT[protocol]))
+        await peer.send({"type": "complete", "id": start["id"]})
+
+    options = {"retry_queries": kind == "query", "subprotocols": [protocol]}
+    async with fake(script) as server, kept(server, **options) as session:
+        asked = session.execute(f"{kind} {{ ticks }}", idempotent=kind == "mutation")
+        assert {"ticks": 7} == await asyncio.wait_for(asked, BOUND)
+        assert 3 == server.connections
 
 
 class Relay(Proxy):

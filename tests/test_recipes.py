@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+import gqlwire
 from gqlwire import RetryPolicy
-from gqlwire.errors import ConnectionClosed, HandshakeRejected, TransportConnectionFailed
-from gqlwire.retry import Action
-from servers.fake import Peer, fake
+from gqlwire.errors import HandshakeRejected
+from servers.fake import Peer, Refusal, fake
+from support import failure
 from test_docs_tables import DOCS, text_of
 
 BOUND = 20.0
@@ -194,18 +195,27 @@ async def test_the_program_for_tibber(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_what_tibber_forbids_is_not_tried_again(status: int) -> None:
-    """Its requirements, and a wrong token."""
-    code = program_under("A Tibber feed, from top to bottom")
-    names: dict[str, Any] = {"HandshakeRejected": HandshakeRejected}
-    names["TransportConnectionFailed"] = TransportConnectionFailed
-    (function,) = re.findall(
-        r"^def should_retry.+?^    return None$", code, re.DOTALL | re.MULTILINE
-    )
-    exec(function, names)
-    policy = RetryPolicy(should_retry=names["should_retry"])
+async def test_what_tibber_forbids_is_not_tried_again(status: int) -> None:
+    """With a token that is a value and one protocol, a refusal is final: one attempt, no other."""
 
-    assert Action.STOP is policy.judge(HandshakeRejected(status=status))[0]
-    assert Action.STOP is policy.judge(ConnectionClosed(code=4403))[0]
-    assert Action.RETRY is policy.judge(HandshakeRejected(status=503))[0]
-    assert Action.LATER is policy.judge(ConnectionClosed(code=4429))[0]
+    def refuse(_: Any) -> Refusal | None:
+        return Refusal(status) if server.connections > 1 else None
+
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        await peer.expect("subscribe")
+        await peer.close(1012)
+
+    async with fake(script, refuse=refuse) as server:
+        client = gqlwire.connect(
+            server.url,
+            init_payload={"token": "s3cret"},
+            subprotocols=["graphql-transport-ws"],
+            retry=RetryPolicy(first_delay=0.01),
+        )
+        async with client as session:
+            live = session.subscribe("subscription { liveMeasurement { power } }")
+            told = await failure(HandshakeRejected, anext(live))
+        assert 2 == server.connections
+
+    assert status == told.status
