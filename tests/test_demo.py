@@ -383,7 +383,15 @@ def test_serve_with_clients() -> None:
     with (
         served("--port", "0") as (process, url),
         subprocess.Popen(
-            [sys.executable, "-m", "gqlwire", "subscribe", url, "subscription { trades { seq } }"],
+            [
+                sys.executable,
+                "-m",
+                "gqlwire",
+                "subscribe",
+                "--no-reconnect",
+                url,
+                "subscription { trades { seq } }",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as client,

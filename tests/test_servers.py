@@ -19,7 +19,7 @@ from graphql import (
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from servers import launch
-from servers.certificates import Certificates, client_context, make_certificates
+from servers.certificates import Certificates, client_context
 from servers.launch import (
     Server,
     start_node_apollo,
@@ -44,25 +44,22 @@ ANSWERING = [pair for pair in PAIRS if pair != ("strawberry", LEGACY)]
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Callable[[str], Server]]:
-    running: dict[str, Server] = {}
+def servers() -> Iterator[Callable[..., Server]]:
+    """Each with its flags started once, as that takes longer than any test."""
+    running: dict[tuple[Any, ...], Server] = {}
 
-    def server(name: str) -> Server:
-        if name not in running:
-            running[name] = STARTERS[name]()
-        return running[name]
+    def server(name: str, **flags: Any) -> Server:
+        key = name, *flags.items()
+        if key not in running:
+            running[key] = STARTERS[name](**flags)
+        return running[key]
 
     yield server
     for started in running.values():
         started.close()
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return make_certificates(tmp_path)
-
-
-Servers = Callable[[str], Server]
+Servers = Callable[..., Server]
 
 
 # What every server does
@@ -352,16 +349,16 @@ async def first_words(server: Server, protocol: str, init: Message, **options: A
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
-async def test_token(name: str, protocol: str) -> None:
+async def test_token(servers: Servers, name: str, protocol: str) -> None:
     """The token is taken from the init payload or the header; without it init is rejected."""
     refusal = (4403, "Forbidden") if protocol == MODERN else ({"message": "Forbidden"}, 1011)
     header = {"Authorization": "Bearer secret"}
-    with STARTERS[name](token="secret") as server:
-        assert "connection_ack" == await first_words(server, protocol, {"token": "secret"})
-        granted = await first_words(server, protocol, {}, additional_headers=header)
-        assert "connection_ack" == granted
-        assert refusal == await first_words(server, protocol, {})
-        assert refusal == await first_words(server, protocol, {"token": "guess"})
+    server = servers(name, token="secret")
+    assert "connection_ack" == await first_words(server, protocol, {"token": "secret"})
+    granted = await first_words(server, protocol, {}, additional_headers=header)
+    assert "connection_ack" == granted
+    assert refusal == await first_words(server, protocol, {})
+    assert refusal == await first_words(server, protocol, {"token": "guess"})
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
@@ -418,11 +415,11 @@ def extensions(client: Talk) -> str:
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
 async def test_deflate(name: str, protocol: str, servers: Servers) -> None:
     """permessage-deflate is negotiated with the flag, and only with it."""
-    with STARTERS[name](deflate=True) as server:
-        async with talk(server, protocol, compression="deflate") as client:
-            assert extensions(client).startswith("permessage-deflate")
-            await client.start("subscription { ticks(count: 1, size: 5000) { pad } }")
-            assert [{"data": {"ticks": {"pad": "x" * 5000}}}] == await client.rest()
+    deflating = servers(name, deflate=True)
+    async with talk(deflating, protocol, compression="deflate") as client:
+        assert extensions(client).startswith("permessage-deflate")
+        await client.start("subscription { ticks(count: 1, size: 5000) { pad } }")
+        assert [{"data": {"ticks": {"pad": "x" * 5000}}}] == await client.rest()
     async with talk(servers(name), protocol, compression="deflate") as client:
         assert "" == extensions(client)
 
@@ -439,21 +436,21 @@ async def test_uvicorn_implementations(ws: str) -> None:
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
 async def test_tls_with_client_certificate(
-    name: str, protocol: str, certificates: Certificates
+    servers: Servers, name: str, protocol: str, certificates: Certificates
 ) -> None:
     """A server with client_ca serves who shows a certificate of that authority, and no one else."""
     tls = {"cert": certificates.server.cert, "key": certificates.server.key}
-    with STARTERS[name](**tls, client_ca=certificates.ca) as server:
-        assert server.url.startswith("wss://")
-        trusted = client_context(certificates.ca, certificates.client)
-        async with talk(server, protocol, ssl=trusted) as client:
-            await client.start("subscription { countdown(from: 0) }")
-            assert [{"data": {"countdown": 0}}] == await client.rest()
-        for pair in (None, certificates.other_client):
-            # In TLS 1.3 the refusal comes after the client's side of the handshake is done.
-            with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
-                async with talk(server, protocol, ssl=client_context(certificates.ca, pair)):
-                    pass
+    server = servers(name, **tls, client_ca=certificates.ca)
+    assert server.url.startswith("wss://")
+    trusted = client_context(certificates.ca, certificates.client)
+    async with talk(server, protocol, ssl=trusted) as client:
+        await client.start("subscription { countdown(from: 0) }")
+        assert [{"data": {"countdown": 0}}] == await client.rest()
+    for pair in (None, certificates.other_client):
+        # In TLS 1.3 the refusal comes after the client's side of the handshake is done.
+        with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
+            async with talk(server, protocol, ssl=client_context(certificates.ca, pair)):
+                pass
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ class Caller:
         """Call `hook` with `event`, now; a coroutine runs by itself."""
         if hook is None:
             return
-        with Logged(hook):
+        # A cancellation that it lets out here is of something of its own.
+        with Logged(hook, Exception, asyncio.CancelledError):
             outcome = hook(event)
             if inspect.isawaitable(outcome):
                 task = asyncio.ensure_future(_awaited(hook, outcome))
@@ -45,15 +46,16 @@ class Caller:
 
 
 async def _awaited(hook: Callable[..., object], outcome: Any) -> None:
-    with Logged(hook):
+    with Logged(hook, Exception):
         await outcome
 
 
 class Logged:
-    """A context that logs what `hook` raises in it, whatever that is."""
+    """A context that logs what `hook` raises in it, if that is of these `kinds`."""
 
-    def __init__(self, hook: Callable[..., object]) -> None:
+    def __init__(self, hook: Callable[..., object], *kinds: type[BaseException]) -> None:
         self._hook = hook
+        self._kinds = kinds
 
     def __enter__(self) -> None:
         pass
@@ -64,7 +66,7 @@ class Logged:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if not isinstance(exc, Exception):
+        if exc is None or not isinstance(exc, self._kinds):
             return False
         name = getattr(self._hook, "__qualname__", repr(self._hook))
         _logger.error("%s raised; it is called all the same next time", name, exc_info=exc)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
 from msgspec import Raw
 
 from gqlwire import _operations
@@ -27,11 +28,14 @@ from gqlwire.errors import (
     TransportProtocolError,
     TransportQueryError,
 )
+from gqlwire.protocols.tolerance import UNREADABLE
 from gqlwire.request import OperationKind
 from gqlwire.results import decode_result
 from gqlwire.survival import Reconnected
 
 T = TypeVar("T")
+
+_decode_any = msgspec.json.Decoder(Raw).decode
 
 _AT_ONCE = 1.0
 """Seconds for which a refusal is held back, as it may be the first half of one: see _Probation."""
@@ -121,7 +125,7 @@ class LastingFeed(Feed):
         self._seam = seam
         self._failure: TransportError | None = None
         self._lost_at = 0.0
-        self._sealed: Item | None = None
+        self._sealed: tuple[Item, Raw | None] | None = None
         self._probation: _Probation | None = None
 
     @property
@@ -134,7 +138,9 @@ class LastingFeed(Feed):
 
         A message that is no JSON ends its connection, and is none.
         """
-        if item is self._sealed or self._running is None:
+        if self._sealed is not None and item is self._sealed[0]:
+            return self._sealed[1]
+        if self._running is None:
             return item if isinstance(item, Raw) else Raw(item)
         try:
             return super().payload(item)
@@ -143,6 +149,9 @@ class LastingFeed(Feed):
             return None
 
     async def _roomy(self) -> Connection:
+        connection = self._link.live
+        if connection is not None and not connection.is_clogged:
+            return connection
         limit = self._terms.first_event_timeout
         scope = asyncio.timeout(limit)
         try:
@@ -165,13 +174,33 @@ class LastingFeed(Feed):
         stream = self.stream
         if stream is None or not self._seam.survives:
             return False
-        # What is handed to the consumer already, but not read, came by the old connection, too.
-        self._sealed = stream.untaken
-        stream.seal()
+        self._seal(stream)
         self._running = None
         self._failure = failure
         self._lost_at = asyncio.get_running_loop().time()
         return True
+
+    def _seal(self, stream: EventStream) -> None:
+        """Read what only the connection can read."""
+        # What is handed to the consumer already, but not read, came by it, too.
+        untaken = stream.untaken
+        self._sealed = None
+        if untaken is not None:
+            self._sealed = untaken, None
+            try:
+                self._sealed = untaken, self._payload_of(untaken)
+            except TransportProtocolError:
+                stream.clear()  # nothing of what came after it would be there, had it been read
+        stream.seal(self._payload_of)
+
+    def _payload_of(self, item: Item) -> Raw | None:
+        if isinstance(item, Raw):
+            return item
+        try:
+            return Raw(_decode_any(item))  # it is a value by itself, so it was a plain one
+        except UNREADABLE:
+            running = self._running
+            return running.routes.read(item, self.id) if running and self.id else None
 
     def resubscribe(self, connection: Connection, attempts: int) -> None:
         """Go on, on another connection, which came about at the so many-th attempt.
@@ -183,7 +212,7 @@ class LastingFeed(Feed):
             return
         payload = self._payload if renew is None else renew()
         self._probation = _Probation(self, stream, connection)
-        self.id = connection.start(payload, self._probation)
+        self.id: str | None = connection.start(payload, self._probation)
         self._running = connection
         if self._failure is not None:
             self._tell(stream, self._failure, attempts)
@@ -245,9 +274,9 @@ class _Probation:
             self._held.append(payload)
             if self._alarm is None:
                 loop = asyncio.get_running_loop()
-                self._alarm = loop.call_later(_AT_ONCE, self._release)
+                self._alarm = loop.call_later(_AT_ONCE, self._pass)
         else:
-            self._release()
+            self._pass()
             self._feed.proven()
             self._stream.put(payload)
 
@@ -266,11 +295,15 @@ class _Probation:
         self._release()
         self._stream.lost(failure)
 
-    def _release(self) -> None:
+    def _pass(self) -> None:
         """Let the stream have what came, and what comes."""
+        self._feed.released(self._connection)
+        self._release()
+
+    def _release(self) -> None:
+        """Let the stream have what came."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._feed.released(self._connection)
         for payload in self._held:
             self._stream.put(payload)
         self._held.clear()

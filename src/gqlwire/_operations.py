@@ -148,7 +148,7 @@ class Feed:
         self._payload = payload
         self._terms = terms
         self._patience: Patience | None = None
-        self.is_over = False
+        self.is_over: bool = False
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -178,6 +178,8 @@ class Feed:
         """
         if self.is_over:
             raise StopAsyncIteration
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         try:
             connection = await self._roomy()
             if self.is_over:
@@ -189,8 +191,8 @@ class Feed:
         except TransportError:
             self.is_over = True
             raise
-        self._loop = asyncio.get_running_loop()
-        self._watch(stream)
+        self._loop = loop
+        self._watch(stream, begin)
         self.stream = stream
         return stream
 
@@ -215,10 +217,10 @@ class Feed:
         del failure
         return False
 
-    def _watch(self, stream: EventStream) -> None:
+    def _watch(self, stream: EventStream, begin: float) -> None:
         first, idle = self._terms.first_event_timeout, self._terms.idle_timeout
         if first is not None or idle is not None:
-            self._patience = Patience(first, idle, self._expire)
+            self._patience = Patience(first, idle, begin, self._expire)
             self._patience.watch(stream)
 
     def _expire(self, limit: float, option: str) -> None:

@@ -14,8 +14,8 @@ from gqlwire._streams import EventStream
 class Patience:
     """Calls `on_expire` with the limit and its name when a step has waited too long for an event.
 
-    `first` counts from the start of the operation to its first event, `idle` from the beginning of
-    any later wait; seconds, or None for ever. What a consumer spends between its steps does not
+    `first` counts from `since` to the first event, `idle` from the beginning of any later wait;
+    seconds, or None for ever. What a consumer spends between its steps does not
     count.
     """
 
@@ -23,13 +23,14 @@ class Patience:
         self,
         first: float | None,
         idle: float | None,
+        since: float,
         on_expire: Callable[[float, str], None],
     ) -> None:
         self._first = first
         self._idle = idle
         self._on_expire = on_expire
         self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
+        self._since = since
         self._alarm: asyncio.TimerHandle | None = None
         self._stream: EventStream
 

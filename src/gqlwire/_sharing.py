@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from gqlwire.errors import TransportAlreadyConnected
+from gqlwire.errors import TransportAlreadyConnected, TransportClosed
 
 T = TypeVar("T")
 
@@ -27,30 +27,30 @@ class Shared(Generic[T]):
         self._end = end
         self._is_alive = is_alive
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()  # held while it is made, and while it is ended
         self._making: asyncio.Task[T] | None = None
         self._users = 0
+        self._endings = 0
 
     async def enter(self) -> T:
         """Return the thing, which lives until `leave` was called as often as this.
 
-        Raises what `make` raises; TransportAlreadyConnected if another event loop has it. Who is
-        cancelled while it is made leaves it to the others that wait for it; without any, nothing
-        is left of it.
+        Raises what `make` raises; TransportClosed if `end` is called meanwhile;
+        TransportAlreadyConnected if another event loop has it. Who is cancelled while it is made
+        leaves it to the others that wait for it; without any, nothing is left of it.
         """
         self._meet_loop()
         self._users += 1
         if self._making is None or (self._making.done() and not self._is_alive()):
-            self._making = asyncio.get_running_loop().create_task(self._make())
-        making = self._making
+            self._making = asyncio.get_running_loop().create_task(self._begin())
+        making, endings = self._making, self._endings
         try:
             return await asyncio.shield(making)
         except BaseException:  # a cancellation, too: nobody else would end it
-            self._users -= 1
-            if not making.done() and self._users == 0:
-                making.cancel()
-                await asyncio.wait([making])
-            if making.done() and self._making is making:
-                self._making = None
+            if endings == self._endings:
+                await self._abandon(making)
+            if making.cancelled() and not _is_cancelled():
+                raise TransportClosed("the client was closed while it was connecting") from None
             raise
 
     async def leave(self) -> None:
@@ -62,10 +62,23 @@ class Shared(Generic[T]):
     async def end(self) -> None:
         """End the thing, whoever has it."""
         making, self._making, self._users = self._making, None, 0
-        if making is not None and not making.done():
+        self._endings += 1
+        if making is not None:
             making.cancel()
-            await asyncio.wait([making])
-        await self._end()
+        async with self._lock:
+            await self._end()
+
+    async def _begin(self) -> T:
+        async with self._lock:
+            return await self._make()
+
+    async def _abandon(self, making: asyncio.Task[T]) -> None:
+        self._users -= 1
+        if making.done() and (making.cancelled() or making.exception() is not None):
+            if self._making is making:
+                self._making = None
+        elif self._users == 0:
+            await self.end()
 
     def _meet_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -76,3 +89,9 @@ class Shared(Generic[T]):
                     "the transport is connected already, in another event loop"
                 )
             self._loop, self._making, self._users = loop, None, 0
+            self._lock = asyncio.Lock()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -88,7 +88,11 @@ def replica(failure: E) -> E:
     """Return a copy of `failure` to raise.
 
     One failure reaches many waiters; each raising would write its traceback into the shared one.
+    What is none of ours, as of a function of the user's, is returned as it is: not every exception
+    can be copied.
     """
+    if not isinstance(failure, TransportError):
+        return failure
     duplicate = copy(failure)
     duplicate.__cause__ = failure.__cause__
     return duplicate

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from msgspec import Raw
 
 from gqlwire._sinks import Arrival, Gate, Item, Owner, replica
-from gqlwire.errors import SlowConsumer, TransportError
+from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
 
 EVENT_OVERHEAD = 136
 """Bytes that a queued event costs beside its payload: two object headers and the envelope."""
@@ -89,7 +90,7 @@ class EventStream:
         self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
-        self.gate = gate
+        self.gate: Gate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
         # An empty deque has 0.6 kB; whoever waits for an event has none.
@@ -177,10 +178,20 @@ class EventStream:
         if self.owner is None or not self.owner.keeps(failure):
             self.end(failure)
 
-    def seal(self) -> None:
-        """Make what is buffered readable without the connection that it came by."""
-        if self.items:
-            self.items = deque(item if isinstance(item, Raw) else Raw(item) for item in self.items)
+    def seal(self, read: Callable[[Item], Raw | None]) -> None:
+        """Make what is buffered readable without the connection that it came by.
+
+        `read` returns the payload of an event, None if it turns out to be none. From one on that
+        it raises TransportProtocolError for, all are dropped.
+        """
+        if not self.items:
+            return
+        waiting, self.items = self.items, deque()
+        with suppress(TransportProtocolError):
+            self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
+        self._forgotten += len(waiting) - len(self.items)
+        self._size, self.is_exact = _size_of(self.items), True
+        self._release_if_roomy()
 
     def mark(self, notice: object) -> None:
         """Put something between the events that is none, and that no overflow drops."""
@@ -317,8 +328,8 @@ class EventStream:
             if self._is_full(waiting):
                 self._on_full(waiting)
 
-    def _is_full(self, waiting: deque[Item]) -> bool:
-        events = len(waiting) - len(self._marks or ())
+    def _is_full(self, waiting: deque[Item], aside: int = 0) -> bool:
+        events = len(waiting) + aside - len(self._marks or ())
         return events > self._buffer.events or self._size > self._buffer.size
 
     def _on_full(self, waiting: deque[Item]) -> None:
@@ -360,7 +371,7 @@ class EventStream:
 
     def _drop(self, waiting: deque[Item]) -> None:
         marks: list[Item] = []
-        while len(waiting) > 1 and self._is_full(waiting):
+        while len(waiting) > 1 and self._is_full(waiting, len(marks)):
             oldest = waiting.popleft()
             if self._marks and id(oldest) in self._marks:
                 marks.append(oldest)

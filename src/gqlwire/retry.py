@@ -253,7 +253,7 @@ class Attempts:
         self._has_refreshed = refresh
         if delay is None:
             delay = self._drawn(action, retry_after(failure))
-        return Decision(True, max(delay, self._until_allowed(now)), refresh, self._count)
+        return Decision(True, max(delay, self.until_allowed(now)), refresh, self._count)
 
     def _forget_if_stable(self, now: float) -> None:
         acked_at, self._acked_at = self._acked_at, None
@@ -286,7 +286,8 @@ class Attempts:
         # All who were told the same time shall not come at the same time.
         return max(delay, asked_for + self._chance() * policy.first_delay if asked_for else 0.0)
 
-    def _until_allowed(self, now: float) -> float:
+    def until_allowed(self, now: float) -> float:
+        """Return the seconds until `connects_per_hour` allows another attempt."""
         limit = self._policy.connects_per_hour
         if limit is None or len(self._connects) < limit:
             return 0.0

@@ -67,8 +67,10 @@ class TrackedSubscription(Subscription[T]):
         if stream is not None:
             waiting = [item for item in (stream.untaken, *(stream.items or ())) if item is not None]
             for item in reversed(waiting):
+                payload = self._feed.payload(item)
                 try:
-                    return self._convert(item if isinstance(item, Raw) else Raw(item))
+                    if payload is not None:
+                        return self._convert(payload)
                 except TransportError:
                     continue  # it carries errors, or is a notice
         return self._tracker.last

@@ -19,17 +19,19 @@ class Changes:
 
     def __init__(self) -> None:
         self.state: Phase = Phase.CLOSED
+        self._has_begun = False
         self._watchers: WeakSet[States] = WeakSet()
 
     def tell(self, change: Change) -> None:
         """Be in another state."""
         self.state = change.state
+        self._has_begun = True
         for watcher in self._watchers:
             watcher.tell(change)
 
     def watch(self) -> States:
-        """Return the changes from now on."""
-        watcher = States()
+        """Return the changes from now on; none if it is over."""
+        watcher = States(is_over=self._has_begun and self.state is Phase.CLOSED)
         self._watchers.add(watcher)
         return watcher
 
@@ -37,19 +39,24 @@ class Changes:
 class States(AsyncIterator[Change]):
     """The changes of a session's state, in order; what `session.states()` returns.
 
-    They end after `closed`. Who does not take them for long misses the oldest.
+    They end after `closed`. Who does not take them for long misses the oldest. Each reaches one of
+    those who iterate over the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_over: bool = False) -> None:
         self._changes: deque[Change] = deque(maxlen=_MOST)
         self._arrival: asyncio.Future[None] | None = None
-        self._is_over = False
+        self._is_over = is_over
 
     def tell(self, change: Change) -> None:
         """Add a change."""
+        if self._is_over:
+            return
         self._changes.append(change)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        self._is_over = change.state is Phase.CLOSED
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.set_result(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -58,8 +65,7 @@ class States(AsyncIterator[Change]):
         while not self._changes:
             if self._is_over:
                 raise StopAsyncIteration
-            self._arrival = asyncio.get_running_loop().create_future()
-            await self._arrival
-        change = self._changes.popleft()
-        self._is_over = change.state is Phase.CLOSED
-        return change
+            if self._arrival is None:
+                self._arrival = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._arrival)  # others may wait for it, too
+        return self._changes.popleft()

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 
 class Idleness:
-    """Calls `on_idle` when `is_busy` was false for `limit` seconds; None is never.
+    """Calls `on_idle` once `is_busy` was false for `limit` seconds; None is never.
 
-    It has to be told of each beginning and each end.
+    It is told of ends, and looks for itself whether anything runs: one alarm goes on through many
+    operations, as to set one for each would cost more than they do.
     """
 
     def __init__(
@@ -18,20 +19,36 @@ class Idleness:
         self.limit = limit
         self._is_busy = is_busy
         self._on_idle = on_idle
+        self._since = 0.0
         self._alarm: asyncio.TimerHandle | None = None
 
-    def begun(self) -> None:
-        """Something runs."""
+    def start(self) -> None:
+        """Begin to watch: there is something that could be idle."""
+        self.stop()
+        self.ended()
+        self._set_alarm()
+
+    def stop(self) -> None:
+        """Cease to watch."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     def ended(self) -> None:
-        """Something has ended, or could run from now on."""
-        if self.limit is not None and self._alarm is None and not self._is_busy():
-            self._alarm = asyncio.get_running_loop().call_later(self.limit, self._ring)
+        """Note that something has run until now."""
+        if self.limit is not None:
+            self._since = asyncio.get_running_loop().time()
 
-    def _ring(self) -> None:
+    def _set_alarm(self) -> None:
+        if self.limit is not None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_at(self._since + self.limit, self._ring, self.limit)
+
+    def _ring(self, limit: float) -> None:
         self._alarm = None
-        if not self._is_busy():
+        if self._is_busy():
+            self.ended()
+        if asyncio.get_running_loop().time() < self._since + limit:
+            self._set_alarm()
+        else:
             self._on_idle()

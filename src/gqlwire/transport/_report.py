@@ -32,6 +32,7 @@ class Report:
         self._caller = caller
         self._loop = asyncio.get_running_loop()
         self._tries = 0
+        self._begun = self._loop.time()
         self._lost: tuple[float, TransportError] | None = None
         self._warned = 0
 
@@ -43,6 +44,8 @@ class Report:
     def connecting(self, attempt: Attempt) -> None:
         """An attempt begins."""
         self.retries += attempt.number > 1 or self.connections > 0
+        if self._tries == 0:
+            self._begun = self._loop.time()
         self._tries += 1
         self._changes.tell(Change(Phase.CONNECT, attempt.failure))
         self._caller.call(self._hooks.connecting, attempt)
@@ -62,7 +65,8 @@ class Report:
 
     def lost(self, failure: TransportError) -> None:
         """A connection ends, at this moment."""
-        self._lost = (self._loop.time(), failure)
+        if self._lost is None:  # else it was made for nothing, as reconnect() was called meanwhile
+            self._lost = (self._loop.time(), failure)
         self._changes.tell(Change(Phase.CLOSING, failure))
 
     def ended(self, failure: TransportError, decision: Decision) -> None:
@@ -72,7 +76,7 @@ class Report:
         if decision.retry and decision.delay:
             self._log(failure, decision.delay)
 
-    def waiting(self, failure: TransportError, delay: float) -> None:
+    def waiting(self, failure: TransportError | None, delay: float) -> None:
         """The next attempt follows after `delay` seconds."""
         self._changes.tell(Change(Phase.WAITING, failure, delay))
 
@@ -87,7 +91,7 @@ class Report:
         self._changes.tell(Change(Phase.CLOSED, reason))
 
     def _log(self, failure: TransportError, delay: float) -> None:
-        since = self._loop.time() if self._lost is None else self._lost[0]
+        since = self._begun if self._lost is None else self._lost[0]
         minutes = (self._loop.time() - since) / 60
         passed = sum(minutes >= mark for mark in _MINUTES)
         if passed > self._warned:

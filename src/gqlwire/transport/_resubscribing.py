@@ -14,7 +14,7 @@ from types import TracebackType
 from gqlwire._connection import Connection
 from gqlwire._lasting import LastingFeed, Link
 from gqlwire.errors import TransportError
-from gqlwire.retry import Attempts, RetryPolicy
+from gqlwire.retry import Attempts, Decision, RetryPolicy
 from gqlwire.survival import Counters
 
 _logger = logging.getLogger("gqlwire")
@@ -120,7 +120,9 @@ class Resubscribing:
         attempts = self._feeds[feed] or Attempts(self._policy, self._chance)
         self._feeds[feed] = attempts
         loop = asyncio.get_running_loop()
-        decision = attempts.failed(failure, loop.time())
+        decision = Decision(retry=False)
+        with _Failing(feed):
+            decision = attempts.failed(failure, loop.time())
         if not decision.retry:
             return False
         _logger.warning(

@@ -51,15 +51,16 @@ class ReconnectingTransport:
     def __init__(self, transport: WebsocketsTransport, survival: Survival | None = None) -> None:
         survival = survival or Survival()
         self.transport = transport
-        self.policy = survival.retry or RetryPolicy()
+        self.policy: RetryPolicy = survival.retry or RetryPolicy()
         self._retry_queries = survival.retry_queries
-        self._idle_close_after = survival.idle_close_after
         self._hooks = survival.hooks or Hooks()
         self._chance = survival.chance
         self._task: asyncio.Task[None] | None = None
         self._failure: TransportError | None = None
         self._final: Exception | None = None
         self._changes = Changes()
+        self._asking = 0
+        self._idleness = Idleness(survival.idle_close_after, self._is_busy, self._close_idle)
 
     # --- For its user -------------------------------------------------------------------------
 
@@ -88,9 +89,7 @@ class ReconnectingTransport:
         self._dropped: asyncio.Future[None] | None = None
         self._roused = asyncio.Event()
         self._past = Past()
-        self._asking = 0
         self._idling: TransportError | None = None
-        self._idleness = Idleness(self._idle_close_after, self._is_busy, self._close_idle)
         self._caller = Caller()
         self._report = Report(self._hooks, self._changes, self._caller)
         self._resubscribing = Resubscribing(self, self.policy, self._chance)
@@ -103,9 +102,9 @@ class ReconnectingTransport:
         """Close the connection, or give up making one; what runs gets TransportClosed at once.
 
         Takes the transport's `close_timeout` at most. Safe at any time, more than once. Raises
-        CloseTimeout as the transport's `close` does.
+        CloseTimeout as the transport's `close` does. Cancelling drops the socket.
         """
-        task, self._task = self._task, None
+        task = self._task
         if task is None:
             return
         task.cancel()
@@ -114,8 +113,12 @@ class ReconnectingTransport:
             if self.live is not None:
                 self._report.ended(closed, Decision(retry=False, why="close()"))
             self._give_up(closed)
-        await asyncio.wait([task])
         try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            self.terminate()  # nobody would close it any more
+            raise
+        else:
             await self.transport.close()
         finally:
             await self._caller.close()
@@ -155,6 +158,8 @@ class ReconnectingTransport:
     @property
     def counters(self) -> Counters:
         """What has happened so far, at this moment."""
+        if self._task is None:
+            return Counters()
         found = self._past.with_connection(self.live)
         self._resubscribing.count_into(found)
         found.connections, found.retries = self._report.connections, self._report.retries
@@ -235,7 +240,6 @@ class ReconnectingTransport:
     def join(self, feed: LastingFeed) -> None:
         """Take `feed` along to every further connection."""
         self._resubscribing.add(feed)
-        self._idleness.begun()
 
     def leave(self, feed: LastingFeed) -> None:
         """Leave `feed` alone."""
@@ -258,9 +262,7 @@ class ReconnectingTransport:
     def asking(self, change: int) -> None:
         """Note that an operation with one result begins (+1) or is over (-1)."""
         self._asking += change
-        if change > 0:
-            self._idleness.begun()
-        else:
+        if change < 0:
             self._idleness.ended()
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
@@ -272,7 +274,7 @@ class ReconnectingTransport:
     async def _keep(self) -> None:
         attempt = Attempt(1)
         while True:
-            failure = await self._run(attempt)
+            failure = await self._run(await self._allowed(attempt))
             self._failure = failure
             wanted, self._wanted = self._wanted, None
             if wanted is not None:
@@ -289,6 +291,15 @@ class ReconnectingTransport:
                     self._give_up(failure)
                     return
                 attempt = await self._wait(failure, decision)
+
+    async def _allowed(self, attempt: Attempt) -> Attempt:
+        """Return what is wanted when `connects_per_hour` allows it, whoever wants it."""
+        delay = self._attempts.until_allowed(self._loop.time())
+        if delay:
+            self._report.waiting(self._failure, delay)
+            await asyncio.sleep(delay)
+        wanted, self._wanted = self._wanted, None
+        return wanted or attempt
 
     async def _run(self, attempt: Attempt) -> TransportError:
         """Make one attempt; return why it, or the connection that came of it, ended."""
@@ -314,7 +325,7 @@ class ReconnectingTransport:
         self._resubscribing.begin(connection, self._report.tries)
         self._report.connected(self.transport.payloads.get("connection_ack"))
         self._wake()
-        self._idleness.ended()
+        self._idleness.start()
 
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
@@ -331,14 +342,13 @@ class ReconnectingTransport:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(decision.delay):
                 await self._roused.wait()
-        wanted, self._wanted = self._wanted, None
-        return wanted or Attempt(decision.attempt + 1, failure, decision.refresh)
+        return Attempt(decision.attempt + 1, failure, decision.refresh)
 
     def _give_up(self, failure: Exception) -> None:
         """End for good: whoever waits, and whatever runs, gets `failure`."""
         self._final = failure
         self._report.closed(failure)
-        self._idleness.begun()
+        self._idleness.stop()
         self._resubscribing.end(failure)
         self._wake()
 
@@ -349,19 +359,22 @@ class ReconnectingTransport:
 
     def _kept(self, task: asyncio.Task[None]) -> None:
         # A fault of ours, or of a function of the user's in the policy, shall not leave anybody
-        # waiting.
-        if not task.cancelled() and (fault := task.exception()) is not None:
+        # waiting; nor shall a cancellation that such a function let out of something of its own.
+        fault: BaseException | None = _endings.given_up(self.host, self.state)
+        if not task.cancelled():
+            fault = task.exception()
+        if fault is not None and self._final is None:
             self._give_up(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
 
     # --- Idleness -----------------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        return bool(self._asking or self._resubscribing.is_busy or self.live is None)
+        return bool(self.live is None or self._asking or self._resubscribing.is_busy)
 
     def _close_idle(self) -> None:
         connection = self.live
         if connection is not None:
-            self._idling = _endings.idle(self.host, self._idle_close_after or 0.0)
+            self._idling = _endings.idle(self.host, self._idleness.limit or 0.0)
             connection.drop(self._idling, dead=False)
 
     async def _rest(self) -> None:
