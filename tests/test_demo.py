@@ -479,6 +479,9 @@ def test_walk() -> None:
         "the server ran 3; we stopped, and now it runs none",
         "the server ran 2; we stopped, and now it runs none",
         "from its history, live again to #",
+        "cut behind #",
+        "connected again, after ",
+        "none is missing, and none came twice",
         "All of it held",
     ):
         assert told in run.stdout
@@ -522,6 +525,7 @@ def test_walk_on_a_narrow_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RUNNING", "{ runningSubscriptions: lastSeq }", "the server runs "),
         ("TRADES", 'subscription { trades(symbols: ["AURA"]) { seq symbol side size price } }',
          "no trade before "),
+        ("behind", lambda _, variables: variables, "a trade is missing or came twice"),
     ],
 )  # fmt: skip
 def test_walk_that_does_not_hold(

@@ -177,7 +177,7 @@ async def test_the_program_for_tibber(tmp_path: Path) -> None:
             "A Tibber feed, from top to bottom",
             URL=repr(server.url),
             PAUSE="0.05",
-            idle_timeout="0.5",
+            idle_timeout="2",
         )
         environment = {"TIBBER_TOKEN": "s3cret", "TIBBER_HOME": "home-1"}
         async with running(code, tmp_path, **environment) as process:

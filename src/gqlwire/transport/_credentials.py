@@ -86,17 +86,29 @@ class _Told:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(exc, Exception):
+        # A cancellation that nobody asked of us is of something that the function waited for.
+        task = asyncio.current_task()
+        is_let_out = isinstance(exc, asyncio.CancelledError) and not (task and task.cancelling())
+        if isinstance(exc, Exception) or is_let_out:
             kind = "took too long" if isinstance(exc, TimeoutError) else f"raised {exc!r}"
             text = f"no connection was tried: the function for {self._name} {kind}"
             raise CredentialsFailed(text, phase=Phase.CONNECT) from exc
 
 
 def header_items(headers: Headers | None) -> list[tuple[str, str]]:
-    """Return headers as pairs. Raises ValueError for those that would break the request."""
+    """Return headers as pairs.
+
+    Raises ValueError for those that would break the request, TypeError for what are none.
+    """
     items = headers.items() if isinstance(headers, Mapping) else headers or ()
-    pairs = list(items)
+    try:
+        pairs = [(name, value) for name, value in items]
+    except (TypeError, ValueError) as cause:
+        raise TypeError(f"headers are a mapping, or pairs, of str: {cause}") from cause
     for name, value in pairs:
+        if not (isinstance(name, str) and isinstance(value, str)):
+            kind = type(value).__name__  # and not the value: it may be a secret
+            raise TypeError(f"headers are a mapping, or pairs, of str; {name!r} is {kind}")
         # RFC 9110, section 5.5; a line break would begin another header, or request.
         if not {"\r", "\n", "\0"}.isdisjoint(name + value):
             raise ValueError(f"the header {name!r} has a line break or a NUL in it")
@@ -115,4 +127,4 @@ def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:
     """Return headers that can be read more than once: a generator of pairs could not."""
     if headers is None or callable(headers) or isinstance(headers, Mapping):
         return headers
-    return list(headers)
+    return header_items(headers)
