@@ -15,8 +15,11 @@ from servers.launch import Server, start_node_apollo, start_node_graphql_ws, sta
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
 
-# `--hypothesis-profile=brief`: for the further Pythons, on which the same tests run once more.
-settings.register_profile("brief", max_examples=20)
+# No test is timed. `--hypothesis-profile=brief`: for the further Pythons, on which the same tests
+# run once more.
+settings.register_profile("whole", deadline=None)
+settings.register_profile("brief", deadline=None, max_examples=20)
+settings.load_profile("whole")
 
 
 def examples(count: int) -> int:

@@ -241,6 +241,8 @@ class Attempts:
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide about a failure: of an attempt, or of the connection."""
         self._forget_if_stable(now)
+        if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
+            self._was_ever_acked = True  # even if it was over before anybody could be told
         if not self._was_ever_acked and not self._policy.initial:
             return Decision(retry=False, why="the first connection failed (initial=False)")
         action, delay = self._policy.judge(failure)

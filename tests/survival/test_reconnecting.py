@@ -162,15 +162,15 @@ async def test_a_fault_in_what_it_was_given_reaches_who_connects(server: Virtual
 
 
 @tidily
-async def test_a_server_that_acknowledges_and_hangs_up_is_no_first_connection(
+async def test_a_server_that_acknowledges_and_hangs_up_is_asked_again(
     server: VirtualServer,
 ) -> None:
-    """It is gone before anybody could use it."""
-    it = keeping(server)
-    server.will(Meeting(lasts=0))
+    """It took our credentials, so that this is no first connection that failed."""
+    server.will(Meeting(lasts=0), ACCEPT)
 
-    with pytest.raises(ConnectionClosed, match="1012"):
-        await it.lasting.connect()
+    async with kept(server) as it:
+        assert Phase.OPEN is it.lasting.state
+        assert 1 == len(server.waits)  # before a second attempt
 
 
 # --- Drops ---------------------------------------------------------------------------------------
