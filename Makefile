@@ -2,28 +2,35 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+TESTED = $(VENV)/.tested
 READY = $(VENV)/.ready
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Two workers for each of two cores, as half of the tests wait for a server; and a file to each, so
+# that the servers of a file are started once.
+PYTEST = pytest -n 4 --dist loadfile
 
 .PHONY: demo test test-all test-only check docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
-test: $(READY) tests/servers/node/node_modules/.ready
+# Tests of arbitrary input take twice as long under coverage, and the others cover all that has to be.
+test: $(TESTED) tests/servers/node/node_modules/.ready
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2
+	$(BIN)/python -m coverage run -m $(PYTEST) -m "not hypothesis"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python tools/coverage_gates.py
+	$(BIN)/python -m $(PYTEST) -m hypothesis
 
-# The same tests on every other supported Python that this machine has.
+# The same tests on every other supported Python that this machine has, those of arbitrary input with
+# fewer examples.
 test-all:
 	@for python in $$($(PYTHON) tools/pythons.py); do \
 	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=$$python test-only || exit 1; done
 
-test-only: $(READY) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m pytest -q -n 2
+test-only: $(TESTED) tests/servers/node/node_modules/.ready
+	$(BIN)/python -m $(PYTEST) -q --hypothesis-profile=brief
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -51,7 +58,12 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PIP) -e '.[demo,deflate]'
 	@touch $@
 
-$(READY): $(VENV)/.demo
+$(TESTED): $(VENV)/.demo
+	$(PIP) --group tests
+	@touch $@
+
+# Not for the further Pythons: the checks are the same on each.
+$(READY): $(TESTED)
 	$(PIP) --group dev
 	@touch $@
 

@@ -112,11 +112,12 @@ def subscriptions() -> Iterator[Comparison]:
     """Yield the comparisons of many subscriptions on one socket."""
     theirs: tuple[str, ...] = (fan_out.GQL, "Node graphql-ws, sinks")
     for live in fan_out.LIVE:
-        yield Comparison(
-            f"events per second to {live:,} live subscriptions",
-            point("fan_out", fan_out.GQLWIRE, "rate", what="cost", live=live),
-            tuple(point("fan_out", peer, "rate", what="cost", live=live) for peer in theirs),
-        )
+        for ours in (fan_out.GQLWIRE, fan_out.MERGED):
+            yield Comparison(
+                f"events per second to {live:,} live subscriptions ({ours.partition(', ')[2]})",
+                point("fan_out", ours, "rate", what="cost", live=live),
+                tuple(point("fan_out", peer, "rate", what="cost", live=live) for peer in theirs),
+            )
     pairs = (
         (fan_out.IDLE, "Node graphql-ws, sinks"),
         (fan_out.WITH_TASK, "gql on websockets, with its task"),

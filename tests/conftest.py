@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import gqlwire
 from gqlwire import AsyncClientSession, Client
@@ -13,6 +14,17 @@ from servers.certificates import Certificates, make_certificates
 from servers.launch import Server, start_node_apollo, start_node_graphql_ws, start_strawberry
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
+
+# No test is timed. `--hypothesis-profile=brief`: for the further Pythons, on which the same tests
+# run once more.
+settings.register_profile("whole", deadline=None)
+settings.register_profile("brief", deadline=None, max_examples=20)
+settings.load_profile("whole")
+
+
+def examples(count: int) -> int:
+    """So many, where 100 is what a test has by default; fewer if the profile is brief."""
+    return max(1, count * settings().max_examples // 100)
 
 
 @dataclass(frozen=True)

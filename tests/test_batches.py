@@ -325,7 +325,7 @@ async def outcomes(bursts: list[list[Any]], max_size: int | None, *, eager: bool
     return [str(each).replace(f'"{it.events.id}"', '"<id>"') for each in told]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(
     bursts=st.lists(st.lists(EVENTS, max_size=8), max_size=5),
     max_size=st.sampled_from([1, 2, 3, 1000]),

@@ -383,7 +383,15 @@ def test_serve_with_clients() -> None:
     with (
         served("--port", "0") as (process, url),
         subprocess.Popen(
-            [sys.executable, "-m", "gqlwire", "subscribe", url, "subscription { trades { seq } }"],
+            [
+                sys.executable,
+                "-m",
+                "gqlwire",
+                "subscribe",
+                "--no-reconnect",
+                url,
+                "subscription { trades { seq } }",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as client,
@@ -471,6 +479,9 @@ def test_walk() -> None:
         "the server ran 3; we stopped, and now it runs none",
         "the server ran 2; we stopped, and now it runs none",
         "from its history, live again to #",
+        "cut behind #",
+        "connected again, after ",
+        "none is missing, and none came twice",
         "All of it held",
     ):
         assert told in run.stdout
@@ -514,6 +525,7 @@ def test_walk_on_a_narrow_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RUNNING", "{ runningSubscriptions: lastSeq }", "the server runs "),
         ("TRADES", 'subscription { trades(symbols: ["AURA"]) { seq symbol side size price } }',
          "no trade before "),
+        ("behind", lambda _, variables: variables, "a trade is missing or came twice"),
     ],
 )  # fmt: skip
 def test_walk_that_does_not_hold(

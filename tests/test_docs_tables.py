@@ -5,7 +5,9 @@ import re
 import socket
 import textwrap
 import tomllib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from gqlwire._close_codes import MEANINGS
 from gqlwire.cli import _arguments
 from gqlwire.cli._exit import Exit
 from gqlwire.errors import Phase, TransportError
+from gqlwire.retry import BEFORE_ACK, CLOSE_CODES, STATUSES, Action
 from gqlwire.transport import _failures
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.certificates import Certificates, client_context, server_context
@@ -109,12 +112,12 @@ async def said(kind: type[TransportError], operation: Awaitable[object]) -> str:
 
 
 async def connecting(url: str, **options: object) -> None:
-    async with gqlwire.connect(url, **options):
+    async with gqlwire.connect(url, reconnecting=False, **options):
         pass
 
 
 async def running(url: str, **options: object) -> None:
-    async with gqlwire.connect(url, **options) as session:
+    async with gqlwire.connect(url, reconnecting=False, **options) as session:
         await session.execute("{ hello }")
 
 
@@ -272,6 +275,47 @@ async def closed_by_us(_: Certificates) -> tuple[str, int]:
         return await said(errors.TransportClosed, session.execute("{ n }")), server.port
 
 
+async def lose(peer: Peer, code: int) -> None:
+    await peer.ack()
+    await peer.expect("subscribe")
+    await peer.close(code)
+
+
+async def unconnected(_: Certificates) -> tuple[str, int]:
+    async with fake(partial(lose, code=1013)) as server, gqlwire.connect(server.url) as session:
+        await said(errors.OperationInterrupted, session.execute("{ hello }"))
+        asked = session.execute("{ hello }", timeout=0.1)
+        return await said(errors.OperationTimeout, asked), server.port
+
+
+async def eventless(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe("subscription { n }", first_event_timeout=0.1)
+        return await said(errors.OperationTimeout, drain(events)), server.port
+
+
+async def made_anew(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = drain(session.subscribe("subscription { n }", survive=False))
+        waiting = asyncio.create_task(said(errors.TransportClosed, events))
+        await server.peers[0].expect("subscribe")
+        await session.reconnect("a new token")
+        return await waiting, server.port
+
+
+async def no_token(_: Certificates) -> tuple[str, int]:
+    tokens: dict[str, str] = {}
+    failing = connecting("ws://127.0.0.1/", headers=lambda _: {"Authorization": tokens["TOKEN"]})
+    return await said(errors.CredentialsFailed, failing), 0
+
+
+async def interrupted(_: Certificates) -> tuple[str, int]:
+    async with fake(partial(lose, code=1012)) as server, gqlwire.connect(server.url) as session:
+        return await said(
+            errors.OperationInterrupted, session.execute("mutation { n }")
+        ), server.port
+
+
 async def no_upgrade(_: Certificates) -> tuple[str, int]:
     async def script(peer: RawPeer) -> None:
         await peer.read_request()
@@ -317,6 +361,8 @@ SENTENCES = [
         "OperationTimeout",
         from_peer(errors.OperationTimeout, acknowledge, execute_timeout=0.1),
     ),
+    ("OperationTimeout", unconnected),
+    ("OperationTimeout", eventless),
     ("NameNotResolved", unknown_name),
     ("ConnectionRefused", refused),
     ("ProxyFailed", no_proxy),
@@ -326,6 +372,9 @@ SENTENCES = [
     ("ConnectionClosed", from_peer(errors.ConnectionClosed, vanish)),
     ("MessageTooBig", from_peer(errors.MessageTooBig, be_big, max_message_size=1000)),
     ("TransportClosed", closed_by_us),
+    ("TransportClosed", made_anew),
+    ("CredentialsFailed", no_token),
+    ("OperationInterrupted", interrupted),
     ("ConnectTimeout", no_upgrade),
     ("AckTimeout", from_peer(errors.AckTimeout, no_ack, ack_timeout=0.1)),
     ("CloseTimeout", no_goodbye),
@@ -383,6 +432,64 @@ def test_the_policies_are_those_of_the_code() -> None:
     assert [str(policy) for policy in gqlwire.Overflow] == named
     bounds = f"{buffer.events:,} events and {buffer.size // 2**20} MiB"
     assert bounds in " ".join(text_of(page).split())
+
+
+# --- Surviving disconnects ------------------------------------------------------------------------
+
+SURVIVING = DOCS / "surviving-disconnects.md"
+
+
+def tables(heading: str) -> dict[str, list[list[str]]]:
+    """The tables of a section, by what stands above their first column."""
+    found = re.findall(r"(?:^\|.*\n)+", section(SURVIVING, heading), re.MULTILINE)
+    return {text.split("|")[1].strip(" `"): table(text) for text in found}
+
+
+def test_the_fields_of_the_policy_are_those_of_the_code() -> None:
+    """With their defaults."""
+    rows = tables("The policy")["field"]
+
+    told = [(plain(name), default) for name, default, _ in rows]
+    assert [(field.name, str(field.default)) for field in fields(gqlwire.RetryPolicy)] == told
+
+
+def test_the_actions_are_those_of_the_code() -> None:
+    """In their order."""
+    rows = tables("The policy")["action"]
+
+    assert [str(action) for action in Action] == [plain(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("head", "actions"),
+    [
+        ("close code", CLOSE_CODES),
+        ("before `connection_ack", BEFORE_ACK),
+        ("status", STATUSES),
+    ],
+)
+def test_the_tables_of_the_policy_are_those_of_the_code(
+    head: str, actions: Mapping[int, Action]
+) -> None:
+    """Line by line."""
+    rows = tables("The policy")[head]
+
+    assert [[str(code), str(action)] for code, action in actions.items()] == rows
+
+
+def test_what_is_told_has_the_names_of_the_code() -> None:
+    """Attempts, hooks and what they are called with, counters, and the options of a client."""
+    steering = tables("Watching and steering")
+    attempt = [plain(row[0]) for row in tables("Credentials")["attribute"]]
+    hooks = {plain(name): re.findall(r"`(\w+)`", told) for name, _, told in steering["hook"]}
+    (counters,) = [row[1] for row in steering[""] if row[0] == "`session.counters`"]
+
+    assert [field.name for field in fields(gqlwire.Attempt)] == attempt
+    assert [field.name for field in fields(gqlwire.Hooks)] == list(hooks)
+    for kind, *names in hooks.values():
+        told = [field.name for field in fields(getattr(gqlwire, kind))]
+        assert names in ([], told)
+    assert [field.name for field in fields(gqlwire.Counters)] == re.findall(r"`(\w+)`", counters)
 
 
 # --- The architecture -----------------------------------------------------------------------------

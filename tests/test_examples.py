@@ -68,6 +68,19 @@ $.heartbeat.beat {'heartbeat': {'beat': 1}}
 the data at $.heartbeat.beat does not fit Beats: Expected `str`, got `int`
 $.heartbeat.beat {'heartbeat': {'beat': 2}}
 """,
+    "surviving": """\
+connected
+connected again
+a gap: the connection to 127.0.0.1:... was dropped by terminate()
+connected again
+a gap: the connection to 127.0.0.1:... was dropped by terminate()
+2 gaps; all trades in order: True
+interrupted; it may have been run: True
+connected again
+{'instrument': {'name': 'Aurora Robotics'}}
+4 connections, state open
+the second process begins behind the first: True
+""",
     "slow_consumer": """\
 block: next is 2, dropped 0
 drop_oldest: 10 wait, some dropped: True
@@ -88,7 +101,7 @@ graphql-transport-ws: answered within a second: True
 graphql-ws: answered within a second: True
 pong: None
 {'heartbeat': {'beat': 1}}
-KeepAliveTimeout after 0.3 s
+KeepAliveTimeout after 1 s
 """,
 }
 OF_OTHER_SERVERS = {"tls"}

@@ -96,6 +96,15 @@ def test_a_server_that_goes_before_it_acknowledges_refuses_nothing() -> None:
     assert Action.RETRY is action_for(closed(1000, Phase.INIT))
 
 
+def test_a_server_that_acknowledges_and_hangs_up_is_no_first_failure() -> None:
+    """Even if both came at once, so that nobody heard of the acknowledgement."""
+    attempts = Attempts(RetryPolicy(), lambda: 0.5)
+    attempts.connecting(0)
+
+    assert attempts.failed(closed(1012, Phase.OPEN), 0).retry
+    assert not Attempts(RetryPolicy(), lambda: 0.5).failed(closed(1012, Phase.INIT), 0).retry
+
+
 def test_a_refusal_is_final_where_there_is_nothing_to_ask() -> None:
     """The same credentials would be refused again."""
     attempts = Attempts(RetryPolicy(initial=True), lambda: 0.5, can_refresh=False)
@@ -245,6 +254,20 @@ def test_credentials_are_asked_for_once() -> None:
 
     attempts.acknowledged(10)
     assert attempts.failed(EXPIRED, HOUR).refresh
+
+
+def test_only_two_refusals_in_a_row_are_final() -> None:
+    """The network may be down for longer than the new credentials are good, or never be stable."""
+    attempts = once_acked(RetryPolicy())
+
+    assert attempts.failed(EXPIRED, 0).refresh
+    assert not attempts.failed(LOST, 1).refresh
+    assert attempts.failed(EXPIRED, HOUR).refresh
+
+    attempts.acknowledged(HOUR + 1)
+    assert not attempts.failed(LOST, HOUR + 20).refresh
+    assert attempts.failed(EXPIRED, HOUR + 21).refresh
+    assert not attempts.failed(EXPIRED, HOUR + 22).retry
 
 
 def test_attempts_are_limited() -> None:

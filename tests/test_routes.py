@@ -522,7 +522,7 @@ def courses(draw: st.DrawFn, *, alone: bool) -> tuple[Speech, list[Step]]:
 # --- Any messages ---------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(course=courses(alone=False), consumers=CONSUMERS)
 @on_virtual_time
 async def test_each_consumer_gets_the_same_of_any_bursts(
@@ -538,7 +538,7 @@ async def test_each_consumer_gets_the_same_of_any_bursts(
         assert expected == await see(way, course[0], consumers, course[1])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(course=courses(alone=True), consumers=EAGER)
 @on_virtual_time
 async def test_each_consumer_gets_the_same_of_what_only_begins_like_a_result(
@@ -579,7 +579,7 @@ HOLES = [
 ]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(
     speech=st.sampled_from(SPEECHES),
     burst=st.lists(st.sampled_from(IDS) | st.just("end of 12"), max_size=12),

@@ -109,7 +109,10 @@ async def test_nothing_is_watched_unless_asked_for() -> None:
         await peer.send({"id": start["id"], "type": "complete"})
         assert ["connection_init", "subscribe"] == [said["type"] for said in peer.received]
 
-    async with fake(script) as server, gqlwire.connect(server.url) as session:
+    async with (
+        fake(script) as server,
+        Client(transport=WebsocketsTransport(server.url)) as session,
+    ):
         assert [{"n": 1}] == [event async for event in session.subscribe(EVENTS)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from graphql import (
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from servers import launch
-from servers.certificates import Certificates, client_context, make_certificates
+from servers.certificates import Certificates, client_context
 from servers.launch import (
     Server,
     start_node_apollo,
@@ -43,25 +44,22 @@ ANSWERING = [pair for pair in PAIRS if pair != ("strawberry", LEGACY)]
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Callable[[str], Server]]:
-    running: dict[str, Server] = {}
+def servers() -> Iterator[Callable[..., Server]]:
+    """Each with its flags started once, as that takes longer than any test."""
+    running: dict[tuple[Any, ...], Server] = {}
 
-    def server(name: str) -> Server:
-        if name not in running:
-            running[name] = STARTERS[name]()
-        return running[name]
+    def server(name: str, **flags: Any) -> Server:
+        key = name, *flags.items()
+        if key not in running:
+            running[key] = STARTERS[name](**flags)
+        return running[key]
 
     yield server
     for started in running.values():
         started.close()
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return make_certificates(tmp_path)
-
-
-Servers = Callable[[str], Server]
+Servers = Callable[..., Server]
 
 
 # What every server does
@@ -136,6 +134,30 @@ async def test_mutation(servers: Servers, name: str, protocol: str) -> None:
     assert {"data": {"increment": before + 11}} == answer
 
 
+@pytest.mark.parametrize("name", STARTERS)
+async def test_record(servers: Servers, name: str) -> None:
+    """A server counts how often it was given each key."""
+    server = servers(name)
+    async with talk(server, server.protocols[0]) as client:
+        for count in (1, 2):
+            answer = await client.execute('mutation { record(key: "twice") }')
+            assert {"data": {"record": count}} == answer
+        await client.execute('mutation { record(key: "once") }')
+        answer = await client.execute('{ recorded(keys: ["once", "never", "twice"]) }')
+    assert {"data": {"recorded": [1, 0, 2]}} == answer
+
+
+@pytest.mark.parametrize("name", STARTERS)
+async def test_sockets(servers: Servers, name: str) -> None:
+    """A server counts its connections: a client that leaves is one less."""
+    server = servers(name)
+    async with talk(server, server.protocols[0]) as watcher:
+        await watcher.until("{ sockets }", 1)
+        async with talk(server, server.protocols[-1]):
+            await watcher.until("{ sockets }", 2)
+        await watcher.until("{ sockets }", 1)
+
+
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
 async def test_countdown(servers: Servers, name: str, protocol: str) -> None:
     """A finite subscription gives its events in order, then completes."""
@@ -152,6 +174,27 @@ async def test_ticks(servers: Servers, name: str, protocol: str) -> None:
         await client.start("subscription { ticks(count: 3, size: 2) { seq pad } }")
         expected = [{"data": {"ticks": {"seq": seq, "pad": "xx"}}} for seq in range(3)]
         assert expected == await client.rest()
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_feed_after(servers: Servers, name: str, protocol: str) -> None:
+    """What is past comes at once, what is to come when it is due, and `until` is the last."""
+    feed = "subscription ($since: Float!) { feed(since: $since, intervalMs: 20, %s) { seq } }"
+    due = time.time()
+    async with talk(servers(name), protocol) as client:
+        await client.start(feed % "after: 2, until: 7", {"since": due - 0.1})
+        events = await client.rest()
+    assert [3, 4, 5, 6, 7] == [event["data"]["feed"]["seq"] for event in events]
+    assert time.time() >= due - 0.1 + 7 * 0.02
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_feed_from_now(servers: Servers, name: str, protocol: str) -> None:
+    """Without `after`, what is past is missed."""
+    async with talk(servers(name), protocol) as client:
+        feed = "subscription ($since: Float!) { feed(since: $since, intervalMs: 1000) { seq } }"
+        await client.start(feed, {"since": time.time() - 100.5})
+        assert {"data": {"feed": {"seq": 101}}} == await client.event()
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
@@ -181,14 +224,23 @@ async def test_messages(servers: Servers, name: str, protocol: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
-@pytest.mark.parametrize("interval", [0, 3_600_000])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "ticks(count: -1, intervalMs: 0)",
+        "ticks(count: -1, intervalMs: 3600000)",
+        "feed(since: 0, intervalMs: 1, after: 0)",
+        "feed(since: 0, intervalMs: 2000000000, after: 0)",
+    ],
+    ids=["busy", "waiting", "busy feed", "waiting feed"],
+)
 @pytest.mark.parametrize("how", ["stop", "leave"])
 async def test_stop_ends_the_resolver(
-    servers: Servers, name: str, protocol: str, interval: int, how: str
+    servers: Servers, name: str, protocol: str, field: str, how: str
 ) -> None:
     """A stopped or abandoned endless subscription ends on the server, busy or waiting."""
     server = servers(name)
-    query = f"subscription {{ ticks(count: -1, intervalMs: {interval}) {{ seq }} }}"
+    query = f"subscription {{ {field} {{ seq }} }}"
     async with talk(server, server.protocols[0]) as watcher:
         stopped = (await watcher.execute("{ stopped }"))["data"]["stopped"]
         async with talk(server, protocol) as client:
@@ -200,6 +252,20 @@ async def test_stop_ends_the_resolver(
                 await watcher.until("{ active }", 0)
         await watcher.until("{ active }", 0)
         await watcher.until("{ stopped }", stopped + 1)
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_stop_in_one_go_with_start(servers: Servers, name: str, protocol: str) -> None:
+    """What is stopped before it could begin does not run."""
+    server = servers(name)
+    async with talk(server, server.protocols[0]) as watcher, talk(server, protocol) as client:
+        for number in range(20):
+            await client.start("subscription { ticks(count: -1) { seq } }", id=f"{number}")
+            await client.stop(f"{number}")
+        await client.start("subscription { countdown(from: 0) }", id="last")
+        while (await client.receive())["id"] != "last":
+            pass
+        await watcher.until("{ active }", 0)
 
 
 # What is each server's own
@@ -283,16 +349,44 @@ async def first_words(server: Server, protocol: str, init: Message, **options: A
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
-async def test_token(name: str, protocol: str) -> None:
+async def test_token(servers: Servers, name: str, protocol: str) -> None:
     """The token is taken from the init payload or the header; without it init is rejected."""
     refusal = (4403, "Forbidden") if protocol == MODERN else ({"message": "Forbidden"}, 1011)
     header = {"Authorization": "Bearer secret"}
-    with STARTERS[name](token="secret") as server:
-        assert "connection_ack" == await first_words(server, protocol, {"token": "secret"})
-        granted = await first_words(server, protocol, {}, additional_headers=header)
-        assert "connection_ack" == granted
+    server = servers(name, token="secret")
+    assert "connection_ack" == await first_words(server, protocol, {"token": "secret"})
+    granted = await first_words(server, protocol, {}, additional_headers=header)
+    assert "connection_ack" == granted
+    assert refusal == await first_words(server, protocol, {})
+    assert refusal == await first_words(server, protocol, {"token": "guess"})
+
+
+@pytest.mark.parametrize(("name", "protocol"), PAIRS)
+async def test_tokens_expire(name: str, protocol: str) -> None:
+    """A stale token is refused, and a connection is closed when its token expires."""
+    refusal = (4403, "Forbidden") if protocol == MODERN else ({"message": "Forbidden"}, 1011)
+    with STARTERS[name](tokens_expire=True) as server:
+        for token in (None, "guess", time.time() - 0.1):
+            assert refusal == await first_words(server, protocol, {"token": token})
         assert refusal == await first_words(server, protocol, {})
-        assert refusal == await first_words(server, protocol, {"token": "guess"})
+        end = time.time() + 0.2
+        async with talk(server, protocol, {"token": end}) as client:
+            await client.socket.wait_closed()
+        assert (4401, "Token expired") == (client.socket.close_code, client.socket.close_reason)
+        # A timer of Node's may ring a millisecond early.
+        assert time.time() >= end - 0.002
+
+
+@pytest.mark.parametrize("name", STARTERS)
+async def test_ledger(name: str, tmp_path: Path) -> None:
+    """With a ledger, what is recorded outlives SIGKILL."""
+    with STARTERS[name](ledger=tmp_path / "ledger") as server:
+        for count in (1, 2):
+            async with talk(server, server.protocols[0]) as client:
+                answer = await client.execute('mutation { record(key: "é") }')
+                assert {"data": {"record": count}} == answer
+                server.kill()
+            server.restart()
 
 
 @pytest.mark.parametrize("name", ["strawberry", "apollo"])
@@ -321,11 +415,11 @@ def extensions(client: Talk) -> str:
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
 async def test_deflate(name: str, protocol: str, servers: Servers) -> None:
     """permessage-deflate is negotiated with the flag, and only with it."""
-    with STARTERS[name](deflate=True) as server:
-        async with talk(server, protocol, compression="deflate") as client:
-            assert extensions(client).startswith("permessage-deflate")
-            await client.start("subscription { ticks(count: 1, size: 5000) { pad } }")
-            assert [{"data": {"ticks": {"pad": "x" * 5000}}}] == await client.rest()
+    deflating = servers(name, deflate=True)
+    async with talk(deflating, protocol, compression="deflate") as client:
+        assert extensions(client).startswith("permessage-deflate")
+        await client.start("subscription { ticks(count: 1, size: 5000) { pad } }")
+        assert [{"data": {"ticks": {"pad": "x" * 5000}}}] == await client.rest()
     async with talk(servers(name), protocol, compression="deflate") as client:
         assert "" == extensions(client)
 
@@ -342,21 +436,21 @@ async def test_uvicorn_implementations(ws: str) -> None:
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
 async def test_tls_with_client_certificate(
-    name: str, protocol: str, certificates: Certificates
+    servers: Servers, name: str, protocol: str, certificates: Certificates
 ) -> None:
     """A server with client_ca serves who shows a certificate of that authority, and no one else."""
     tls = {"cert": certificates.server.cert, "key": certificates.server.key}
-    with STARTERS[name](**tls, client_ca=certificates.ca) as server:
-        assert server.url.startswith("wss://")
-        trusted = client_context(certificates.ca, certificates.client)
-        async with talk(server, protocol, ssl=trusted) as client:
-            await client.start("subscription { countdown(from: 0) }")
-            assert [{"data": {"countdown": 0}}] == await client.rest()
-        for pair in (None, certificates.other_client):
-            # In TLS 1.3 the refusal comes after the client's side of the handshake is done.
-            with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
-                async with talk(server, protocol, ssl=client_context(certificates.ca, pair)):
-                    pass
+    server = servers(name, **tls, client_ca=certificates.ca)
+    assert server.url.startswith("wss://")
+    trusted = client_context(certificates.ca, certificates.client)
+    async with talk(server, protocol, ssl=trusted) as client:
+        await client.start("subscription { countdown(from: 0) }")
+        assert [{"data": {"countdown": 0}}] == await client.rest()
+    for pair in (None, certificates.other_client):
+        # In TLS 1.3 the refusal comes after the client's side of the handshake is done.
+        with pytest.raises((ssl.SSLError, ConnectionError, InvalidMessage)):
+            async with talk(server, protocol, ssl=client_context(certificates.ca, pair)):
+                pass
 
 
 @pytest.mark.parametrize(

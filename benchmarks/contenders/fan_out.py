@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection, Hashable, Iterable
 from typing import Any
 
 from benchmarks.contenders import gauges
@@ -32,6 +32,21 @@ class Tally:
                 self._tell()
         return count
 
+    async def consume_pairs(
+        self, pairs: AsyncIterable[tuple[Hashable, Any]], sources: Collection[Hashable]
+    ) -> list[int]:
+        """Take all events of many subscriptions, each with its own; return how many of each."""
+        counts = dict.fromkeys(sources, 0)
+        numbers, last = self._numbers, self._last
+        async for source, _ in pairs:
+            counts[source] += 1
+            number = next(numbers)
+            if number == 0:
+                self._began, self._used = time.perf_counter(), time.process_time()
+            elif number == last:
+                self._tell()
+        return list(counts.values())
+
     def _tell(self) -> None:
         gauges.tell(
             events=self._last,
@@ -44,7 +59,20 @@ async def take_all(subscriptions: Iterable[AsyncIterable[Any]], order: dict[str,
     """Consume the subscriptions, each in a task of its own, to their ends."""
     tally = Tally(order["events"])
     tasks = [asyncio.create_task(tally.consume(events)) for events in subscriptions]
-    counts = await asyncio.gather(*tasks)
+    check(await asyncio.gather(*tasks), order)
+
+
+async def take_all_pairs(
+    pairs: AsyncIterable[tuple[Hashable, Any]],
+    subscriptions: Collection[Hashable],
+    order: dict[str, int],
+) -> None:
+    """Consume the subscriptions in one loop, which brings pairs, to their ends."""
+    check(await Tally(order["events"]).consume_pairs(pairs, subscriptions), order)
+
+
+def check(counts: list[int], order: dict[str, int]) -> None:
+    """Fail unless each subscription has got what was ordered for it."""
     # The server deals out `burst` events to each in turn.
     turns, rest = divmod(order["events"], order.get("burst", 1))
     assert not rest

@@ -1,8 +1,10 @@
 """gqlwire: many live subscriptions on one socket.
 
-`events`: a task for each, which takes what comes. `idle`: what one costs in memory that is live
-on the wire and has no task. `tasks`: what it costs together with a task that waits for it.
-`bare-tasks`: what a task alone costs that waits for a future.
+`events`: a task for each, which takes what comes. `merged`: one loop over all of them.
+
+`idle`: what one costs in memory that is live on the wire and has no task. `tasks`: what it costs
+together with a task that waits for it. `bare-tasks`: what a task alone costs that waits for a
+future.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import gqlwire
 from benchmarks.contenders import gauges
-from benchmarks.contenders.fan_out import take_all, tell_growth
+from benchmarks.contenders.fan_out import take_all, take_all_pairs, tell_growth
 
 REQUEST = gqlwire.gql("subscription { trades { seq } }")
 QUERY = gqlwire.gql("query { trades { seq } }")
@@ -107,6 +109,9 @@ async def main(url: str, mode: str, order: dict[str, int]) -> None:
         if mode == "events":
             one = (session.subscribe(REQUEST, variable_values=order) for _ in range(order["live"]))
             await take_all(one, order)
+        elif mode == "merged":
+            many = [session.subscribe(REQUEST, variable_values=order) for _ in range(order["live"])]
+            await take_all_pairs(gqlwire.merge(many), many, order)
         elif mode == "idle":
             await measure_idle(session, order["live"])
         elif mode == "tasks":

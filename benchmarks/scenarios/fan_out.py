@@ -19,17 +19,19 @@ ALL_ROUNDS, MANY_ROUNDS = 1_000, 2
 """100,000 subscriptions take their time, and memory hardly differs between rounds."""
 
 GQLWIRE = "gqlwire, a task each"
+MERGED = "gqlwire, one loop over all (merge)"
 GQL = "gql on websockets, a task each"
 SLOWER = 5
 """Of gql a fifth of the events are measured, as they take so much longer."""
 IDLE = "gqlwire, live and idle, no task"
 WITH_TASK = "gqlwire, with its task"
 
-CONSUMERS: dict[str, tuple[Command, int]] = {
-    GQLWIRE: (module("ours_fan_out"), 100_000),
-    GQL: (gqls("gql_fan_out"), 10_000),
-    "Node graphql-ws, sinks": (nodes("node_fan_out"), 100_000),
-    "limit, a task each": (module("limit_fan_out"), 100_000),
+CONSUMERS: dict[str, tuple[Command, str, int]] = {
+    GQLWIRE: (module("ours_fan_out"), "events", 100_000),
+    MERGED: (module("ours_fan_out"), "merged", 100_000),
+    GQL: (gqls("gql_fan_out"), "events", 10_000),
+    "Node graphql-ws, sinks": (nodes("node_fan_out"), "events", 100_000),
+    "limit, a task each": (module("limit_fan_out"), "events", 100_000),
 }
 IN_A_ROW = "gqlwire, a task each, 20 events in a row"
 TO_ONE = "gqlwire, a task each, all events for one"
@@ -48,10 +50,10 @@ def trials(bench: Bench) -> list[Trial]:
     for live in (live for live in LIVE if live <= MOST_IN_PART or bench.settings.is_whole):
         case: Case = {"what": "cost", "live": live}
         rounds = MANY_ROUNDS if live > 10_000 else ALL_ROUNDS
-        for name, (command, most) in CONSUMERS.items():
+        for name, (command, mode, most) in CONSUMERS.items():
             if live <= most and ("Node" not in name or bench.peers.node is not None):
                 order = ordered(bench, live, SLOWER if name == GQL else 1)
-                measure = partial(blast, command=command, mode="events", order=order)
+                measure = partial(blast, command=command, mode=mode, order=order)
                 found.append(Trial(name, case, measure, rounds))
         if live == 10_000:
             order = ordered(bench, live)
@@ -100,7 +102,7 @@ def tables(results: Results) -> list[Table]:
                 "The same number of events in all, dealt out to one subscription after the other. "
                 "The limit is picows and msgspec by hand: a dict of queues, a task for each. One "
                 "subscription finds its next event in its queue; where there are many, a task is "
-                "woken up for each event."
+                "woken up for each event, and with `merge` one for all that came."
             ),
         ],
     )

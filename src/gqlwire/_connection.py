@@ -73,7 +73,7 @@ class Connection:
     ) -> None:
         self.phase: Phase = Phase.HANDSHAKE
         self.reason = None
-        self.strays = Strays(host)
+        self.strays: Strays = Strays(host)
         self._dialect = dialect
         self.host = host
         self._init_payload = init_payload
@@ -81,11 +81,12 @@ class Connection:
         self._signals = signals or Signals()
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self.routes = Routes(dialect, self._handle)
-        self.received_bytes = self.sent_bytes = 0
+        self.routes: Routes = Routes(dialect, self._handle)
+        self.received_bytes: int = 0
+        self.sent_bytes: int = 0
         self._complaint = ""
         self._tap = Tap(host)
-        self.deadlines = Deadlines()
+        self.deadlines: Deadlines = Deadlines()
         self._watch = Watch(
             limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
         )

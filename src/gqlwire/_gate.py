@@ -17,7 +17,7 @@ class ReadGate:
     """
 
     def __init__(self) -> None:
-        self.paused = False
+        self.paused: bool = False
         self._pause: Callable[[], None]
         self._resume: Callable[[], None]
         self._is_needed: Callable[[], bool]

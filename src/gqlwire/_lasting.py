@@ -212,7 +212,7 @@ class LastingFeed(Feed):
             return
         payload = self._payload if renew is None else renew()
         self._probation = _Probation(self, stream, connection)
-        self.id = connection.start(payload, self._probation)
+        self.id: str | None = connection.start(payload, self._probation)
         self._running = connection
         if self._failure is not None:
             self._tell(stream, self._failure, attempts)

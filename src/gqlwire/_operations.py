@@ -148,7 +148,7 @@ class Feed:
         self._payload = payload
         self._terms = terms
         self._patience: Patience | None = None
-        self.is_over = False
+        self.is_over: bool = False
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -90,7 +90,7 @@ class EventStream:
         self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
-        self.gate = gate
+        self.gate: Gate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
         # An empty deque has 0.6 kB; whoever waits for an event has none.

@@ -241,6 +241,8 @@ class Attempts:
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide about a failure: of an attempt, or of the connection."""
         self._forget_if_stable(now)
+        if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
+            self._was_ever_acked = True  # even if it was over before anybody could be told
         if not self._was_ever_acked and not self._policy.initial:
             return Decision(retry=False, why="the first connection failed (initial=False)")
         action, delay = self._policy.judge(failure)
@@ -249,7 +251,8 @@ class Attempts:
         if why:
             return Decision(retry=False, why=why)
         self._count += 1
-        self._has_refreshed |= refresh
+        # Whatever else fails between two refusals may last for as long as credentials do.
+        self._has_refreshed = refresh
         if delay is None:
             delay = self._drawn(action, retry_after(failure))
         return Decision(True, max(delay, self.until_allowed(now)), refresh, self._count)

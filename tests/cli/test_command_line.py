@@ -200,6 +200,20 @@ def test_defaults_are_the_transports() -> None:
     )
 
 
+def test_only_subscriptions_reconnect() -> None:
+    """And ping, by default, so that a dead connection is noticed; --no-reconnect is theirs."""
+    query = operation_options("query", [URL, "{ a }"])
+    subscription = operation_options("subscribe", [URL, "{ a }"])
+    silent = ["--no-reconnect", "--ping-interval", "0"]
+    ending = operation_options("subscribe", [URL, "{ a }", *silent])
+
+    assert (False, None) == (query.reconnecting, query.transport["ping_interval"])
+    assert (True, 25.0) == (subscription.reconnecting, subscription.transport["ping_interval"])
+    assert (False, None) == (ending.reconnecting, ending.transport["ping_interval"])
+    with pytest.raises(UsageError, match="unrecognized arguments: --no-reconnect"):
+        operation_options("query", [URL, "{ a }", "--no-reconnect"])
+
+
 def test_compression_needs_an_extra(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,16 +111,22 @@ async def test_connection_error(capfd: Printed) -> None:
     assert "no entry" in sentence(capfd)
 
 
-@pytest.mark.parametrize("command", ["query", "subscribe"])
-async def test_lost(capfd: Printed, command: str) -> None:
-    """A connection that breaks ends the operation."""
+COMMANDS = pytest.mark.parametrize(
+    ("command", "options"), [("query", []), ("subscribe", ["--no-reconnect"])]
+)
+
+
+@COMMANDS
+async def test_lost(capfd: Printed, command: str, options: list[str]) -> None:
+    """A connection that breaks ends the operation; a subscription where it is to end so."""
 
     async def script(peer: Peer) -> None:
         await acknowledge(peer)
         peer.abort()
 
     async with fake(script) as server:
-        assert Exit.CONNECTION == await failing(server.url, command=command)
+        assert Exit.CONNECTION == await failing(server.url, *options, command=command)
+        assert 1 == server.connections
 
     assert f"127.0.0.1:{server.port}" in sentence(capfd)
 
@@ -135,11 +141,38 @@ async def test_lost_after_an_event(capfd: Printed) -> None:
         await peer.close(1011, "out of order")
 
     async with fake(script) as server:
-        assert Exit.CONNECTION == await failing(server.url, command="subscribe")
+        arguments = [server.url, "--no-reconnect"]
+        assert Exit.CONNECTION == await failing(*arguments, command="subscribe")
 
     out, err = capfd.readouterr()
     assert "1\n" == out
     assert "out of order" in err
+
+
+async def test_lost_for_good(capfd: Printed) -> None:
+    """A subscription connects again; where that is refused, too, it ends as a first refusal."""
+
+    async def script(peer: Peer) -> None:
+        if len(server.peers) > 1:
+            await peer.expect("connection_init")
+            await peer.close(4403, "Forbidden")
+            return
+        await peer.ack()
+        id = (await peer.expect("subscribe"))["id"]
+        await peer.send({"type": "next", "id": id, "payload": {"data": 1}})
+        await peer.close(1012, "Restarting")
+
+    async with fake(script) as server:
+        assert Exit.CONNECTION == await failing(server.url, command="subscribe")
+        assert 2 == server.connections
+
+    out, err = capfd.readouterr()
+    assert "1\n" == out
+    loss, end = err.splitlines()
+    host = f"127.0.0.1:{server.port}"
+    assert loss.startswith(f"gqlwire: warning: {host} closed the connection: 1012 Restarting")
+    assert "; connecting again" in loss
+    assert end.startswith(f"gqlwire: {host} closed the connection before it acknowledged")
 
 
 # 4: too late.
@@ -177,13 +210,13 @@ def test_operation_timeout(strawberry: Server, capfd: Printed) -> None:
 # 5: unreadable.
 
 
-@pytest.mark.parametrize("command", ["query", "subscribe"])
+@COMMANDS
 @pytest.mark.parametrize(
     "reply",
     ["this is no JSON", '{"type":"next","id":"ID","payload":7}'],
     ids=["message", "payload"],
 )
-async def test_unreadable(capfd: Printed, command: str, reply: str) -> None:
+async def test_unreadable(capfd: Printed, command: str, options: list[str], reply: str) -> None:
     """What cannot be read is shown in part."""
 
     async def script(peer: Peer) -> None:
@@ -192,7 +225,7 @@ async def test_unreadable(capfd: Printed, command: str, reply: str) -> None:
         await peer.send_text(reply.replace("ID", id))
 
     async with fake(script) as server:
-        assert Exit.PROTOCOL == await failing(server.url, command=command)
+        assert Exit.PROTOCOL == await failing(server.url, *options, command=command)
 
     assert reply.partition("ID")[0].rpartition(":")[2].strip('"') in sentence(capfd)
 

@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -380,6 +381,56 @@ async def test_warnings_of_the_library(capfd: Printed) -> None:
     err = capfd.readouterr().err
     assert err.startswith("gqlwire: warning: ")
     assert "surprise" in err
+
+
+@pytest.mark.parametrize("option", [[], ["--quiet"]])
+async def test_a_lost_connection_is_made_again(capfd: Printed, option: list[str]) -> None:
+    """A subscription goes on; what happened is said on stderr, once however often it is tried."""
+
+    async def script(peer: Peer) -> None:
+        place = len(server.peers)
+        if place == 2:
+            await peer.close(1012)
+            return
+        await peer.ack()
+        id = (await peer.expect("subscribe"))["id"]
+        await peer.send({"type": "next", "id": id, "payload": {"data": place}})
+        if place == 1:
+            await peer.close(1012, "soon back")
+        else:
+            await peer.send({"type": "complete", "id": id})
+
+    async with fake(script) as server:
+        assert 0 == await run("subscribe", server.url, "subscription { a }", *option)
+
+    out, err = capfd.readouterr()
+    assert "1\n3\n" == out
+    lost, found = err.splitlines()
+    assert lost == (
+        f"gqlwire: warning: 127.0.0.1:{server.port} closed the connection: 1012 soon back "
+        f"(the server restarts); connecting again"
+    )
+    again = r"gqlwire: warning: connected again after \d\.\d s; events of that time may be missing"
+    assert re.fullmatch(again, found)
+
+
+async def test_a_time_limit_holds_without_a_connection(capfd: Printed) -> None:
+    """--timeout ends a subscription that waits for a server, too."""
+
+    async def script(peer: Peer) -> None:
+        if len(server.peers) > 1:
+            await peer.close(1013)
+            return
+        await peer.ack()
+        await peer.expect("subscribe")
+        await peer.close(1013)
+
+    async with fake(script) as server:
+        assert 0 == await run("subscribe", server.url, "subscription { a }", "--timeout", "1")
+
+    out, err = capfd.readouterr()
+    assert "" == out
+    assert err.endswith("1013 (the server asks to try again later); connecting again\n")
 
 
 async def test_text_streams(capsys: Printed) -> None:

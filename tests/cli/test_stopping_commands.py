@@ -98,6 +98,23 @@ async def test_signal_while_connecting() -> None:
             assert (130, "") == await asyncio.to_thread(interrupt, process)
 
 
+async def test_signal_while_the_server_is_away() -> None:
+    """A subscription that waits for its connection ends at once."""
+
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        await peer.expect("subscribe")
+        await peer.close(1013)
+
+    async with fake(script) as server:
+        with running("subscribe", server.url, "subscription { a }") as process:
+            assert process.stderr is not None
+            said = await asyncio.to_thread(process.stderr.readline)
+            assert said.endswith(b"; connecting again\n")
+            assert (Exit.INTERRUPTED, "") == await asyncio.to_thread(interrupt, process)
+        assert 1 == server.connections
+
+
 async def test_second_signal_is_the_last() -> None:
     """A second Ctrl-C does not wait for a server that never answers the close frame."""
 

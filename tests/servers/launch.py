@@ -147,8 +147,12 @@ class Server:
 def start_strawberry(**flags: Flag) -> Server:
     """Strawberry on uvicorn, both protocols.
 
-    Flags: port, protocols, cert, key, client_ca, keep_alive_ms (legacy `ka`), token,
-    init_timeout_ms, ws (uvicorn's implementation), deflate.
+    Flags: port, protocols, cert, key, client_ca, keep_alive_ms (legacy `ka`), token, tokens_expire,
+    ledger, init_timeout_ms, ws (uvicorn's implementation), deflate.
+
+    With `tokens_expire` the init payload has to have a `token`, which is the time of its end (Unix
+    time, seconds): a stale one is refused, and at its end the connection is closed with 4401. In
+    the file `ledger` it keeps what was recorded.
     """
     spoken = _values(flags.get("protocols")) or ("graphql-transport-ws", "graphql-ws")
     # -P: the modules beside the script must not shadow anything that it imports.
@@ -159,8 +163,8 @@ def start_strawberry(**flags: Flag) -> Server:
 def start_node_graphql_ws(**flags: Flag) -> Server:
     """The package graphql-ws: the reference server of graphql-transport-ws. Needs Node.
 
-    Flags: port, cert, key, client_ca, keep_alive_ms (WebSocket pings), token, init_timeout_ms,
-    deflate.
+    Flags: port, cert, key, client_ca, keep_alive_ms (WebSocket pings), token, tokens_expire,
+    ledger, init_timeout_ms, deflate.
     """
     return _start_node("graphql_transport_ws.mjs", ("graphql-transport-ws",), flags)
 
@@ -168,7 +172,7 @@ def start_node_graphql_ws(**flags: Flag) -> Server:
 def start_node_apollo(**flags: Flag) -> Server:
     """The package subscriptions-transport-ws: the reference server of graphql-ws. Needs Node.
 
-    Flags: port, cert, key, client_ca, keep_alive_ms (`ka`), token, deflate.
+    Flags: port, cert, key, client_ca, keep_alive_ms (`ka`), token, tokens_expire, ledger, deflate.
     """
     return _start_node("apollo.mjs", ("graphql-ws",), flags)
 

@@ -12,14 +12,18 @@ import os
 import socket
 import ssl
 import threading
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import strawberry
 import uvicorn
+from starlette.websockets import WebSocket, WebSocketState
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import (
@@ -41,6 +45,35 @@ class State:
     topics: defaultdict[str, set[asyncio.Queue[str]]] = field(
         default_factory=lambda: defaultdict(set)
     )
+    connections: Sized = ()
+    recorded: Counter[str] = field(default_factory=Counter)
+    ledger: Path | None = None
+
+    def keep_in(self, ledger: Path) -> None:
+        """Go on counting where whoever wrote this file ended."""
+        self.ledger = ledger
+        if ledger.exists():
+            self.recorded.update(ledger.read_text().splitlines())
+
+    def record(self, key: str) -> int:
+        if self.ledger is not None:
+            # In the hands of the system before it is answered: not even SIGKILL loses it.
+            with self.ledger.open("a") as file:
+                file.write(f"{key}\n")
+        self.recorded[key] += 1
+        return self.recorded[key]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count a subscription, and whether it came to its end."""
+        finished = False
+        self.active += 1
+        try:
+            yield
+            finished = True
+        finally:
+            self.active -= 1
+            self.stopped += not finished
 
 
 state = State()
@@ -115,8 +148,16 @@ class Query:
         return state.stopped
 
     @strawberry.field
+    def sockets(self) -> int:
+        return len(state.connections)
+
+    @strawberry.field
     def counter(self) -> int:
         return state.counter
+
+    @strawberry.field
+    def recorded(self, keys: list[str]) -> list[int]:
+        return [state.recorded[key] for key in keys]
 
 
 @strawberry.type
@@ -133,6 +174,10 @@ class Mutation:
             inbox.put_nowait(message)
         return len(subscribers)
 
+    @strawberry.mutation
+    def record(self, key: str) -> int:
+        return state.record(key)
+
 
 @strawberry.type
 class Subscription:
@@ -147,17 +192,24 @@ class Subscription:
     async def ticks(
         self, count: int, interval_ms: int | None = 0, size: int | None = 0
     ) -> AsyncGenerator[Tick, None]:
-        pad, seq, finished = "x" * (size or 0), 0, False
-        state.active += 1
-        try:
+        pad, seq = "x" * (size or 0), 0
+        with state.running():
             while count < 0 or seq < count:
                 await asyncio.sleep((interval_ms or 0) / 1000 if seq else 0)
                 yield Tick(seq=seq, pad=pad)
                 seq += 1
-            finished = True
-        finally:
-            state.active -= 1
-            state.stopped += not finished
+
+    @strawberry.subscription
+    async def feed(
+        self, since: float, interval_ms: int, after: int | None = None, until: int | None = None
+    ) -> AsyncGenerator[Tick, None]:
+        interval = interval_ms / 1000
+        seq = int((time.time() - since) / interval) if after is None else after
+        with state.running():
+            while until is None or seq < until:
+                seq += 1
+                await asyncio.sleep(max(0.0, since + seq * interval - time.time()))
+                yield Tick(seq=seq, pad="")
 
     @strawberry.subscription
     async def messages(self, topic: str) -> AsyncGenerator[str, None]:
@@ -200,18 +252,41 @@ class App(GraphQL[Any, Any]):
     graphql_transport_ws_handler_class = TransportWSHandler
     graphql_ws_handler_class = LegacyHandler
 
-    def __init__(self, token: str | None, **options: Any) -> None:
+    def __init__(self, token: str | None, *, tokens_expire: bool, **options: Any) -> None:
         super().__init__(schema, **options)
         self.token = token
+        self.tokens_expire = tokens_expire
 
     async def on_ws_connect(self, context: Any) -> Any:
         payload, headers = context["init_payload"] or {}, context["request"].headers
+        if self.tokens_expire:
+            left = seconds_left(payload.get("token"))
+            if left <= 0:
+                raise ConnectionRejectionError({"message": "Forbidden"})
+            asyncio.get_running_loop().call_later(left, expire, context["request"])
         if self.token is not None and (
             payload.get("token") != self.token
             and headers.get("Authorization") != f"Bearer {self.token}"
         ):
             raise ConnectionRejectionError({"message": "Forbidden"})
         return await super().on_ws_connect(context)
+
+
+def seconds_left(token: Any) -> float:
+    """For how long a token is good that is the time of its end; 0 if it is none, or was."""
+    try:
+        return float(token) - time.time()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def expire(websocket: WebSocket) -> None:
+    if websocket.application_state is WebSocketState.CONNECTED:
+        closing.add(task := asyncio.create_task(websocket.close(4401, "Token expired")))
+        task.add_done_callback(closing.discard)
+
+
+closing: set[asyncio.Task[None]] = set()
 
 
 class Server(uvicorn.Server):
@@ -237,6 +312,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--client-ca", help="PEM; a client certificate is then required")
     parser.add_argument("--keep-alive-ms", type=int, help="ka of the legacy protocol")
     parser.add_argument("--token", help="in the init payload, or as Authorization: Bearer")
+    parser.add_argument("--tokens-expire", action="store_true", help="see seconds_left")
+    parser.add_argument("--ledger", type=Path, help="keeps what is recorded, over restarts")
     parser.add_argument("--init-timeout-ms", type=int, default=60_000)
     parser.add_argument("--ws", default="auto", help="uvicorn's WebSocket implementation")
     parser.add_argument("--deflate", action="store_true", help="permessage-deflate")
@@ -246,8 +323,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     options = parse()
     logging.basicConfig(level=logging.WARNING)
+    if options.ledger is not None:
+        state.keep_in(options.ledger)
     app = App(
         options.token,
+        tokens_expire=options.tokens_expire,
         subscription_protocols=tuple(options.protocols.split(",")),
         keep_alive=options.keep_alive_ms is not None,
         keep_alive_interval=(options.keep_alive_ms or 0) / 1000,
@@ -269,6 +349,7 @@ def main() -> None:
     # Bound here and not by uvicorn: only then is the port that the system chose known.
     listener = socket.create_server(("127.0.0.1", options.port))
     server = Server(config)
+    state.connections = server.server_state.connections
     threading.Thread(target=server.stop_with_stdin, daemon=True).start()
     server.run(sockets=[listener])
 

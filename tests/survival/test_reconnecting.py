@@ -162,15 +162,15 @@ async def test_a_fault_in_what_it_was_given_reaches_who_connects(server: Virtual
 
 
 @tidily
-async def test_a_server_that_acknowledges_and_hangs_up_is_no_first_connection(
+async def test_a_server_that_acknowledges_and_hangs_up_is_asked_again(
     server: VirtualServer,
 ) -> None:
-    """It is gone before anybody could use it."""
-    it = keeping(server)
-    server.will(Meeting(lasts=0))
+    """It took our credentials, so that this is no first connection that failed."""
+    server.will(Meeting(lasts=0), ACCEPT)
 
-    with pytest.raises(ConnectionClosed, match="1012"):
-        await it.lasting.connect()
+    async with kept(server) as it:
+        assert Phase.OPEN is it.lasting.state
+        assert 1 == len(server.waits)  # before a second attempt
 
 
 # --- Drops ---------------------------------------------------------------------------------------
@@ -542,14 +542,14 @@ async def test_a_refusal_asks_for_other_credentials_once(
         await it.lasting.ready()
         assert [1, 0] == server.waits
 
-        server.will(refusal)
+        server.will(refusal, refusal)
         server.peer.hang_up()
         with pytest.raises(TransportConnectionFailed):
             await it.lasting.ready()
 
     kind = asked[2][2]
     assert [(1, False, "NoneType"), (2, False, "ConnectionClosed"), (3, True, kind)] == asked[:3]
-    assert [(4, False, "ConnectionClosed")] == asked[3:]
+    assert [(4, False, "ConnectionClosed"), (5, True, kind)] == asked[3:]
 
 
 @tidily

@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from picows import ws_connect
 
+from conftest import examples
 from doubles import VirtualTimeLoop
 from gqlwire.errors import TransportError, TransportProtocolError
 from gqlwire.transport import _deflate
@@ -673,7 +674,7 @@ def reads_of(draw: st.DrawFn, items: st.SearchStrategy[list[list[bytes]]]) -> li
     return reads
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 @given(reads=reads_of(ANY), leaves_at=NUMBERS, fails_at=NUMBERS)
 @example(reads=[wire(PING, b"?") + b"\x83\x00"], leaves_at=None, fails_at=None)
 @example(reads=[b"\x88\x02\x03\xe7" + wire(TEXT, b"{}")], leaves_at=None, fails_at=None)
@@ -696,7 +697,7 @@ def test_any_frames_tell_what_they_tell_picows(
     assert expected == outcome([begin, *reads], PicowsWire, **listening)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(
     reads=reads_of(st.lists(LAWFUL, min_size=1, max_size=12)),
     end=CLOSES | st.just(b""),

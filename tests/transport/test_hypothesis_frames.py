@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from conftest import examples
 from gqlwire import ExecutionResult
 from gqlwire.errors import CloseTimeout, TransportError
 from gqlwire.subscription import Subscription
@@ -21,8 +22,10 @@ from servers.raw import CLOSE, CONTINUATION, PING, TEXT
 from servers.scripted import Script
 from support import QUERY, TICKS, leaves_nothing
 
-BOUND = 3.0
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUND = 20.0
+few = settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 # --- What a server may say -----------------------------------------------------------------------
 

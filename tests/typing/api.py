@@ -11,16 +11,26 @@ import pydantic
 import gqlwire
 from gqlwire import (
     AsyncClientSession,
+    Attempt,
     Buffer,
+    Change,
+    Checkpoint,
     Client,
+    Counters,
     ExecutionResult,
+    FileCheckpoint,
     GraphQLRequest,
+    Hooks,
     Merged,
     Overflow,
+    Reconnected,
+    RetryPolicy,
     Scalar,
     Subscription,
     gql,
 )
+from gqlwire.errors import HandshakeRejected, OperationInterrupted, Phase, TransportError
+from gqlwire.retry import Action
 from gqlwire.transport.exceptions import (
     ResultMismatch,
     TransportConnectionFailed,
@@ -122,6 +132,110 @@ async def merged(session: AsyncClientSession) -> None:
     assert_type(many.current, Subscription[Struct] | None)
     plain = gqlwire.merge([session.subscribe("{ a }")])
     assert_type(await anext(plain), tuple[Subscription[dict[str, Any]], dict[str, Any]])
+
+
+def token(attempt: Attempt) -> dict[str, str]:
+    assert_type(attempt.failure, TransportError | None)
+    return {"token": "new" if attempt.refresh else "old"}
+
+
+async def signed(attempt: Attempt) -> str:
+    return f"ws://h/?n={attempt.number}"
+
+
+def judge(failure: TransportError) -> bool | float | Action | None:
+    return Action.LATER if isinstance(failure, HandshakeRejected) else None
+
+
+async def told(event: Reconnected) -> None:
+    assert_type(event.failure, TransportError)
+
+
+def surviving() -> None:
+    policy = RetryPolicy(attempts=3, elapsed=60, connects_per_hour=20, should_retry=judge)
+    hooks = Hooks(
+        connecting=lambda attempt: print(attempt.number),
+        connected=lambda event: print(event.ack_payload, event.was_retry),
+        disconnected=lambda event: print(event.failure, event.will_retry, event.delay, event.why),
+        reconnected=told,
+    )
+    client = gqlwire.connect(
+        signed,
+        init_payload=token,
+        headers=lambda attempt: None if attempt.refresh else [("a", "b")],
+        retry=policy,
+        retry_queries=True,
+        idle_close_after=30,
+        hooks=hooks,
+    )
+    assert_type(client, Client)
+    transport = WebsocketsTransport(url=signed, headers=token, init_payload=token)
+    Client(transport=transport, reconnecting=True, retry=policy, hooks=hooks)
+    assert_type(policy.judge(TransportError()), tuple[Action, float | None])
+
+
+async def kept_alive(client: Client) -> None:
+    session = await client.connect_async(reconnecting=True)
+    assert_type(session.state, Phase)
+    async for change in session.states():
+        assert_type(change, Change)
+        assert_type(change.delay, float | None)
+    await session.wait_ready()
+    await session.reconnect("a new token")
+    session.terminate()
+    assert_type(session.counters, Counters)
+    assert_type(session.counters.unknown_messages, dict[str, int])
+    assert_type(await session.execute("{ a }", timeout=None, idempotent=True), dict[str, Any])
+
+
+def behind(last: Struct, variables: dict[str, Any]) -> dict[str, Any]:
+    return {**variables, "after": last.a}
+
+
+class Elsewhere:
+    """A checkpoint need not be one of ours."""
+
+    def load(self) -> Struct | None:
+        return None
+
+    def save(self, event: Struct, /) -> None: ...
+
+
+async def resumed(session: AsyncClientSession, is_told: bool) -> None:
+    file = FileCheckpoint("a.json", Struct, fsync=True)
+    assert_type(file, FileCheckpoint[Struct])
+    assert_type(file.load(), Struct | None)
+    assert_type(FileCheckpoint("a.json"), FileCheckpoint[dict[str, Any]])
+    kept: Checkpoint[Struct] = file
+    for checkpoint in (kept, Elsewhere()):
+        events = session.subscribe(
+            "{ a }",
+            result_type=Struct,
+            resume=behind,
+            key=lambda event: event.a,
+            checkpoint=checkpoint,
+            on_reconnect=told,
+            first_event_timeout=1,
+            idle_timeout=2.5,
+            survive=True,
+        )
+        assert_type(events, Subscription[Struct])
+        events.acknowledge()
+
+    marked = session.subscribe("{ a }", result_type=Struct, tell_reconnects=True)
+    assert_type(marked, Subscription[Struct | Reconnected])
+    async for event in marked:
+        if isinstance(event, Reconnected):
+            assert_type(event.gap_seconds, float)
+        else:
+            assert_type(event, Struct)
+    plain = session.subscribe("{ a }", tell_reconnects=True)
+    assert_type(plain, Subscription[dict[str, Any] | Reconnected])
+    assert_type(session.subscribe("{ a }", tell_reconnects=is_told), Subscription[Any])
+
+
+def interruptions(interrupted: OperationInterrupted) -> None:
+    assert_type(interrupted.maybe_executed, bool)
 
 
 async def typed_one_by_one(client: Client) -> None:

@@ -21,6 +21,8 @@ COMMANDS = {
 }
 QUERY_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
+PING_SECONDS = 25.0
+"""Below the 30 and 60 seconds after which servers and proxies hang up on the silent."""
 DEMO_PORT = 8000
 
 _DOCUMENT = "the document: as it is, - or nothing for stdin, @file for a file"
@@ -47,6 +49,7 @@ class Operation:
     operation_name: str | None
     timeout: float | None
     count: int | None
+    reconnecting: bool
     tls: TLS
     transport: dict[str, Any] = field(repr=False)
     """Options of `WebsocketsTransport`, as they are."""
@@ -111,6 +114,7 @@ def operation_options(command: str, arguments: Sequence[str]) -> Operation:
         operation_name=said.operation_name,
         timeout=said.timeout,
         count=said.count,
+        reconnecting=said.reconnecting,
         tls=TLS(said.ca, said.cert, said.key, said.insecure),
         transport={
             "headers": said.header,
@@ -159,7 +163,7 @@ def _operation_parser(command: str) -> Parser:
     parser.add_argument("document", metavar="DOCUMENT", nargs="?", default="-", help=_DOCUMENT)
     _add_request(parser)
     _add_limits(parser, command)
-    _add_connection(parser)
+    _add_connection(parser, command)
     _add_tls(parser)
     _add_output(parser)
     return parser
@@ -207,7 +211,7 @@ def _add_limits(parser: Parser, command: str) -> None:
     )
 
 
-def _add_connection(parser: Parser) -> None:
+def _add_connection(parser: Parser, command: str) -> None:
     group = parser.add_argument_group("the connection")
     group.add_argument(
         "-H",
@@ -229,12 +233,7 @@ def _add_connection(parser: Parser) -> None:
         choices=["graphql-transport-ws", "graphql-ws"],
         help="speak this one, whatever the server says",
     )
-    group.add_argument(
-        "--ping-interval",
-        metavar="SECONDS",
-        type=_values.limit,
-        help="seconds between pings (none)",
-    )
+    _add_survival(parser, group, command)
     group.add_argument(
         "--proxy",
         metavar="URL",
@@ -243,6 +242,27 @@ def _add_connection(parser: Parser) -> None:
         help="http, https or socks5, or none (default: what the environment says)",
     )
     group.add_argument("--compression", action="store_true", help="offer permessage-deflate")
+
+
+def _add_survival(parser: Parser, group: Any, command: str) -> None:
+    # A query is over soon: what is lost amid it is lost.
+    lives_on = command == "subscribe"
+    if lives_on:
+        group.add_argument(
+            "--no-reconnect",
+            dest="reconnecting",
+            action="store_false",
+            help="end when the connection is lost",
+        )
+    else:
+        parser.set_defaults(reconnecting=False)
+    group.add_argument(
+        "--ping-interval",
+        metavar="SECONDS",
+        type=_values.limit,
+        default=PING_SECONDS if lives_on else None,
+        help=f"seconds between pings ({f'{PING_SECONDS:g}; 0: none' if lives_on else 'none'})",
+    )
 
 
 def _add_tls(parser: Parser) -> None:

@@ -27,7 +27,8 @@ exit status:
   1    the server answered with GraphQL errors; a subscription goes on after an
        event with errors, and ends with this. In the demo: something did not hold
   2    the command line, the document, a variable, a file or the URL is wrong
-  3    no connection: not found, refused, TLS, rejected by the server, or lost
+  3    no connection: not found, refused, TLS, rejected by the server, or lost;
+       a subscription connects again first, as long as that may help
   4    a time limit was over: for connecting, or for the answer to a query
   5    the server said something unreadable
   6    the output could not be written, or not as fast as events came

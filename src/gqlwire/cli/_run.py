@@ -1,4 +1,4 @@
-"""`gqlwire query` and `gqlwire subscribe`: one operation over one connection.
+"""`gqlwire query` and `gqlwire subscribe`: one operation.
 
 What goes to stdout is made by `_output`, what goes to stderr by `_console`.
 """
@@ -17,6 +17,7 @@ from gqlwire.cli import _signals
 from gqlwire.cli._arguments import Operation
 from gqlwire.cli._console import Console
 from gqlwire.cli._exit import Exit, UsageError, graphql_errors, sentences, status_of
+from gqlwire.cli._losses import Losses
 from gqlwire.cli._output import Output, OutputError
 from gqlwire.cli._progress import Tally, shown
 from gqlwire.cli._tls import make_context
@@ -31,7 +32,7 @@ def run(operation: Operation, console: Console) -> int:
     """Run the operation and return the exit status. Raises UsageError."""
     console.quiet = operation.quiet
     request = _request(operation)
-    client = _client(operation)
+    client = _client(operation, console)
     if operation.tls.insecure:
         console.complain("warning: with --insecure, whoever answers is trusted")
     output = Output(console, pretty=operation.pretty, color=operation.color)
@@ -156,7 +157,7 @@ def _request(operation: Operation) -> GraphQLRequest:
     return request
 
 
-def _client(operation: Operation) -> Client:
+def _client(operation: Operation, console: Console) -> Client:
     try:
         transport = WebsocketsTransport(
             operation.url,
@@ -166,7 +167,12 @@ def _client(operation: Operation) -> Client:
         )
     except (ValueError, TypeError, ImportError) as wrong:
         raise UsageError(str(wrong)) from None
-    return Client(transport=transport, execute_timeout=operation.timeout)
+    return Client(
+        transport=transport,
+        execute_timeout=operation.timeout,
+        reconnecting=operation.reconnecting,
+        hooks=Losses(console).hooks(),
+    )
 
 
 class _ToConsole(logging.Handler):

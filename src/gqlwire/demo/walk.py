@@ -116,6 +116,7 @@ async def walk(url: str, *, color: bool) -> None:
         await fail(page, session)
         legacy = await watch_legacy(page, url, session)
         await resume(page, session, last)
+        await survive(page, session)
     page.step("What it came to")
     page.table(
         ("", "streams", "events", "seconds", "events/s"),
@@ -235,6 +236,36 @@ async def resume(page: Page, session: AsyncClientSession, last: int) -> None:
             break
     hold(seqs == list(range(last + 1, last + 1 + len(seqs))), "a trade is missing")
     page.show(f"#{seqs[0]} to #{seqs[missed - 1]} from its history, live again to #{seqs[-1]}")
+
+
+def behind(last: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables that begin behind the trade `last`."""
+    return {**variables, "after": last["trades"]["seq"]}
+
+
+async def survive(page: Page, session: AsyncClientSession) -> None:
+    """Lose the connection amid a feed."""
+    page.step("The line is cut, and the feed goes on by itself")
+    page.ask("session.subscribe(trades, resume=behind, tell_reconnects=True)")
+    after = (await session.execute("{ lastSeq }"))["lastSeq"]
+    seqs: list[int] = []
+    trades = session.subscribe(
+        RESUMED, variable_values={"after": after}, resume=behind, tell_reconnects=True
+    )
+    async with trades:
+        async for event in trades:
+            if isinstance(event, gqlwire.Reconnected):
+                page.show(f"connected again, after {event.gap_seconds:.1f} s", style="good")
+                continue
+            seqs.append(event["trades"]["seq"])
+            if len(seqs) == LIVE_AGAIN:
+                page.show(f"cut behind #{seqs[-1]}", style="bad")
+                session.terminate()
+            if len(seqs) == 2 * LIVE_AGAIN:
+                break
+    expected = list(range(seqs[0], seqs[0] + len(seqs)))
+    hold(seqs == expected, "at the cut, a trade is missing or came twice")
+    page.show(f"#{seqs[0]} to #{seqs[-1]}: none is missing, and none came twice")
 
 
 async def fail(page: Page, session: AsyncClientSession) -> None:

@@ -96,6 +96,6 @@ class Report:
         passed = sum(minutes >= mark for mark in _MINUTES)
         if passed > self._warned:
             self._warned = passed
-            _logger.warning("no connection for %.0f minutes: %s", minutes, failure)
+            _logger.warning("no connection for %.0f min: %s", minutes, failure)
         else:
             _logger.info("%s; the next attempt is in %.1f s", failure, delay)

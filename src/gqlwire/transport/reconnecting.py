@@ -51,7 +51,7 @@ class ReconnectingTransport:
     def __init__(self, transport: WebsocketsTransport, survival: Survival | None = None) -> None:
         survival = survival or Survival()
         self.transport = transport
-        self.policy = survival.retry or RetryPolicy()
+        self.policy: RetryPolicy = survival.retry or RetryPolicy()
         self._retry_queries = survival.retry_queries
         self._hooks = survival.hooks or Hooks()
         self._chance = survival.chance

@@ -127,7 +127,7 @@ class WebsocketsTransport:
         self._response_headers: Mapping[str, str] = {}
         self._signals = Signals()
         self._connection: Connection | None = None
-        self.gate = ReadGate()
+        self.gate: ReadGate = ReadGate()
         self.on_drop: Callable[[Connection], None] | None = None
         self._leaving: set[Connection] = set()
         self._connecting: asyncio.Task[Connection] | None = None

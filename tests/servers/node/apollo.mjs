@@ -5,18 +5,36 @@ import { SubscriptionServer } from "subscriptions-transport-ws";
 import { root, schema } from "./schema.mjs";
 import { allowed, createServer, flags, serve } from "./serve.mjs";
 
+// This server forgets a stop that comes in one go with its start: the operation would run on for as
+// long as the connection. It is ended here, so that what does run on is the client's fault.
+async function subscribeUnlessStopped({ contextValue: context, ...options }) {
+  const events = await subscribe({ contextValue: context, ...options });
+  if (context.stopped.has(context.id)) await events.return?.();
+  return events;
+}
+
+function noteStops(socket) {
+  const stopped = new Set();
+  socket.on("message", (text) => {
+    const { type, id } = JSON.parse(text);
+    if (type === "stop") stopped.add(id);
+  });
+  return stopped;
+}
+
 const server = createServer();
 const apollo = SubscriptionServer.create(
   {
     schema,
     rootValue: root,
     execute,
-    subscribe,
+    subscribe: subscribeUnlessStopped,
     keepAlive: flags.keepAliveMs,
-    onConnect: (initPayload, _socket, { request }) => {
-      if (!allowed(initPayload, request)) throw new Error("Forbidden");
-      return { request, initPayload };
+    onConnect: (initPayload, socket, { request }) => {
+      if (!allowed(initPayload, request, socket)) throw new Error("Forbidden");
+      return { request, initPayload, stopped: noteStops(socket) };
     },
+    onOperation: ({ id }, params) => ({ ...params, context: { ...params.context, id } }),
   },
   { server, path: "/graphql", perMessageDeflate: flags.deflate },
 );

@@ -19,7 +19,8 @@ const cleanup = useServer(
       request: extra.request,
       initPayload: connectionParams,
     }),
-    onConnect: ({ connectionParams, extra }) => allowed(connectionParams, extra.request),
+    onConnect: ({ connectionParams, extra }) =>
+      allowed(connectionParams, extra.request, extra.socket),
     connectionInitWaitTimeout: flags.initTimeoutMs,
   },
   sockets,

@@ -3,14 +3,35 @@
 // { request, initPayload }. It must not know which protocol it is served through.
 
 import { EventEmitter, on } from "node:events";
-import { readFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
 import { buildSchema } from "graphql";
+import { flags, sockets } from "./serve.mjs";
 
 const source = new URL("../schema.graphql", import.meta.url);
 export const schema = buildSchema(readFileSync(source, "utf8"));
 
-const state = { counter: 0, active: 0, stopped: 0 };
+const state = { counter: 0, active: 0, stopped: 0, recorded: new Map() };
+
+if (flags.ledger !== undefined && existsSync(flags.ledger)) {
+  for (const key of readFileSync(flags.ledger, "utf8").split("\n").slice(0, -1)) count(key);
+}
+
+function count(key) {
+  state.recorded.set(key, recorded(key) + 1);
+  return recorded(key);
+}
+
+function recorded(key) {
+  return state.recorded.get(key) ?? 0;
+}
+
+function record(key) {
+  // In the hands of the system before it is answered: not even SIGKILL loses it.
+  if (flags.ledger !== undefined) appendFileSync(flags.ledger, `${key}\n`);
+  return count(key);
+}
+
 const bus = new EventEmitter().setMaxListeners(0);
 // A topic called "error" would otherwise be an EventEmitter's own.
 const eventOf = (topic) => `topic ${topic}`;
@@ -54,19 +75,34 @@ async function* countdown(from, signal) {
   }
 }
 
-async function* ticks({ count, intervalMs, size }, signal) {
-  const pad = "x".repeat(size ?? 0);
+/** The events, counted while they run; and whether they came to their end. */
+async function* counted(events) {
   let finished = false;
   state.active += 1;
   try {
-    for (let seq = 0; count < 0 || seq < count; seq += 1) {
-      await pause(seq > 0 ? intervalMs ?? 0 : 0, signal);
-      yield { ticks: { seq, pad } };
-    }
+    yield* events;
     finished = true;
   } finally {
     state.active -= 1;
     if (!finished) state.stopped += 1;
+  }
+}
+
+async function* ticks({ count, intervalMs, size }, signal) {
+  const pad = "x".repeat(size ?? 0);
+  for (let seq = 0; count < 0 || seq < count; seq += 1) {
+    await pause(seq > 0 ? intervalMs ?? 0 : 0, signal);
+    yield { ticks: { seq, pad } };
+  }
+}
+
+async function* feed({ since, intervalMs, after, until }, signal) {
+  const start = since * 1000;
+  let seq = after ?? Math.floor((Date.now() - start) / intervalMs);
+  while (until == null || seq < until) {
+    seq += 1;
+    await pause(start + seq * intervalMs - Date.now(), signal);
+    yield { feed: { seq, pad: "" } };
   }
 }
 
@@ -107,16 +143,20 @@ export const root = {
   initPayload: (_, { initPayload }) => (initPayload == null ? null : JSON.stringify(initPayload)),
   active: () => state.active,
   stopped: () => state.stopped,
+  sockets: () => sockets.size,
   counter: () => state.counter,
+  recorded: ({ keys }) => keys.map(recorded),
 
   increment: ({ by }) => (state.counter += by ?? 1),
   publish: ({ topic, message }) => {
     bus.emit(eventOf(topic), message);
     return bus.listenerCount(eventOf(topic));
   },
+  record: ({ key }) => record(key),
 
   countdown: ({ from }) => stoppable((signal) => countdown(from, signal)),
-  ticks: (options) => stoppable((signal) => ticks(options, signal)),
+  ticks: (options) => stoppable((signal) => counted(ticks(options, signal))),
+  feed: (options) => stoppable((signal) => counted(feed(options, signal))),
   messages: ({ topic }) => stoppable((signal) => messages(topic, signal)),
   flaky: ({ count }) => stoppable((signal) => flaky(count, signal)),
   explode: () => stoppable(explode),

@@ -15,6 +15,8 @@ const { values } = parseArgs({
     "client-ca": text,
     "keep-alive-ms": text,
     token: text,
+    "tokens-expire": { type: "boolean", default: false },
+    ledger: text,
     "init-timeout-ms": text,
     deflate: { type: "boolean", default: false },
   },
@@ -24,13 +26,25 @@ const milliseconds = (value) => (value === undefined ? undefined : Number(value)
 
 export const flags = {
   token: values.token,
+  ledger: values.ledger,
   deflate: values.deflate,
   keepAliveMs: milliseconds(values["keep-alive-ms"]),
   initTimeoutMs: milliseconds(values["init-timeout-ms"]),
 };
 
-/** Whether the token was given: in the init payload, or as a header of the upgrade request. */
-export function allowed(initPayload, request) {
+/** The TCP connections that there are. */
+export const sockets = new Set();
+
+/**
+ * Whether the token was given: in the init payload, or as a header of the upgrade request. One that
+ * expires is the time of its end, in seconds; then `socket`, a WebSocket, is closed with 4401.
+ */
+export function allowed(initPayload, request, socket) {
+  if (values["tokens-expire"]) {
+    const left = Number(initPayload?.token) * 1000 - Date.now();
+    if (left > 0) setTimeout(() => socket.close(4401, "Token expired"), left).unref();
+    return left > 0;
+  }
   if (flags.token === undefined) return true;
   return (
     initPayload?.token === flags.token || request.headers.authorization === `Bearer ${flags.token}`
@@ -65,6 +79,11 @@ export function serve(server, close) {
   };
   process.once("SIGTERM", stop);
   process.stdin.once("end", stop).resume();
+  // That of the secure one comes later than the one below it, and is another object.
+  server.on(values.cert === undefined ? "connection" : "secureConnection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   server.listen(Number(values.port), "127.0.0.1", () => {
     process.stdout.write(`${JSON.stringify({ port: server.address().port })}\n`);
   });

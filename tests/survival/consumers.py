@@ -1,0 +1,225 @@
+"""Who listens in the storm, each at a pace of its own, and counts what it gets.
+
+They keep no event, so that what grows is not theirs.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from hardship import PATIENCE
+
+from gqlwire import AsyncClientSession, Reconnected, Subscription, gql
+
+CURSORS, WATCHERS, PASSERS_BY = 20, 4, 2
+
+FEED = gql(
+    "subscription ($since: Float!, $every: Int!, $after: Int) "
+    "{ feed(since: $since, intervalMs: $every, after: $after) { seq } }"
+)
+
+
+class Tick(msgspec.Struct):
+    """One event, as a type."""
+
+    seq: int
+
+
+class Feed(msgspec.Struct):
+    """The data of an event, as a type."""
+
+    feed: Tick
+
+
+@dataclass
+class Tally:
+    """What one consumer has got. `lost` and `doubled` are numbers, that nothing announced.
+
+    `missed` are those that were announced to be missing, `too_few` the announcements that cannot be
+    right: the feed went on meanwhile.
+    """
+
+    events: int = 0
+    last: int = 0
+    lost: int = 0
+    doubled: int = 0
+    announced: int = 0
+    missed: int = 0
+    too_few: list[str] = field(default_factory=list)
+
+    def take(self, seq: int) -> None:
+        """Note the next number, which should be the one after the last."""
+        self.events += 1
+        if seq > self.last:
+            self.lost += seq - self.last - 1
+            self.last = seq
+        else:
+            self.doubled += 1
+
+    def take_after(self, notice: Reconnected, seq: int, interval: float) -> None:
+        """Note the first number after a gap that was announced."""
+        missed = seq - self.last - 1
+        if missed < notice.gap_seconds / interval - 1:
+            self.too_few.append(f"{missed} missing after {notice.gap_seconds:.3f} s")
+        self.missed += max(0, missed)
+        self.last = max(self.last, seq - 1)
+        self.take(seq)
+
+
+class Consumers:
+    """All that listen in one storm. The feed has a new number every `interval` seconds."""
+
+    def __init__(self, session: AsyncClientSession, seed: int, interval: float) -> None:
+        self.cursors = [Tally() for _ in range(CURSORS)]
+        self.watchers = [Tally() for _ in range(WATCHERS)]
+        self.passers_by = [Tally() for _ in range(PASSERS_BY)]
+        self.visits = 0
+        self.goal: int | None = None
+        self._since = time.time()
+        self._interval = interval
+        self._variables = {"since": self._since, "every": round(interval * 1_000)}
+        self._chance = random.Random(seed)
+        self._session = session
+        self._is_hurried = False
+
+    @property
+    def head(self) -> int:
+        """The number of the newest event."""
+        return int((time.time() - self._since) / self._interval)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        for number, tally in enumerate(self.cursors):
+            follow = self._follow_typed if number % 2 else self._follow
+            tasks.create_task(follow(tally, number % 5))
+        for tally in self.watchers:
+            tasks.create_task(self._watch(tally))
+        for tally in self.passers_by:
+            tasks.create_task(self._pass_by(tally))
+
+    async def until_caught_up(self) -> None:
+        """Wait until everybody has what there was when this was called; nobody dawdles then."""
+        head, self._is_hurried = self.head, True
+        for tally in (*self.cursors, *self.watchers):
+            seen, patience = -1, PATIENCE
+            while tally.last < head:
+                patience = PATIENCE if tally.last > seen else patience - self._interval
+                assert patience > 0, f"somebody hangs at {seen}, and {head} is not the newest"
+                seen = tally.last
+                await asyncio.sleep(self._interval)
+        self._is_hurried = False
+
+    # --- With a cursor ------------------------------------------------------------------------
+
+    async def _follow(self, tally: Tally, pace: int) -> None:
+        async with self._followed(0, lambda last: last["feed"]["seq"]) as events:
+            async for event in events:
+                if await self._take(tally, pace, event["feed"]["seq"]):
+                    return
+
+    async def _follow_typed(self, tally: Tally, pace: int) -> None:
+        def seq_of(event: Feed) -> int:
+            return event.feed.seq
+
+        async with self._followed(0, seq_of, result_type=Feed, buffer=16) as events:
+            async for batch in events.batches(50):
+                for event in batch:
+                    if await self._take(tally, pace, event.feed.seq):
+                        return
+
+    def _followed(
+        self, after: int, seq_of: Callable[[Any], int], **options: Any
+    ) -> Subscription[Any]:
+        subscription: Subscription[Any] = self._session.subscribe(
+            FEED,
+            variable_values={**self._variables, "after": after},
+            resume=lambda last, variables: {**variables, "after": seq_of(last)},
+            **options,
+        )
+        return subscription
+
+    async def _take(self, tally: Tally, pace: int, seq: int) -> bool:
+        """Take a number, and a while; return whether it was the last."""
+        tally.take(seq)
+        if self.goal is None and not self._is_hurried:
+            await self._dawdle(pace, seq)
+        return self._is_reached(seq)
+
+    async def _dawdle(self, pace: int, seq: int) -> None:
+        """Be as quick as can be, or take a while for each, or some, or be slower than the feed."""
+        if pace == 1:
+            await asyncio.sleep(self._interval / 4)
+        elif pace == 2 and seq % 20 == 0:
+            await asyncio.sleep(self._interval * 15)
+        elif pace == 3:
+            await asyncio.sleep(self._interval * 1.2)
+        elif pace == 4 and seq % 10 == 0:
+            _work()
+
+    def _is_reached(self, seq: int) -> bool:
+        return self.goal is not None and seq >= self.goal
+
+    async def _pass_by(self, tally: Tally) -> None:
+        """Listen for a moment, leave in one way or another, and come again."""
+        while self.goal is None:
+            self.visits += 1
+            tally.last = self.head
+            events = self._followed(tally.last, lambda last: last["feed"]["seq"])
+            with contextlib.suppress(TimeoutError):
+                match self._chance.randrange(3):
+                    case 0:
+                        async with events:
+                            await self._take_some(events, tally)
+                    case 1:
+                        await self._take_some(events, tally)
+                    case _:
+                        async with asyncio.timeout(self._chance.uniform(0, 0.3)):
+                            await self._take_some(events, tally)
+            del events
+
+    async def _take_some(self, events: Subscription[Any], tally: Tally) -> None:
+        enough = self._chance.randrange(1, 30)
+        async for event in events:
+            tally.take(event["feed"]["seq"])
+            enough -= 1
+            if not enough:
+                break
+
+    # --- Without ------------------------------------------------------------------------------
+
+    async def _watch(self, tally: Tally) -> None:
+        """Take what comes, and hold against it what is announced."""
+        subscription = self._session.subscribe(
+            FEED, variable_values=self._variables, tell_reconnects=True
+        )
+        notice: Reconnected | None = None
+        async with subscription as events:
+            async for event in events:
+                if isinstance(event, Reconnected):
+                    tally.announced += 1
+                    notice = notice or event
+                    continue
+                seq = event["feed"]["seq"]
+                if tally.events == 0:
+                    tally.last, notice = seq - 1, None
+                if notice is None:
+                    tally.take(seq)
+                else:
+                    tally.take_after(notice, seq, self._interval)
+                notice = None
+                if self._is_reached(seq):
+                    return
+
+
+def total(tallies: Iterable[Tally], name: str) -> int:
+    """Add up one figure of many."""
+    return sum(getattr(tally, name) for tally in tallies)
+
+
+def _work() -> None:
+    """Hold up the loop, as what consumers do may."""
+    time.sleep(0.002)

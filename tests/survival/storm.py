@@ -1,0 +1,160 @@
+"""The long storm: 20 subscriptions with a cursor, and some without, while everything fails.
+
+    python tests/survival/storm.py --faults 300 --seed 20241 --protocol graphql-ws
+
+runs it, and says what came of it. `test_storm` runs the same, shorter.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from consumers import CURSORS, WATCHERS, Consumers, total
+from hardship import NEWER, OLDER, PLACES, SEED, Blows, Hardship, Memory, Place, blows, hardship
+
+from support import leaves_nothing
+
+
+@dataclass
+class Figures:
+    """What came of a storm.
+
+    `early` and `late`: the memory after a third of the faults, and after all. `gaps` were announced
+    to those without a cursor, with `missed` events in them; `unannounced` is what they missed
+    besides.
+    """
+
+    place: str
+    seed: int
+    seconds: float
+    faults: Counter[Blows]
+    ends: Counter[str]
+    connections: int
+    resubscriptions: int
+    tokens: int
+    events: int
+    lost: int
+    doubled: int
+    visits: int
+    watched: int
+    gaps: int
+    missed: int
+    unannounced: int
+    doubts: list[str]
+    early: Memory
+    late: Memory
+
+    def __str__(self) -> str:
+        return f"""\
+{self.place}, seed {self.seed}: {self.seconds:.1f} s
+  faults         {self.faults.total()}: {_listed(self.faults)}
+  connections    {self.connections}, {self.tokens} times a new token
+  ended by       {_listed(self.ends)}
+  with a cursor  {CURSORS} subscriptions, and {self.visits} for a moment: \
+{self.events} events, {self.lost} lost, {self.doubled} doubled
+  without one    {WATCHERS} subscriptions: \
+{self.watched} events, {self.gaps} gaps announced, {self.missed} events missing in them, \
+{self.unannounced} elsewhere
+  resubscribed   {self.resubscriptions} times
+  memory         after a third of the faults {self.early}
+                 at the end {self.late}"""
+
+
+async def storm(place: Place, faults: int, seed: int = SEED, *, interval: float = 0.1) -> Figures:
+    """Run one, with an event of each subscription every `interval` seconds.
+
+    Raises AssertionError if anything hangs, or is left.
+    """
+    tracemalloc.start()
+    try:
+        async with hardship(place) as here:
+            consumers = Consumers(here.session, seed, interval)
+            return await _weathered(here, consumers, faults, seed)
+    finally:
+        tracemalloc.stop()
+
+
+async def _weathered(here: Hardship, consumers: Consumers, faults: int, seed: int) -> Figures:
+    start = time.perf_counter()
+    weather = list(blows(seed, faults))
+    async with asyncio.TaskGroup() as tasks:
+        consumers.start(tasks)
+        await here.rage(weather[: faults // 3])
+        await consumers.until_caught_up()
+        early = Memory.now()
+        await here.rage(weather[faults // 3 :])
+        await consumers.until_caught_up()
+        late = Memory.now()
+        consumers.goal = consumers.head + 5
+    seconds = time.perf_counter() - start
+    # Those who have left are known to have left, while the connection is still there.
+    await here.until_server_says("{ active }", {"active": 0})
+    assert {consumers.goal} == {tally.last for tally in consumers.cursors}
+    return _figures(here, consumers, seed, seconds, early, late)
+
+
+def _figures(
+    here: Hardship, consumers: Consumers, seed: int, seconds: float, early: Memory, late: Memory
+) -> Figures:
+    counters, watchers = here.session.counters, consumers.watchers
+    with_cursor = (*consumers.cursors, *consumers.passers_by)
+    return Figures(
+        place=str(here.place),
+        seed=seed,
+        seconds=seconds,
+        faults=here.blows,
+        ends=here.ends,
+        connections=counters.connections,
+        resubscriptions=counters.resubscriptions,
+        tokens=here.tokens.refreshed,
+        events=total(with_cursor, "events"),
+        lost=total(with_cursor, "lost"),
+        doubled=total((*with_cursor, *watchers), "doubled"),
+        visits=consumers.visits,
+        watched=total(watchers, "events"),
+        gaps=total(watchers, "announced"),
+        missed=total(watchers, "missed"),
+        unannounced=total(watchers, "lost"),
+        doubts=[told for tally in watchers for told in tally.too_few],
+        early=early,
+        late=late,
+    )
+
+
+def _listed(counts: Counter[Blows] | Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+async def _leaving_nothing(storming: Coroutine[Any, Any, Figures]) -> Figures:
+    async with asynccontextmanager(leaves_nothing)():
+        return await storming
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=SEED, help="says when which fault comes")
+    parser.add_argument("--protocol", choices=(NEWER, OLDER), help="by default one after the other")
+    parser.add_argument("--server", choices=("node", "strawberry"), help="by default both")
+    parser.add_argument("--interval", type=float, default=0.05, help="seconds between events")
+    options = parser.parse_args(arguments)
+    for place in PLACES:
+        if options.protocol in (None, place.protocol) and options.server in (None, place.name):
+            storming = storm(place, options.faults, options.seed, interval=options.interval)
+            print(asyncio.run(_leaving_nothing(storming)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
