@@ -252,6 +252,18 @@ async def test_what_waits_for_room_was_not_sent(server: VirtualServer) -> None:
 
 
 @tidily
+async def test_what_waits_for_room_outlives_a_server_that_is_silent(server: VirtualServer) -> None:
+    """Its end is a TimeoutError, but not that of the operation."""
+    async with kept(server, keep_alive_timeout=5) as it:
+        server.peer.connection.writable(False)
+        asking = await begun(it.session.execute(MUTATION, timeout=60))
+        answering(server)
+
+        assert {"get": 1} == await asking
+        assert [0, 1] == [len(peer.started) for peer in server.peers]
+
+
+@tidily
 async def test_the_wait_for_a_connection_is_within_the_timeout(server: VirtualServer) -> None:
     """The error says that it was not sent, and what the last failure was."""
     async with kept(server) as it:

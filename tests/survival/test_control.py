@@ -491,6 +491,18 @@ async def test_the_states_of_what_is_over_end_at_once(server: VirtualServer) -> 
     assert [] == [change async for change in states]
 
 
+@tidily
+async def test_the_states_end_though_it_is_connected_again(server: VirtualServer) -> None:
+    """What comes then is of another life."""
+    it = keeping(server)
+    states = it.lasting.changes.watch()
+    for _ in range(2):
+        await it.lasting.connect()
+        await it.lasting.close()
+
+    assert ["connect", "open", "closed"] == phases(await told(states))
+
+
 @on_virtual_time
 async def test_who_does_not_take_the_changes_misses_the_oldest() -> None:
     """A thousand are kept."""

@@ -642,6 +642,26 @@ async def test_it_goes_on_after_what_was_handed_over(server: VirtualServer, tail
 
 
 @tidily
+async def test_what_turns_out_to_be_no_event_is_none_to_go_on_from(server: VirtualServer) -> None:
+    """Though a merger holds it: the one before it is. Before any step there is none."""
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
+        assert events.newest() is None
+        other = it.session.subscribe(TICKS)
+        await started(other, server.peer)
+        await started(events, server.peer, 5)
+        merged = gqlwire.merge([other, events])
+        step = await begun(anext(merged))
+        server.peer.tell(1, id=other.id)
+        server.peer.say(written(events.id or "", b'{"data":{"n":8}},"type":"news"'))
+        await step
+        await lose(it, server)
+
+        assert {"after": 5} == server.peer.said[-1]["payload"]["variables"]
+        await merged.aclose()
+
+
+@tidily
 async def test_what_carries_errors_is_none_to_go_on_from(server: VirtualServer) -> None:
     """Neither are a notice, and what could not be read: the one before it is."""
     async with kept(server) as it:
@@ -1012,6 +1032,7 @@ async def test_an_event_with_errors_is_released_by_the_next_one(server: VirtualS
         {"data": {"errors": 1}},
         {"data": {"n": '"errors"'}},
         {"errors": "?"},
+        ["errors"],
         {},
     ],
 )
@@ -1134,6 +1155,21 @@ async def test_should_retry_has_the_last_word_on_refusals(server: VirtualServer)
         server.peer.tell(1, id=other.id)
         assert n(1) == await take(other, 1)
         await other.aclose()
+
+
+@tidily
+async def test_who_was_left_alone_is_left_alone(server: VirtualServer) -> None:
+    """What comes late about a subscription that is not carried any more changes nothing."""
+    async with kept(server) as it:
+        feed = it.lasting.feed(gqlwire.gql(TICKS))
+        it.lasting.proven(feed)
+        assert it.lasting.refused(feed, LOST) is False
+        it.lasting.join(feed)
+        it.lasting.leave(feed)
+        it.lasting.leave(feed)
+        await lose(it, server)
+
+        assert [] == server.peer.started
 
 
 # --- Many ----------------------------------------------------------------------------------------

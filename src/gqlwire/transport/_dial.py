@@ -80,15 +80,18 @@ class Dial(Generic[H]):
         """
         limit = self._way.connect_timeout
         scope = asyncio.timeout(limit)
+        is_through = False
         try:
             async with scope:
                 await self._connect()
+            is_through = self._handler is not None
         except FOREIGN as cause:
             if scope.expired():
                 raise self._too_late(limit or 0.0) from cause
             raise self._translated(cause) from cause
         finally:
-            if self._handler is None:
+            # Also if there is a handler, who does not know yet that it was given up.
+            if not is_through:
                 await self._clean_up()
         if self._handler is None:
             raise connection_closed(

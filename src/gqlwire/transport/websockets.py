@@ -168,6 +168,8 @@ class WebsocketsTransport:
         try:
             self._connection = await task
         except asyncio.CancelledError:
+            if task.done() and not (task.cancelled() or task.exception()):
+                await task.result().discard()  # it came about in this very moment
             if not task.cancelled() or self._connecting is task:
                 raise
             raise self._not_connected("close() was called while it was connecting") from None
