@@ -56,6 +56,9 @@ PLACES = (
     Place("node", start_node_apollo, OLDER),
 )
 
+STORMED = [place for place in PLACES if (place.name == "node") == (place.protocol == OLDER)]
+"""One server of each make, and both protocols; the long storms have them all."""
+
 
 class Blow(StrEnum):
     """What happens besides the faults of connections."""
@@ -193,6 +196,11 @@ async def hardship(
                 yield here
             await here.until_server_says("{ active sockets }", {"active": 0, "sockets": 1})
             await proxy.until(lambda: proxy.sockets == 0)
+
+
+def listed(counts: Counter[Blows] | Counter[str]) -> str:
+    """Spell counts out."""
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def _named(failure: TransportError) -> str:

@@ -1,8 +1,10 @@
 """The long storm: 20 subscriptions with a cursor, and some without, while everything fails.
 
     python tests/survival/storm.py --faults 300 --seed 20241 --protocol graphql-ws
+    python tests/survival/storm.py --mutations 10000
 
-runs it, and says what came of it. `test_storm` runs the same, shorter.
+runs it, or the one for mutations, and says what came of it. `test_storm` and `test_mutations` run
+the same, shorter, and judge it.
 """
 
 import argparse
@@ -15,12 +17,26 @@ from collections.abc import Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from consumers import CURSORS, WATCHERS, Consumers, total
-from hardship import NEWER, OLDER, PLACES, SEED, Blows, Hardship, Memory, Place, blows, hardship
+from hardship import (
+    NEWER,
+    OLDER,
+    PLACES,
+    SEED,
+    Blows,
+    Hardship,
+    Memory,
+    Place,
+    blows,
+    hardship,
+    listed,
+)
+from mutations import Outcome, mutate
 
 from support import leaves_nothing
 
@@ -57,9 +73,9 @@ class Figures:
     def __str__(self) -> str:
         return f"""\
 {self.place}, seed {self.seed}: {self.seconds:.1f} s
-  faults         {self.faults.total()}: {_listed(self.faults)}
+  faults         {self.faults.total()}: {listed(self.faults)}
   connections    {self.connections}, {self.tokens} times a new token
-  ended by       {_listed(self.ends)}
+  ended by       {listed(self.ends)}
   with a cursor  {CURSORS} subscriptions, and {self.visits} for a moment: \
 {self.events} events, {self.lost} lost, {self.doubled} doubled
   without one    {WATCHERS} subscriptions: \
@@ -131,11 +147,13 @@ def _figures(
     )
 
 
-def _listed(counts: Counter[Blows] | Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+async def mutations(place: Place, count: int, faults: int, seed: int) -> Outcome:
+    """Run the storm for mutations."""
+    with TemporaryDirectory() as directory:
+        return await mutate(place, count, faults, Path(directory, "ledger"), seed)
 
 
-async def _leaving_nothing(storming: Coroutine[Any, Any, Figures]) -> Figures:
+async def _leaving_nothing(storming: Coroutine[Any, Any, object]) -> object:
     async with asynccontextmanager(leaves_nothing)():
         return await storming
 
@@ -145,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--mutations", type=int, default=0, help="run so many of them instead")
     parser.add_argument("--seed", type=int, default=SEED, help="says when which fault comes")
     parser.add_argument("--protocol", choices=(NEWER, OLDER), help="by default one after the other")
     parser.add_argument("--server", choices=("node", "strawberry"), help="by default both")
@@ -152,7 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for place in PLACES:
         if options.protocol in (None, place.protocol) and options.server in (None, place.name):
-            storming = storm(place, options.faults, options.seed, interval=options.interval)
+            if not options.mutations:
+                storming: Coroutine[Any, Any, object] = storm(
+                    place, options.faults, options.seed, interval=options.interval
+                )
+            elif place.answers_queries:
+                storming = mutations(place, options.mutations, options.faults, options.seed)
+            else:
+                continue
             print(asyncio.run(_leaving_nothing(storming)), flush=True)
 
 

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 
 import pytest
-from hardship import EVERY, OLDER, PLACES, SEED, Place, census
+from hardship import EVERY, SEED, STORMED, Place, census
 from storm import CURSORS, WATCHERS, Figures, storm
 
 from support import leaves_nothing
@@ -12,9 +12,6 @@ from support import leaves_nothing
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
 
 FAULTS = int(os.environ.get("GQLWIRE_STORM_FAULTS", "65"))
-
-# One server of each make; the long storm has them all.
-STORMED = [place for place in PLACES if (place.name == "node") == (place.protocol == OLDER)]
 
 
 @pytest.mark.timeout(240)

@@ -1,0 +1,127 @@
+"""Mutations are never sent twice behind their caller's back; `make storm` runs more of them."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hardship import PLACES, SEED, STORMED, Hardship, Place, hardship
+from mutations import RECORD, Outcome, executed, mutate
+
+from gqlwire.errors import OperationInterrupted, OperationTimeout, Phase
+from servers.faults import Fault
+from support import BOUND, leaves_nothing
+
+tidy = pytest.fixture(autouse=True)(leaves_nothing)
+
+COUNT = int(os.environ.get("GQLWIRE_STORM_MUTATIONS", "2000"))
+FAULTS = COUNT // 50
+
+ANSWERING = [place for place in PLACES if place.answers_queries]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("place", STORMED, ids=str)
+async def test_mutations_in_a_storm(place: Place, tmp_path: Path) -> None:
+    """None is executed twice, what is interrupted is told to be, and all the others have run."""
+    try:
+        judge(await mutate(place, COUNT, FAULTS, tmp_path / "ledger"))
+    except BaseException as error:
+        error.add_note(f"GQLWIRE_STORM_SEED={SEED} GQLWIRE_STORM_MUTATIONS={COUNT} repeats it")
+        raise
+
+
+def judge(outcome: Outcome) -> None:
+    """Hold what the callers were told against the server's own count."""
+    assert (COUNT, FAULTS) == (outcome.done, outcome.faults.total()), str(outcome)
+    assert [] == outcome.twice, str(outcome)
+    # Those that were answered were executed, and the server knew it for the first time.
+    assert {1} == set(outcome.answered.values()), str(outcome)
+    assert {1} == {outcome.ledger[key] for key in outcome.answered}, str(outcome)
+    # Each other one was interrupted, and is said to have run perhaps. Some have, and some have not.
+    assert all(told.maybe_executed for told in outcome.interrupted.values()), str(outcome)
+    assert all(told.__cause__ is not None for told in outcome.interrupted.values()), str(outcome)
+    assert {0, 1} == {outcome.ledger[key] for key in outcome.interrupted}, str(outcome)
+    # What may be repeated was executed at least once.
+    assert min(outcome.ledger[key] for key in outcome.repeated) >= 1, str(outcome)
+    known = {*outcome.answered, *outcome.interrupted, *outcome.repeated}
+    assert outcome.ledger.keys() <= known, str(outcome)
+
+
+@pytest.mark.parametrize("place", ANSWERING, ids=str)
+async def test_what_was_not_written_waits(place: Place, tmp_path: Path) -> None:
+    """Without a connection a mutation waits, for its own time at most; then it was never sent."""
+    ledger = tmp_path / "ledger"
+    async with hardship(place, ledger=ledger) as here:
+        here.server.kill()
+        await until_lost(here)
+        patient = asyncio.create_task(recorded(here, "patient", 30))
+        start = time.perf_counter()
+        with pytest.raises(OperationTimeout, match="the mutation was not sent: there was no conn"):
+            await recorded(here, "impatient", 0.2)
+        assert 0.2 <= time.perf_counter() - start < 2
+        assert not patient.done()
+        here.server.restart()
+        assert 1 == await patient
+    assert {"patient": 1} == executed(ledger)
+
+
+@pytest.mark.parametrize("place", ANSWERING, ids=str)
+async def test_what_was_written_is_interrupted(place: Place, tmp_path: Path) -> None:
+    """The server has executed it, its answer is lost: it is told as such, and not sent again."""
+    ledger = tmp_path / "ledger"
+    async with hardship(place, ledger=ledger) as here:
+        here.proxy.newest.tear()
+        with pytest.raises(OperationInterrupted, match="which the server may have run") as caught:
+            await recorded(here, "torn", 30)
+        assert caught.value.maybe_executed
+        assert 1006 == caught.value.code
+        await here.session.wait_ready()
+        # One connection carries what is sent in its order: a second "torn" would have come first.
+        assert 1 == await recorded(here, "after", 30)
+    assert {"torn": 1, "after": 1} == executed(ledger)
+
+
+@pytest.mark.parametrize("place", ANSWERING, ids=str)
+async def test_what_is_idempotent_is_sent_again(place: Place, tmp_path: Path) -> None:
+    """The caller said that twice is as good as once, and sees nothing of the drop."""
+    ledger = tmp_path / "ledger"
+    async with hardship(place, ledger=ledger) as here:
+        here.proxy.newest.tear()
+        assert 2 == await recorded(here, "torn", 30, idempotent=True)
+    assert {"torn": 2} == executed(ledger)
+
+
+@pytest.mark.parametrize("place", ANSWERING, ids=str)
+async def test_what_finds_no_room_is_not_sent_twice(place: Place, tmp_path: Path) -> None:
+    """A mutation that waits for room in the socket, and loses it, goes out on the next, once."""
+    ledger = tmp_path / "ledger"
+    async with hardship(place, ledger=ledger) as here:
+        here.proxy.strike(Fault.STALL, seconds=2)
+        stuffing = asyncio.create_task(recorded(here, "x" * 20_000_000, 30))
+        while not here.session.transport.connection.is_clogged:
+            await asyncio.sleep(0)
+        waiting = asyncio.create_task(recorded(here, "waiting", 30))
+        await asyncio.sleep(0)
+        here.session.terminate()
+        with pytest.raises(OperationInterrupted):
+            await stuffing
+        assert 1 == await waiting
+    assert {"waiting": 1} == executed(ledger)
+
+
+async def recorded(here: Hardship, key: str, timeout: float, **options: Any) -> int:
+    answer = await here.session.execute(
+        RECORD, variable_values={"key": key}, timeout=timeout, **options
+    )
+    count: int = answer["record"]
+    return count
+
+
+async def until_lost(here: Hardship) -> None:
+    """Wait until the session has noticed."""
+    async with asyncio.timeout(BOUND):
+        while here.session.state is Phase.OPEN:
+            await asyncio.sleep(0)
