@@ -167,8 +167,9 @@ class Routes:
             if stream is None:
                 self.take_slowly((text,))
         if last is not None:
-            _put(last, payloads)
+            # First: if that ends the stream, it is forgotten here, too.
             self._last = (last, text[:start])
+            _put(last, payloads)
 
     def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
         """Return whose result begins like `text`, and the beginning; None if that is not plain."""
