@@ -22,13 +22,14 @@ class Cork:
         self._loop = asyncio.get_running_loop()
         self._sent = 0
 
-    def sending(self) -> None:
-        """Note that a message is about to be sent."""
+    def sending(self) -> int:
+        """Note that a message is about to be sent; return how many it makes in this turn."""
         self._sent += 1
         if self._sent == 1:
             self._loop.call_soon(self._turn_over)
         elif self._sent == 2:
             self._set(1)
+        return self._sent
 
     def _turn_over(self) -> None:
         sent, self._sent = self._sent, 0

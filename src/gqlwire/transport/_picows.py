@@ -157,13 +157,15 @@ class PicowsWire(WSListener):
         self._heard_close: int | None = None
         self._farewell: asyncio.Task[None] | None = None
         self._transport: WSTransport
+        self._below: asyncio.Transport
         self._cork: Cork
 
     # --- Wire ---------------------------------------------------------------------------------
 
     def send(self, text: bytes) -> None:
         """Send one text message; those of one turn of the loop leave together."""
-        self._cork.sending()
+        if self._cork.sending() > 1 and self._below.is_closing():
+            return  # it broke within this turn; many more writes would be warned of in the log
         if self._compression is None:
             self._transport.send(_TEXT, text)
         else:
@@ -204,7 +206,8 @@ class PicowsWire(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Begin."""
         self._transport = transport
-        self._cork = Cork(transport.underlying_transport.get_extra_info("socket"))
+        self._below = transport.underlying_transport
+        self._cork = Cork(self._below.get_extra_info("socket"))
         self._handler.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
