@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # that the servers of a file are started once.
 PYTEST = pytest -n 4 --dist loadfile
 
-.PHONY: demo test test-all test-only check docs bench clean
+.PHONY: demo test test-all test-only check docs bench storm clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
@@ -50,6 +50,12 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks --docs
+
+# The proof of survival, at length: 300 faults with each server, then 10,000 mutations with each.
+# Takes about ten minutes. STORM adds options: STORM='--seed 7 --server node'.
+storm: $(READY) tests/servers/node/node_modules/.ready
+	$(BIN)/python tests/survival/storm.py $(STORM)
+	$(BIN)/python tests/survival/storm.py --mutations 10000 --faults 150 $(STORM)
 
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt
