@@ -117,6 +117,7 @@ class Peer(MemoryWire):
         self.on_close: Callable[[], object] = lambda: None
         self._server = server
         self._meeting = meeting
+        self._end_of_life: asyncio.TimerHandle | None = None
 
     @property
     def connection(self) -> Connection:
@@ -136,12 +137,16 @@ class Peer(MemoryWire):
             self.live[said["id"]] = said["payload"]
             self.started.append(said["id"])
             self._server.on_start(self, said["id"], said["payload"])
+        elif said["type"] == "ping" and self._server.answers_pings:
+            asyncio.get_running_loop().call_soon(self.say, {"type": "pong"})
         elif said["type"] == self.spelling.stop:
             self.stopped.append(said["id"])
             self.live.pop(said["id"], None)
 
     def close(self, code: int, reason: str) -> None:
         super().close(code, reason)
+        if self._end_of_life is not None:
+            self._end_of_life.cancel()
         self.on_close()
 
     def _greet(self) -> None:
@@ -151,7 +156,8 @@ class Peer(MemoryWire):
         elif greeting is not None:
             self.hang_up(greeting, self._meeting.reason)
         if self._meeting.lasts is not None:
-            asyncio.get_running_loop().call_later(self._meeting.lasts, self.hang_up, 1012)
+            loop = asyncio.get_running_loop()
+            self._end_of_life = loop.call_later(self._meeting.lasts, self.hang_up, 1012)
 
     # --- What the server says --------------------------------------------------------------------
 
@@ -213,7 +219,8 @@ class VirtualServer:
 
     def __init__(self) -> None:
         self.plan: deque[Meeting] = deque()
-        self.otherwise = ACCEPT
+        self.otherwise: Meeting | Callable[[], Meeting] = ACCEPT
+        self.answers_pings = False
         self.times: list[float] = []
         self.peers: list[Peer] = []
         self.on_start: Callable[[Peer, str, dict[str, Any]], None] = lambda *_: None
@@ -253,6 +260,8 @@ class VirtualServer:
     ) -> Connection:
         self.times.append(asyncio.get_running_loop().time())
         meeting = self.plan.popleft() if self.plan else self.otherwise
+        if not isinstance(meeting, Meeting):
+            meeting = meeting()
         if not meeting.opens:
             await asyncio.get_running_loop().create_future()
         if meeting.delay:
