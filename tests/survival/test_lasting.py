@@ -1168,6 +1168,8 @@ async def test_who_was_left_alone_is_left_alone(server: VirtualServer) -> None:
         it.lasting.leave(feed)
         it.lasting.leave(feed)
         await lose(it, server)
+        feed.fail(LOST)
+        feed.resubscribe(server.peer.connection, 1)
 
         assert [] == server.peer.started
 
