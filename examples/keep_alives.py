@@ -35,7 +35,7 @@ async def main() -> None:
     async with gqlwire.connect(
         URL,
         subprotocols=["graphql-transport-ws"],
-        keep_alive_timeout=1,
+        keep_alive_timeout=3,
         reconnecting=False,
     ) as session:
         try:

@@ -101,7 +101,7 @@ graphql-transport-ws: answered within a second: True
 graphql-ws: answered within a second: True
 pong: None
 {'heartbeat': {'beat': 1}}
-KeepAliveTimeout after 1 s
+KeepAliveTimeout after 3 s
 """,
 }
 OF_OTHER_SERVERS = {"tls"}
