@@ -29,9 +29,9 @@ async def main() -> None:
         await session.transport.pong_received.wait()
         print(f"pong: {session.transport.payloads['pong']}")
 
-    # The other way round: end it if the server says nothing for a second. Somebody who says nothing
-    # for longer is taken for dead; whoever waits for an event is told, unless the connection is to
-    # be made again.
+    # The other way round: end it if the server says nothing for 3 seconds. Who says nothing for
+    # longer is taken for dead; whoever waits for an event is told, unless the connection is to be
+    # made again.
     async with gqlwire.connect(
         URL,
         subprotocols=["graphql-transport-ws"],
