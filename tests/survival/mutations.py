@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from hardship import SEED, Blows, Hardship, Place, blows, hardship, listed
 
@@ -46,32 +47,48 @@ class Outcome:
 
     @property
     def done(self) -> int:
-        return len(self.answered) + len(self.interrupted) + len(self.repeated) + self.queries
+        """How many mutations are over, but for the idempotent ones."""
+        return len(self.answered) + len(self.interrupted)
 
     @property
     def twice(self) -> list[str]:
         """The keys that were executed more than once, and were not to be."""
         return [key for key in (*self.answered, *self.interrupted) if self.ledger[key] > 1]
 
+    def judge(self) -> Self:
+        """Hold what the callers were told against the server's own count. Raises AssertionError."""
+        assert self.twice == [], str(self)
+        # Those that were answered were executed, and the server knew it for the first time.
+        assert {1} == set(self.answered.values()), str(self)
+        assert {1} == {self.ledger[key] for key in self.answered}, str(self)
+        # The others were interrupted, and said to have run perhaps. Some have, and some have not.
+        assert all(told.maybe_executed for told in self.interrupted.values()), str(self)
+        assert all(told.__cause__ is not None for told in self.interrupted.values()), str(self)
+        assert {0, 1} == {self.ledger[key] for key in self.interrupted}, str(self)
+        # What may be repeated was executed at least once.
+        assert all(self.ledger[key] >= 1 for key in self.repeated), str(self)
+        assert self.ledger.keys() <= {*self.answered, *self.interrupted, *self.repeated}, str(self)
+        return self
+
     def __str__(self) -> str:
-        executed = sum(self.ledger[key] for key in self.interrupted)
+        ran = sum(self.ledger[key] for key in self.interrupted)
         again = sum(self.ledger[key] > 1 for key in self.repeated)
         return f"""\
 {self.place}, seed {self.seed}: {self.seconds:.1f} s
   faults         {self.faults.total()}: {listed(self.faults)}
   connections    {self.connections}
   ended by       {listed(self.ends)}
-  mutations      {len(self.answered) + len(self.interrupted)}: {len(self.answered)} answered, \
-{len(self.interrupted)} interrupted (of which the server executed {executed}), \
+  mutations      {self.done}: {len(self.answered)} answered, \
+{len(self.interrupted)} interrupted (of which the server executed {ran}), \
 {len(self.twice)} executed twice
   idempotent     {len(self.repeated)}: all answered, {again} of them executed more than once
   queries        {self.queries}: all answered"""
 
 
 async def mutate(place: Place, count: int, faults: int, ledger: Path, seed: int = SEED) -> Outcome:
-    """Run so many operations, and so many faults meanwhile.
+    """Run so many mutations, and a tenth of it in idempotent ones and in queries; and the faults.
 
-    Of ten, one is a query and one is idempotent. Raises what no operation should raise.
+    Raises what no operation should raise.
     """
     start = time.perf_counter()
     outcome = Outcome(str(place), seed)
@@ -94,28 +111,32 @@ def executed(ledger: Path) -> Counter[str]:
 
 
 async def _work(here: Hardship, numbers: Iterator[int], outcome: Outcome) -> None:
-    """Run one operation after the other."""
+    """Run one mutation after the other; now and then one that may be repeated, and a query."""
     for number in numbers:
         key = f"{number}"
+        try:
+            outcome.answered[key] = await recorded(here, key)
+        except OperationInterrupted as interrupted:
+            outcome.interrupted[key] = interrupted
         if number % 10 == 0:
-            answer = await here.session.execute(
-                HELLO, variable_values={"name": key}, timeout=TIMEOUT
-            )
+            again = f"{number} again"
+            outcome.repeated[again] = await recorded(here, again, idempotent=True)
+        if number % 10 == 5:
+            variables = {"name": key}
+            answer = await here.session.execute(HELLO, variable_values=variables, timeout=TIMEOUT)
             assert {"hello": f"Hello, {key}!"} == answer
             outcome.queries += 1
-        elif number % 10 == 1:
-            answer = await here.session.execute(
-                RECORD, variable_values={"key": key}, timeout=TIMEOUT, idempotent=True
-            )
-            outcome.repeated[key] = answer["record"]
-        else:
-            try:
-                answer = await here.session.execute(
-                    RECORD, variable_values={"key": key}, timeout=TIMEOUT
-                )
-                outcome.answered[key] = answer["record"]
-            except OperationInterrupted as interrupted:
-                outcome.interrupted[key] = interrupted
+
+
+async def recorded(
+    here: Hardship, key: str, timeout: float = TIMEOUT, *, idempotent: bool = False
+) -> int:
+    """Have the server record a key; return how often it has, by its own count."""
+    answer = await here.session.execute(
+        RECORD, variable_values={"key": key}, timeout=timeout, idempotent=idempotent
+    )
+    count: int = answer["record"]
+    return count
 
 
 async def _rage(here: Hardship, outcome: Outcome, count: int, faults: int, seed: int) -> None:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -69,6 +69,21 @@ class Figures:
     doubts: list[str]
     early: Memory
     late: Memory
+
+    def judge(self) -> Self:
+        """Hold them against what was promised. Raises AssertionError."""
+        # With a cursor: each number exactly once, in order.
+        assert (0, 0) == (self.lost, self.doubled), str(self)
+        # Without: what is missing was announced, and it is what came while nobody listened.
+        assert (0, []) == (self.unannounced, self.doubts), str(self)
+        assert self.missed >= self.gaps > 0, str(self)
+        # Nothing has grown. There are hundreds of resubscriptions between the two moments: half an
+        # object that each leaves behind, or half a kilobyte, would be over these bounds. What moves
+        # below them are buffers, of the proxy's, too.
+        resubscribed = (CURSORS + WATCHERS) * self.connections / 2
+        assert self.late.objects.total() - self.early.objects.total() < resubscribed / 2, str(self)
+        assert self.late.traced - self.early.traced < 512 * resubscribed, str(self)
+        return self
 
     def __str__(self) -> str:
         return f"""\
@@ -153,9 +168,9 @@ async def mutations(place: Place, count: int, faults: int, seed: int) -> Outcome
         return await mutate(place, count, faults, Path(directory, "ledger"), seed)
 
 
-async def _leaving_nothing(storming: Coroutine[Any, Any, object]) -> object:
+async def _judged(storming: Coroutine[Any, Any, Figures | Outcome]) -> Figures | Outcome:
     async with asynccontextmanager(leaves_nothing)():
-        return await storming
+        return (await storming).judge()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -172,14 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for place in PLACES:
         if options.protocol in (None, place.protocol) and options.server in (None, place.name):
             if not options.mutations:
-                storming: Coroutine[Any, Any, object] = storm(
+                storming: Coroutine[Any, Any, Figures | Outcome] = storm(
                     place, options.faults, options.seed, interval=options.interval
                 )
             elif place.answers_queries:
                 storming = mutations(place, options.mutations, options.faults, options.seed)
             else:
                 continue
-            print(asyncio.run(_leaving_nothing(storming)), flush=True)
+            print(asyncio.run(_judged(storming)), flush=True)
 
 
 if __name__ == "__main__":
