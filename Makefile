@@ -14,23 +14,25 @@ PYTEST = pytest -n 4 --dist loadfile
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
-# Tests of arbitrary input take twice as long under coverage, and the others cover all that has to be.
+# What takes twice as long under coverage, and covers nothing that the others do not.
+APART = hypothesis or storm or once
+
 test: $(TESTED) tests/servers/node/node_modules/.ready
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m $(PYTEST) -m "not hypothesis"
+	$(BIN)/python -m coverage run -m $(PYTEST) -m "not ($(APART))"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python tools/coverage_gates.py
-	$(BIN)/python -m $(PYTEST) -m hypothesis
+	$(BIN)/python -m $(PYTEST) -m "$(APART)"
 
-# The same tests on every other supported Python that this machine has, those of arbitrary input with
-# fewer examples.
+# The same tests on every other supported Python that this machine has, but for those of the tests'
+# own parts; those of arbitrary input with fewer examples.
 test-all:
 	@for python in $$($(PYTHON) tools/pythons.py); do \
 	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=$$python test-only || exit 1; done
 
 test-only: $(TESTED) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m $(PYTEST) -q --hypothesis-profile=brief
+	$(BIN)/python -m $(PYTEST) -q --hypothesis-profile=brief -m "not once"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -27,6 +27,8 @@ from benchmarks.results import Results, Run  # noqa: E402
 from benchmarks.scenarios import ALL, TITLES, blasts, slow_consumer  # noqa: E402
 from benchmarks.tables import ABSENT, TO, spread  # noqa: E402
 
+pytestmark = pytest.mark.once
+
 PYTHON = Path(sys.executable)
 RESULTS = ROOT / "benchmarks" / "results"
 

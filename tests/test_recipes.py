@@ -146,7 +146,8 @@ async def test_the_program_for_tibber(tmp_path: Path) -> None:
         return await follows(peer)
 
     async def follows(peer: Peer) -> str:
-        start = await peer.expect("subscribe")
+        # Who refuses the last one may be told to stop it before it says that it has.
+        start = await peer.expect("subscribe", skip=["complete"])
         assert {"home": "home-1"} == start["payload"]["variables"]
         return str(start["id"])
 

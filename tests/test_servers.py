@@ -34,6 +34,8 @@ STARTERS: dict[str, Callable[..., Server]] = {
     "graphql-ws": start_node_graphql_ws,
     "apollo": start_node_apollo,
 }
+pytestmark = pytest.mark.once
+
 PAIRS = [
     ("strawberry", MODERN),
     ("strawberry", LEGACY),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+pytestmark = pytest.mark.once
+
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 DEMO_URL = "ws://127.0.0.1:54321/graphql"
 

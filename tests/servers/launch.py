@@ -128,6 +128,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=_HERE,
+            env=_untraced(),
         )
         try:
             ready = _first_line(_pipe(self._process.stdout), START_TIMEOUT)
@@ -227,6 +228,11 @@ def _values(flag: Flag) -> tuple[str, ...]:
     if isinstance(flag, str):
         return tuple(flag.split(","))
     return tuple(flag) if isinstance(flag, Sequence) else (str(flag),)
+
+
+def _untraced() -> dict[str, str]:
+    """The environment without the coverage of subprocesses: no server has code of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

@@ -19,6 +19,8 @@ from .launch import (
 )
 from .plain import dial, talk
 
+pytestmark = pytest.mark.once
+
 STARTERS: dict[str, Callable[..., Server]] = {
     "strawberry": start_strawberry,
     "graphql-ws": start_node_graphql_ws,

@@ -23,7 +23,7 @@ from gqlwire.errors import (
     TransportError,
 )
 from gqlwire.retry import CLOSE_CODES, Action
-from gqlwire.survival import Attempt, Disconnected
+from gqlwire.survival import Attempt, Change, Disconnected
 from servers.faults import Fault, FaultProxy
 from servers.launch import start_node_apollo, start_strawberry
 from support import leaves_nothing
@@ -360,15 +360,14 @@ async def test_a_goodbye_that_is_swallowed_keeps_nobody_waiting(speaker: Speaker
 async def test_who_arrives_while_an_idle_connection_closes_is_served(speaker: Speaker) -> None:
     """It is closed when nothing runs; an operation in that very moment gets the next one."""
     async with behind_proxy(speaker, idle_close_after=0.05) as (session, proxy):
+        changes = session.states()
         assert [2, 1, 0] == await counted_down(session)
         for connections in (2, 3):
-            async for change in session.states():
-                if change.state is Phase.CLOSING:
-                    break
+            await until(Phase.CLOSING, changes)
             assert [2, 1, 0] == await counted_down(session)
             assert connections == session.counters.connections
-        while session.state is not Phase.IDLE:
-            await next_state(session)
+        await until(Phase.CLOSING, changes)
+        await until(Phase.IDLE, changes)
         await proxy.until(lambda: proxy.sockets == 0)
         assert [2, 1, 0] == await counted_down(session)
     assert 4 == proxy.connections
@@ -471,6 +470,12 @@ async def test_a_server_that_has_just_died_is_not_written_to(
 async def counted_down(session: AsyncClientSession) -> list[int]:
     """Run an operation that every server answers in either protocol."""
     return [event["countdown"] async for event in session.subscribe(COUNTDOWN)]
+
+
+async def until(state: Phase, changes: AsyncIterator[Change]) -> None:
+    async for change in changes:
+        if change.state is state:
+            return
 
 
 async def next_state(session: AsyncClientSession) -> Phase:

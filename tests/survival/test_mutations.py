@@ -15,12 +15,13 @@ from support import BOUND, leaves_nothing
 
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
 
-COUNT = int(os.environ.get("GQLWIRE_STORM_MUTATIONS", "2000"))
+COUNT = int(os.environ.get("GQLWIRE_STORM_MUTATIONS", "800"))
 FAULTS = COUNT // 50
 
 ANSWERING = [place for place in PLACES if place.answers_queries]
 
 
+@pytest.mark.storm
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_mutations_in_a_storm(place: Place, tmp_path: Path) -> None:

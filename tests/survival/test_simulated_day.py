@@ -39,6 +39,8 @@ from virtual_server import (
     virtual_server,
 )
 
+pytestmark = pytest.mark.once
+
 served = pytest.fixture(name="server")(virtual_server)
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0

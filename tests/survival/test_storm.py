@@ -11,9 +11,10 @@ from support import leaves_nothing
 
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
 
-FAULTS = int(os.environ.get("GQLWIRE_STORM_FAULTS", "65"))
+FAULTS = int(os.environ.get("GQLWIRE_STORM_FAULTS", "40"))
 
 
+@pytest.mark.storm
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_a_storm(place: Place) -> None:
