@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Two workers for each of two cores, as half of the tests wait for a server; and a file to each, so
 # that the servers of a file are started once.
-PYTEST = pytest -n 4 --dist loadfile
+PYTEST = pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-only check docs bench storm clean
 
@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
 # What takes twice as long under coverage, and covers nothing that the others do not.
-APART = hypothesis or storm or once
+APART = hypothesis or storm or uncounted or once
 
 test: $(TESTED) tests/servers/node/node_modules/.ready
 	$(BIN)/python -m coverage erase
@@ -24,15 +24,16 @@ test: $(TESTED) tests/servers/node/node_modules/.ready
 	$(BIN)/python tools/coverage_gates.py
 	$(BIN)/python -m $(PYTEST) -m "$(APART)"
 
-# The same tests on every other supported Python that this machine has, but for those of the tests'
-# own parts; those of arbitrary input with fewer examples.
-test-all:
-	@for python in $$($(PYTHON) tools/pythons.py); do \
-	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=$$python test-only || exit 1; done
+# The same tests on every other supported Python that this machine has, two at a time, but for those
+# of arbitrary input, the storms, and those of the tests' own parts.
+test-all: tests/servers/node/node_modules/.ready
+	@$(PYTHON) tools/pythons.py | xargs -P 2 -I PYTHON sh -c ' \
+	  venv=.venv-$$(PYTHON -c "import sys; print(sys.version[:4])"); \
+	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=PYTHON test-only >$$venv.log 2>&1; \
+	  status=$$?; cat $$venv.log; rm $$venv.log; exit $$status'
 
 test-only: $(TESTED) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m $(PYTEST) -q --hypothesis-profile=brief -m "not once"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not (hypothesis or storm or once)"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -13,6 +13,8 @@ from gqlwire.demo.server import serving
 from servers.certificates import Certificates
 from servers.launch import Server, start_strawberry
 
+pytestmark = pytest.mark.uncounted
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 # What each prints against the demo; `...` stands for any text in a line.

@@ -445,7 +445,7 @@ def outcome(take: Callable[[], Any]) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("kind", "parse_float"), BOTH_WAYS, ids=lambda it: "" if it is None else named(it)
 )
-@settings(deadline=None, max_examples=examples(60))
+@settings(deadline=None, max_examples=examples(30))
 @given(text=(payloads.map(json.dumps) | spliced() | st.text()).filter(is_of_this_world))
 def test_the_fast_way_is_the_long_way(kind: Any, parse_float: Any, text: str) -> None:
     """Whatever comes: the same data, or the same error.

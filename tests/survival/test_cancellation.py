@@ -54,6 +54,8 @@ from virtual_server import (
     virtual_server,
 )
 
+pytestmark = pytest.mark.uncounted
+
 served = pytest.fixture(name="server")(virtual_server)
 
 SLOW = "query Slow { slow }"
