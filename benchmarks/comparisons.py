@@ -56,7 +56,7 @@ def starved(results: Results) -> list[str]:
     """Return the peers that the server did not feed fast enough to be measured."""
     return [
         f"{scenario}, {run.contender}, {run.case}"
-        for scenario in ("throughput", "wire")
+        for scenario in ("pairs", "throughput", "wire")
         for run in results.matching(scenario)
         if run.round == 0
         and run.contender.startswith(("gql on", "Node"))

@@ -19,7 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.results import Results
-from benchmarks.scenarios import connections, fan_out, round_trips, slow_consumer, start_up, wire
+from benchmarks.scenarios import (
+    connections,
+    fan_out,
+    pairs,
+    round_trips,
+    slow_consumer,
+    start_up,
+    wire,
+)
 from benchmarks.scenarios import throughput as events
 
 mpl.use("svg")
@@ -107,6 +115,23 @@ def plain_numbers(axis: Axis, *steps: float) -> None:
     axis.set_major_locator(LogLocator(subs=steps or (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def draw_pairs(results: Results) -> Figure:
+    """Draw the ratio of each round as a dot, and the medians as lines."""
+    measured = [(pair, ratios) for pair in pairs.PAIRS if (ratios := pair.ratios(results))]
+    figure = Figure(figsize=(11, 0.4 * len(measured) + 0.9))
+    axes = figure.subplots()
+    for at, (_, ratios) in enumerate(reversed(measured)):
+        axes.plot(ratios, [at] * len(ratios), "o", alpha=0.4, color=OURS)
+        axes.plot(statistics.median(ratios), at, "|", markersize=20, color="black")
+    axes.set_yticks(range(len(measured)), [pair.name for pair, _ in reversed(measured)])
+    axes.set_xscale("log")
+    plain_numbers(axes.xaxis, 1, 2, 5)
+    axes.set_xlabel("ratio: a dot for each round, a line for the median")
+    axes.grid(axis="x", color="#dddddd")
+    figure.tight_layout()
+    return figure
 
 
 def draw_throughput(results: Results) -> Figure:
@@ -244,6 +269,7 @@ def draw_wire(results: Results) -> Figure:
 
 
 DRAWINGS: dict[str, Callable[[Results], Figure]] = {
+    pairs.NAME: draw_pairs,
     events.NAME: draw_throughput,
     round_trips.NAME: draw_round_trips,
     fan_out.NAME: draw_fan_out,

@@ -1,4 +1,7 @@
-"""What gqlwire is to reach, and what it reached: figures of one run, medians of the rounds."""
+"""What gqlwire is to reach, and what it reached: figures of one run, medians of the rounds.
+
+Where one contender is held against another, it is the median of the ratios of `pairs`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.results import Results
-from benchmarks.scenarios import fan_out, slow_consumer, start_up
+from benchmarks.scenarios import fan_out, pairs, slow_consumer, start_up
 from benchmarks.tables import ABSENT, Table, kilobytes, megabytes
 
 Figure = Callable[[Results], float | None]
@@ -61,12 +64,6 @@ def point(scenario: str, contender: str, figure: str, **case: int | str) -> Poin
     return Point(scenario, contender, figure, tuple(case.items()))
 
 
-def ratio(over: Point, under: Point, results: Results) -> float | None:
-    """Return one median by another."""
-    above, below = over.of(results), under.of(results)
-    return None if above is None or not below else above / below
-
-
 def value(wanted: Point, results: Results) -> float | None:
     """Return a median as it is."""
     return wanted.of(results)
@@ -96,67 +93,61 @@ def import_ratio(program: str, results: Results) -> float | None:
     return max(0.0, ours - ours_bare) / (gqls - gqls_bare)
 
 
-rate = partial(point, "throughput", figure="rate", size=150)
-trips = partial(point, "round_trips")
-cost = partial(point, "fan_out", figure="rate", what="cost")
-
 TARGETS = (
     Target(
         "dict events vs Node `iterate`",
-        partial(ratio, rate("gqlwire, dict"), rate("Node graphql-ws, iterate")),
+        pairs.DICT_BY_NODE.ratio,
         1.2,
         1.5,
     ),
     Target(
         "dict events vs gql (websockets)",
-        partial(ratio, rate("gqlwire, dict"), rate("gql on websockets")),
+        pairs.DICT_BY_GQL.ratio,
         5.5,
         6.5,
     ),
     Target(
         "typed events vs Node callback sink",
-        partial(ratio, rate("gqlwire, typed"), rate("Node graphql-ws, sink")),
+        pairs.TYPED_BY_NODE.ratio,
         1.1,
         1.3,
     ),
     Target(
         "typed events vs the hand-written limit loop",
-        partial(ratio, rate("gqlwire, typed"), rate("limit, typed")),
+        pairs.TYPED_BY_LIMIT.ratio,
         0.85,
         0.95,
     ),
     Target(
         "p99 of one-at-a-time `execute` vs bare picows echo",
-        partial(
-            ratio,
-            trips("gqlwire", "p99_us", in_flight=1),
-            trips("limit, echo", "p99_us", in_flight=1),
-        ),
+        pairs.P99_BY_ECHO.ratio,
         1.5,
         1.2,
         lower_is_better=True,
     ),
     Target(
         "`execute`, 100 in flight, vs gql (operations per second)",
-        partial(
-            ratio,
-            trips("gqlwire", "rate", in_flight=100),
-            trips("gql on websockets", "rate", in_flight=100),
-        ),
+        pairs.MANY_BY_GQL.ratio,
         6,
         10,
     ),
     Target(
-        "cost per event, 10,000 live subscriptions in one loop (`merge`) vs 1",
-        # A cost is the inverse of a rate.
-        partial(ratio, cost(fan_out.GQLWIRE, live=1), cost(fan_out.MERGED, live=10_000)),
+        "cost per event, 10,000 live subscriptions in one loop (`merge`) vs 1 in the same loop",
+        pairs.MERGED_BY_MERGED.ratio,
         1.3,
         1.1,
         lower_is_better=True,
     ),
     Target(
-        "the same, a task for each",
-        partial(ratio, cost(fan_out.GQLWIRE, live=1), cost(fan_out.GQLWIRE, live=10_000)),
+        "the same vs 1 in an `async for` of its own",
+        pairs.MERGED_BY_ONE.ratio,
+        1.3,
+        1.1,
+        lower_is_better=True,
+    ),
+    Target(
+        "the same, a task for each vs 1",
+        pairs.TASKS_BY_ONE.ratio,
         1.3,
         1.1,
         lower_is_better=True,

@@ -19,21 +19,28 @@ from benchmarks.results import Case, Figures, Results, Run
 class Trial:
     """A contender in a case, and how to measure it once.
 
-    `rounds` is how many are enough, where they are long or hardly differ.
+    `rounds` is how many are enough, where they are long or hardly differ; `often` is how many times
+    as many as usual are wanted, where much depends on them.
     """
 
     contender: str
     case: Case
     measure: Callable[[Bench], Figures]
     rounds: int = 1_000
+    often: int = 1
+
+    def due(self, usual: int) -> int:
+        """Return in how many rounds it is measured, where so many are usual."""
+        return min(usual * self.often, self.rounds)
 
 
 def run_all(scenario: str, trials: list[Trial], bench: Bench, results: Results) -> None:
     """Measure all rounds of a scenario, and add them to the results; failures, too."""
-    rounds = min(bench.settings.rounds, max(trial.rounds for trial in trials))
+    usual = bench.settings.rounds
+    rounds = max(trial.due(usual) for trial in trials)
     for round in range(rounds):
         say(f"{scenario}: round {round + 1} of {rounds}")
-        for trial in ordered(trials, round):
+        for trial in ordered(trials, round, usual):
             try:
                 figures = trial.measure(bench)
             except ContenderFailed as failure:
@@ -46,10 +53,13 @@ def run_all(scenario: str, trials: list[Trial], bench: Bench, results: Results) 
             results.runs.append(run)
 
 
-def ordered(trials: list[Trial], round: int) -> Iterator[Trial]:
-    """Yield the trials of a round, case by case, each case begun by another contender."""
+def ordered(trials: list[Trial], round: int, usual: int) -> Iterator[Trial]:
+    """Yield the trials of a round, case by case, each case begun by another contender.
+
+    A round is one of as many as are `usual`.
+    """
     for _, group in groupby(trials, key=lambda trial: trial.case):
-        due = [trial for trial in group if round < trial.rounds]
+        due = [trial for trial in group if round < trial.due(usual)]
         first = round % len(due) if due else 0
         yield from due[first:]
         yield from due[:first]

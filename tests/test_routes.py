@@ -650,6 +650,27 @@ def spied(connection: Connection) -> list[bytes]:
 
 
 @every_protocol
+@on_virtual_time
+async def test_what_comes_for_a_stream_that_ended_by_the_last_of_a_burst_is_read(
+    speech: Speech,
+) -> None:
+    """It has been forgotten amid the burst, and what is no JSON ends the connection at once."""
+    consumers = [Consumer(is_patient=True, buffer=1, overflow=Overflow.ERROR), EAGERLY]
+    steps: list[Step] = [
+        as_sent(speech, "1", -1),
+        [*as_sent(speech, "12", 0), *as_sent(speech, "1", 1, 2, 3, 4)],
+        [COMPACT.write(speech.result, "1", "{}}")],
+    ]
+    long, *others = ways()
+
+    expected = await see(long, speech, consumers, steps)
+
+    assert "TransportProtocolError" in expected.reason
+    for way in others:
+        assert expected == await see(way, speech, consumers, steps)
+
+
+@every_protocol
 @pytest.mark.parametrize("spelling", PLAIN.values(), ids=PLAIN)
 @on_virtual_time
 async def test_one_result_teaches_how_all_begin(speech: Speech, spelling: Spelling) -> None:

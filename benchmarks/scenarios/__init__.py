@@ -9,6 +9,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios import (
     connections,
     fan_out,
+    pairs,
     round_trips,
     slow_consumer,
     start_up,
@@ -36,6 +37,7 @@ class Scenario(Protocol):
 ALL: dict[str, Scenario] = {
     scenario.NAME: scenario
     for scenario in (
+        pairs,
         throughput,
         round_trips,
         fan_out,
@@ -46,6 +48,7 @@ ALL: dict[str, Scenario] = {
     )
 }
 TITLES = {
+    pairs.NAME: "Pairs",
     throughput.NAME: "Throughput",
     round_trips.NAME: "Round trips",
     fan_out.NAME: "Fan-out",

@@ -33,22 +33,21 @@ NOTES = [
 ]
 
 
-def trials(bench: Bench) -> list[Trial]:
+def trials(_: Bench) -> list[Trial]:
     """Return what is to be measured."""
-    found = []
-    for in_flight, whole in COUNTS.items():
-        for name, (command, mode) in CONTENDERS.items():
-            # One at a time all make the same number: percentiles of fewer would be others.
-            share = SLOWER if in_flight > 1 and name.startswith("gql on") else 1
-            count = bench.settings.count(whole // share, least=1_000)
-            measure = partial(
-                _measured, command=command, mode=mode, count=count, in_flight=in_flight
-            )
-            found.append(Trial(name, {"in_flight": in_flight}, measure))
-    return found
+    return [
+        Trial(name, {"in_flight": count}, partial(measured, name=name, in_flight=count))
+        for count in COUNTS
+        for name in CONTENDERS
+    ]
 
 
-def _measured(bench: Bench, command: Command, mode: str, count: int, in_flight: int) -> Figures:
+def measured(bench: Bench, name: str, in_flight: int) -> Figures:
+    """Run a contender once."""
+    command, mode = CONTENDERS[name]
+    # One at a time all make the same number: percentiles of fewer would be others.
+    share = SLOWER if in_flight > 1 and name.startswith("gql on") else 1
+    count = bench.settings.count(COUNTS[in_flight] // share, least=1_000)
     blaster = bench.blaster()
     url = f"{blaster.base}/echo" if mode == "echo" else blaster.url
     wanted = json.dumps({"count": count, "in_flight": in_flight})

@@ -329,9 +329,13 @@ def test_without_jitter_they_do(herd_plot: Any) -> None:
 
 def test_the_plot_in_the_docs_is_that_of_the_policy(herd_plot: Any) -> None:
     """Who changes the policy draws it anew: `python tools/herd_plot.py`."""
-    said = herd_plot.summary(herd_plot.with_jitter(), herd_plot.without_jitter())
+    herd = herd_plot.with_jitter()
+    page = (ROOT / "docs" / "surviving-disconnects.md").read_text("utf-8")
 
+    said = herd_plot.summary(herd, herd_plot.without_jitter())
     assert said in (ROOT / "docs" / "herd.svg").read_text("utf-8")
+    assert "](herd.svg)" in page
+    assert f"at most {herd.peak}\nconnect in the same second" in page
 
 
 @pytest.mark.parametrize("spread", [0.0, 60.0])
