@@ -171,6 +171,7 @@ class Link:
         self._client = (reader, writer)
         self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._ends: dict[Fault, float] = {}
+        self._told = asyncio.Event()
         self._is_deaf = False
         self._is_torn = False
         self._says_goodbye = True
@@ -181,6 +182,8 @@ class Link:
         """Do this, now; what passes is over after so many seconds, or never."""
         if fault in PASSING:
             self._ends[fault] = self._loop.time() + (float("inf") if seconds is None else seconds)
+            self._told.set()
+            self._told = asyncio.Event()
             self._proxy.note(fault)
         else:
             at_once: dict[Fault, Callable[[], None]] = {
@@ -306,9 +309,10 @@ class Link:
         if self._suffers(Fault.DELAY):
             await asyncio.sleep(self._proxy.latency)
         while self._suffers(Fault.STALL):
-            # Looks again: it may be over sooner, if it is told so once more.
-            left = self._ends[Fault.STALL] - self._loop.time()
-            await asyncio.sleep(min(left, 0.05))
+            # It may be over sooner, if it is told so once more.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._ends[Fault.STALL]):
+                    await self._told.wait()
 
     async def _pass(self, frame: bytes, writer: asyncio.StreamWriter, *, is_down: bool) -> None:
         if frame[0] == _CLOSE_FRAME and not self._says_goodbye:

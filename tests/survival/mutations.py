@@ -30,7 +30,7 @@ class Outcome:
 
     By key: `answered` is what the server counted, when it answered; `interrupted` those that may
     have been executed, or not; `repeated` what it answered to those that may be sent again.
-    `ledger` is how often each key was executed.
+    `ledger` is how often each key was executed; `news` is set when an operation is over.
     """
 
     place: str
@@ -43,6 +43,7 @@ class Outcome:
     interrupted: dict[str, OperationInterrupted] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     queries: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     ledger: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -118,6 +119,7 @@ async def _work(here: Hardship, numbers: Iterator[int], outcome: Outcome) -> Non
             outcome.answered[key] = await recorded(here, key)
         except OperationInterrupted as interrupted:
             outcome.interrupted[key] = interrupted
+        outcome.news.set()
         if number % 10 == 0:
             again = f"{number} again"
             outcome.repeated[again] = await recorded(here, again, idempotent=True)
@@ -143,5 +145,6 @@ async def _rage(here: Hardship, outcome: Outcome, count: int, faults: int, seed:
     """Strike each time that so many operations more are over: the storm keeps pace with them."""
     for number, blow in enumerate(blows(seed, faults)):
         while outcome.done < number * (count - AT_ONCE) // faults:
-            await asyncio.sleep(0.001)
+            outcome.news.clear()
+            await outcome.news.wait()
         await here.rage([blow])

@@ -536,11 +536,15 @@ def sweep(scene: Scene, server: VirtualServer, later: int | None = None) -> Iter
 @pytest.mark.parametrize("later", [None, 1, 2, 5], ids=["once", "twice", "twice, 2", "twice, 5"])
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_it_can_be_cancelled_at_each_step(
-    scene: Scene, server: VirtualServer, later: int | None
+    scene: Scene,
+    server: VirtualServer,
+    later: int | None,
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     """Nothing hangs, no task, socket or alarm is left, and all that is alive is stopped once."""
     points = [*sweep(scene, server, later)]
 
+    record_testsuite_property("cancel points", len(points))
     assert scene.least <= len(points)
 
 
@@ -659,7 +663,10 @@ def check_real_stops(server: Fake) -> None:
 
 @pytest.mark.parametrize(("act", "is_connected", "least"), REAL.values(), ids=REAL)
 def test_it_can_be_cancelled_at_each_step_over_a_socket(
-    act: Callable[[RealWorld], Awaitable[None]], is_connected: bool, least: int
+    act: Callable[[RealWorld], Awaitable[None]],
+    is_connected: bool,
+    least: int,
+    record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     """The same with a server and a network between: nothing hangs, and no socket is left."""
     points = 0
@@ -676,6 +683,7 @@ def test_it_can_be_cancelled_at_each_step_over_a_socket(
         if taken <= step and not was_cancelled:
             break
 
+    record_testsuite_property("cancel points", points)
     assert least <= points
 
 
