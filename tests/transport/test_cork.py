@@ -54,15 +54,50 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @on_virtual_time
-async def test_the_first_message_of_a_turn_leaves_at_once(told: Any) -> None:
-    """For one there is nothing to wait for, turn after turn; and the kernel is not even asked."""
+async def test_the_first_message_after_a_read_leaves_at_once(told: Any) -> None:
+    """Of one who asks and waits, again and again, the kernel is told nothing, nor is the loop."""
     cork = Cork(told)
+    loop = asyncio.get_running_loop()
 
     for _ in range(3):
-        cork.sending()
+        asked = len(loop._ready)  # type: ignore[attr-defined]
+        assert 1 == cork.sending()
+        assert asked == len(loop._ready)  # type: ignore[attr-defined]
         await settle()
+        cork.read()
 
     assert [] == told.told
+
+
+@on_virtual_time
+async def test_the_second_since_a_read_waits_for_the_end_of_its_own_turn(told: Any) -> None:
+    """It may be of a later turn than the first, which nobody was told of; but the third is not."""
+    cork = Cork(told)
+
+    seen = []
+    for _ in range(5):
+        cork.sending()
+        seen.append([*told.told])
+        await settle()
+
+    assert [[], [1], [1, 0], [1, 0, 1], [1, 0, 1, 0]] == seen
+
+
+@pytest.mark.parametrize("again", [1, 2])
+@on_virtual_time
+async def test_what_is_held_back_is_let_go_though_something_is_read(told: Any, again: int) -> None:
+    """In the same turn, and whatever is sent after that."""
+    cork = Cork(told)
+
+    cork.sending()
+    cork.sending()
+    cork.read()
+    for _ in range(again):
+        cork.sending()
+    assert 0 not in told.told
+    await settle()
+
+    assert 0 == told.told[-1]
 
 
 @pytest.mark.parametrize("count", [2, 3, 1000])
@@ -90,6 +125,7 @@ async def test_each_turn_is_one_of_its_own(told: Any) -> None:
         for _ in range(count):
             cork.sending()
         await settle()
+        cork.read()
 
     assert [1, 0, 1, 0] == told.told
 

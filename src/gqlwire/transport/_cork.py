@@ -3,6 +3,11 @@
 picows writes each frame at once, which is right for the first of a turn, and dear for a thousand:
 the network stack delivers each by itself. So from the second on the kernel is told to wait
 (`TCP_CORK`, tcp(7)) until the turn is over. Where there is no such option, each goes by itself.
+
+To be told of the end of a turn takes another turn, so whoever asks and waits, again and again,
+shall not pay for it: a message that is the first since something was read leaves no trace. The
+second one since may belong to a later turn; it waits for the end of its own then, in vain, but no
+longer.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ _TCP_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 class Cork:
-    """Holds back what is sent after the first message of a turn, until the turn ends."""
+    """Holds back what is sent after the first message, until the turn ends."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -23,18 +28,23 @@ class Cork:
         self._sent = 0
 
     def sending(self) -> int:
-        """Note that a message is about to be sent; return how many it makes in this turn."""
+        """Note that a message is about to be sent; return how many that makes since the last read.
+
+        The end of a turn in which some were held back counts as one.
+        """
         self._sent += 1
-        if self._sent == 1:
-            self._loop.call_soon(self._turn_over)
-        elif self._sent == 2:
+        if self._sent == 2:
             self._set(1)
+            self._loop.call_soon(self._turn_over)
         return self._sent
 
+    def read(self) -> None:
+        """Note that something was read, so that this is another turn."""
+        self._sent = 0
+
     def _turn_over(self) -> None:
-        sent, self._sent = self._sent, 0
-        if sent > 1:
-            self._set(0)
+        self._sent = 0
+        self._set(0)
 
     def _set(self, on: int) -> None:
         if _TCP_CORK is not None:

@@ -165,7 +165,7 @@ class PicowsWire(WSListener):
     def send(self, text: bytes) -> None:
         """Send one text message; those of one turn of the loop leave together."""
         if self._cork.sending() > 1 and self._below.is_closing():
-            return  # it broke within this turn; many more writes would be warned of in the log
+            return  # it broke since; many more writes would be warned of in the log
         if self._compression is None:
             self._transport.send(_TEXT, text)
         else:
@@ -227,6 +227,7 @@ class PicowsWire(WSListener):
             else:
                 self._take_other(frame)
             if frame.last_in_buffer:
+                self._cork.read()
                 self._handler.heard()
                 if not frame.tail_size:
                     self._shorten()
@@ -250,6 +251,7 @@ class PicowsWire(WSListener):
 
     def _take_burst(self, texts: list[bytes]) -> None:
         with self._guard:
+            self._cork.read()
             self._handler.received_all(texts)
             self._handler.heard()
 
