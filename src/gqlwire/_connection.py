@@ -23,7 +23,7 @@ from gqlwire._deadlines import Deadlines
 from gqlwire._gate import ReadGate
 from gqlwire._routes import Routes
 from gqlwire._signals import Signals, Strays
-from gqlwire._sinks import Gate, Sink, replica
+from gqlwire._sinks import Sink, replica
 from gqlwire._watch import Watch
 from gqlwire._wire import Tap, Wire, shown
 from gqlwire.errors import (
@@ -88,12 +88,13 @@ class Connection:
         self._tap = Tap(host)
         self.deadlines: Deadlines = Deadlines()
         self._watch = Watch(
-            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self._gate.paused
+            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self.gate.paused
         )
         self._dropped_late = False
         self._hang_up_timer: asyncio.TimerHandle | None = None
         self._wire: Wire
-        self._gate = gate or ReadGate()
+        # What the sinks of this connection ask to pause and resume reading.
+        self.gate: ReadGate = gate or ReadGate()
         self._acked: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._writable: asyncio.Future[None] | None = None
@@ -123,7 +124,7 @@ class Connection:
     def opened(self, wire: Wire) -> None:
         """Begin: the WebSocket is open. The server's patience for `connection_init` is short."""
         self._wire = wire
-        self._gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
+        self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
         self._send(
             self._dialect.connection_init(self._init_payload),
@@ -146,7 +147,8 @@ class Connection:
 
     def heard(self) -> None:
         """Note that a burst of frames came, of whatever kind."""
-        self._watch.heard()
+        if self._watch.listens:
+            self._watch.heard()
         self._tap.refresh()
 
     def ponged(self) -> None:
@@ -212,24 +214,20 @@ class Connection:
         """Wait until the socket takes data; raises the reason if the connection is over."""
         while self._writable is not None:
             # The server may be waiting for us to read before it reads on.
-            self._gate.awaited(+1)
+            self.gate.awaited(+1)
             try:
                 await asyncio.shield(self._writable)
             finally:
-                self._gate.awaited(-1)
+                self.gate.awaited(-1)
         self._raise_if_over()
-
-    @property
-    def gate(self) -> Gate:
-        """What the sinks of this connection ask to pause and resume reading."""
-        return self._gate
 
     def start(self, payload: bytes, sink: Sink) -> str:
         """Start an operation whose results go into `sink`; return its id.
 
         `payload` is the request as JSON. Raises the reason if the connection is over.
         """
-        self._raise_if_over()
+        if self.reason is not None:
+            raise replica(self.reason)
         id = str(next(_ids))
         self.routes.add(id, sink)
         self._send(self._dialect.subscribe(id, payload))
@@ -257,7 +255,7 @@ class Connection:
             self._wire.ping()
         self._send(message)
         self._watch.pinged()
-        self._gate.check()
+        self.gate.check()
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a pong, where the protocol has one."""
@@ -294,11 +292,11 @@ class Connection:
 
     def _handle(self, event: events.Event) -> None:
         match event:
+            case events.Completed(id):
+                self.routes.finish(id, None)
             case events.Failed(id, payload):
                 errors = tolerance.errors_of(payload)
                 self.routes.finish(id, TransportQueryError.of(errors, query_id=id))
-            case events.Completed(id):
-                self.routes.finish(id, None)
             case events.Pinged(payload):
                 reply = self._dialect.reply()
                 if self._writable is None:  # a flood of pings shall not fill our memory with pongs
@@ -367,7 +365,7 @@ class Connection:
     def _hang_up(self, code: int, *, dead: bool) -> None:
         self._watch.stop()
         self.deadlines.stop()
-        self._gate.open()
+        self.gate.open()
         self._wire.close(code, "")
         if dead:
             self._wire.abort()

@@ -29,15 +29,18 @@ class Deadlines:
     def add(self, waiter: Expiring, seconds: float) -> None:
         """Expire `waiter` in so many seconds."""
         deadline = self._loop.time() + seconds
-        self._waiting.setdefault(seconds, {})[waiter] = deadline
-        if seconds not in self._alarms:
+        waiting = self._waiting.get(seconds)
+        if waiting is None:
+            waiting = self._waiting[seconds] = {}
             self._alarms[seconds] = self._loop.call_at(deadline, self._ring, seconds)
+        waiting[waiter] = deadline
 
     def remove(self, waiter: Expiring, seconds: float) -> None:
         """Let `waiter` be; harmless if it has expired."""
         # The alarm stays as it is: the next operation will want one.
-        if seconds in self._waiting:
-            self._waiting[seconds].pop(waiter, None)
+        waiting = self._waiting.get(seconds)
+        if waiting is not None:
+            waiting.pop(waiter, None)
 
     def stop(self) -> None:
         """Expire nothing any more."""

@@ -56,7 +56,8 @@ class ReadGate:
     def awaited(self, change: int) -> None:
         """Count who waits for what the socket brings; reading goes on for them."""
         self._waiting += change
-        self.check()
+        if self.paused:
+            self.check()
 
     def check(self) -> None:
         """Go on reading if somebody waits by now."""

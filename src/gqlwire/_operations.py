@@ -49,8 +49,11 @@ async def ask(
     if timeout is not None:
         connection.deadlines.add(reply, timeout)
     must_stop = True
+    # As `Reply.get` does, without another coroutine.
+    reply.gate.awaited(+1)
     try:
-        answer = await reply.get()
+        await reply.arrival
+        answer = reply.result()
         if answer is None and reply.is_expired:
             raise late(connection.host, kind, timeout)
         if answer is None:
@@ -58,12 +61,13 @@ async def ask(
         must_stop = kind == "subscription" or _announces_more(answer)
         return answer
     finally:
+        reply.gate.awaited(-1)
         if timeout is not None:
             connection.deadlines.remove(reply, timeout)
         # An operation that is over is not stopped: the connection knows.
         if must_stop:
             connection.stop(id)
-        else:
+        elif not reply.is_over:
             connection.forget(id)
 
 
@@ -87,7 +91,8 @@ async def _ask_when_there_is_room(
 
 
 def _announces_more(answer: Raw) -> bool:
-    return b'"hasNext"' in bytes(answer) and bool(decode_result(answer).has_next)
+    # `in` would first try whether the text is a number, which takes longer than to look for it.
+    return bytes(answer).find(b'"hasNext"') >= 0 and bool(decode_result(answer).has_next)
 
 
 @dataclass(frozen=True, slots=True)

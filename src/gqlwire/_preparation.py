@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from gqlwire._readers import Reader, reader_for
+from gqlwire._readers import Decode, Reader, reader_for
 from gqlwire._settings import RequestOptions, Settings
 from gqlwire.request import GraphQLRequest
 
@@ -30,10 +30,11 @@ class Preparation:
         self._settings = settings
         self._source = request
         self._options = options
-        self.given: dict[str, Any] = self._given()
         self.request: GraphQLRequest = self.with_variables(None)
 
-    def _given(self) -> dict[str, Any]:
+    @property
+    def given(self) -> dict[str, Any]:
+        """The variables that were given."""
         given = self._options.get("variable_values")
         if given is None and isinstance(self._source, GraphQLRequest):
             given = self._source.variable_values
@@ -59,8 +60,20 @@ class Preparation:
             prepared.variable_values = settings.scalars.plain(prepared.variable_values)
         return prepared
 
-    def reader(self, result_type: Any) -> Reader[Any]:
-        """Return what makes of a payload its data, as a `result_type`."""
+    def way_back(
+        self, result_type: Any, *, whole: bool
+    ) -> tuple[Callable[[Raw], Any], Decode | None]:
+        """Return what makes of the payload of a result what the user gets.
+
+        With it comes what does the same in one pass for results that are plain, if that can be.
+        """
+        reader = self._reader(result_type)
+        parse = None if self._settings.schema is None else self._parser(result_type)
+        if parse is not None:
+            return _parsing(reader, parse, whole=whole), None
+        return (reader.read_whole, None) if whole else (reader.read, reader.decode)
+
+    def _reader(self, result_type: Any) -> Reader[Any]:
         if result_type is not None and self._options.get("parse_result"):
             raise ValueError(
                 "result_type and parse_result=True exclude each other: what the annotations of "
@@ -69,7 +82,7 @@ class Preparation:
         parse_float = self._options.get("parse_float") or self._settings.parse_float
         return reader_for(result_type, self._settings.scalars, parse_float)
 
-    def parser(self, result_type: Any) -> Callable[[Any], Any] | None:
+    def _parser(self, result_type: Any) -> Callable[[Any], Any] | None:
         """Return what converts data by the schema, if that is to be done."""
         wanted = self._options.get("parse_result")
         is_wanted = self._settings.parse_results if wanted is None else wanted
@@ -81,13 +94,9 @@ class Preparation:
         return ResultParser(self._settings.schema, request.document, request.operation_name).parse
 
 
-def way_back(
-    reader: Reader[Any], parse: Callable[[Any], Any] | None, *, whole: bool
+def _parsing(
+    reader: Reader[Any], parse: Callable[[Any], Any], *, whole: bool
 ) -> Callable[[Raw], Any]:
-    """Return what makes of the payload of a result what the user gets."""
-    if parse is None:
-        return reader.read_whole if whole else reader.read
-
     def convert(payload: Raw) -> Any:
         result = reader.read_whole(payload)
         result.data = parse(result.data)

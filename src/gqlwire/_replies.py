@@ -16,18 +16,19 @@ from gqlwire.errors import TransportError
 class Reply:
     """The one result of an operation that has one.
 
-    `is_started`: whether the operation was sent. `is_lost`: whether the connection ended before the
-    result came. `is_expired`: whether its time ended.
+    `is_started`: whether the operation was sent. `is_over`: whether it has ended. `is_lost`:
+    whether the connection ended before the result came. `is_expired`: whether its time ended.
+    `arrival` is done when there is a `result()`, which `get` waits for.
     """
 
     __slots__ = (
-        "_arrival",
         "_failure",
-        "_gate",
-        "_over",
         "_payload",
+        "arrival",
+        "gate",
         "is_expired",
         "is_lost",
+        "is_over",
         "is_started",
     )
 
@@ -35,28 +36,30 @@ class Reply:
         self.is_expired: bool = False
         self.is_started: bool = False
         self.is_lost: bool = False
-        self._gate = gate
+        self.is_over: bool = False
+        self.gate: Gate = gate
         self._payload: Raw | None = None
-        self._over = False
         self._failure: TransportError | None = None
-        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, payload: Raw) -> None:
         """Take the result; the first one counts."""
-        if self._payload is None and not self._over:
+        if self._payload is None and not self.is_over:
             self._payload = payload
-            self._wake()
+            if not self.arrival.done():
+                self.arrival.set_result(None)
 
     def end(self, failure: TransportError | None) -> None:
         """Be over: in good order, or by `failure`. Only the first end counts."""
-        if not self._over:
-            self._over = True
+        if not self.is_over:
+            self.is_over = True
             self._failure = failure
-            self._wake()
+            if not self.arrival.done():
+                self.arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
         """Be over, as the connection is."""
-        self.is_lost = not self._over and self._payload is None
+        self.is_lost = not self.is_over and self._payload is None
         self.end(failure)
 
     def expire(self) -> None:
@@ -65,19 +68,19 @@ class Reply:
         self.end(None)
 
     async def get(self) -> Raw | None:
-        """Wait for the result; None if the operation ended without one, or expired.
+        """Wait for the `result()`."""
+        self.gate.awaited(+1)
+        try:
+            await self.arrival
+        finally:
+            self.gate.awaited(-1)
+        return self.result()
+
+    def result(self) -> Raw | None:
+        """Return the result; None if the operation ended without one, or expired.
 
         Raises the failure that ended it.
         """
-        self._gate.awaited(+1)
-        try:
-            await self._arrival
-        finally:
-            self._gate.awaited(-1)
         if self._payload is None and self._failure is not None:
             raise replica(self._failure)
         return self._payload
-
-    def _wake(self) -> None:
-        if not self._arrival.done():
-            self._arrival.set_result(None)

@@ -104,9 +104,9 @@ class Settings:
 
 def check_names(call: str, options: RequestOptions, kind: type[Any]) -> None:
     """Raise TypeError for an option that there is not, as Python does for arguments."""
-    unknown = options.keys() - kind.__optional_keys__
-    if unknown:
-        raise TypeError(f"{call}() got an unexpected keyword argument {min(unknown)!r}")
+    if not kind.__optional_keys__.issuperset(options):
+        unknown = min(options.keys() - kind.__optional_keys__)
+        raise TypeError(f"{call}() got an unexpected keyword argument {unknown!r}")
 
 
 def terms_of(options: SubscribeOptions) -> Terms:

@@ -29,6 +29,8 @@ class Watch:
     ) -> None:
         self._limits = limits
         self._keepalive = KeepAlive(limits)
+        # Whether it matters when something came.
+        self.listens: bool = limits.silence is not None or limits.patience is not None
         self._on_ping = on_ping
         self._on_dead = on_dead
         self._is_deaf = is_deaf

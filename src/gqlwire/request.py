@@ -31,13 +31,10 @@ class _Document:
     """Whether an operation without a name is not alone (GraphQL specification, 5.2.2.1)."""
     encoded: bytes
     """How the payload of each of its requests begins: an object without its end."""
+    only: OperationKind | None
+    """The kind of its operation, if it has just one."""
 
     def kind(self, operation_name: str | None) -> OperationKind:
-        if operation_name is None and len(self.operations) == 1 and not self.is_ambiguous:
-            return next(iter(self.operations.values()))
-        return self._named(operation_name)
-
-    def _named(self, operation_name: str | None) -> OperationKind:
         from graphql import GraphQLError
 
         if self.is_ambiguous:
@@ -72,7 +69,8 @@ def _document(source: str, node: DocumentNode) -> _Document:
     ]
     is_ambiguous = len(found) > 1 and any(name is None for name, _ in found)
     encoded = b'{"query":%s' % msgspec.json.encode(source)
-    return _Document(source, node, dict(found), is_ambiguous, encoded)
+    only = found[0][1] if len(found) == 1 else None
+    return _Document(source, node, dict(found), is_ambiguous, encoded, only)
 
 
 _printed: dict[int, _Document] = {}
@@ -156,6 +154,9 @@ class GraphQLRequest:
         Raises graphql-core's `GraphQLError` if `operation_name` does not name one of the
         document's operations, or is missing and there are several.
         """
+        only = self._document.only
+        if only is not None and self.operation_name is None:
+            return only
         return self._document.kind(self.operation_name)
 
     @property
@@ -171,12 +172,15 @@ class GraphQLRequest:
 
     def encode(self) -> bytes:
         """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
-        _, *others = self.payload.items()
         try:
             # The document was encoded once, when it was checked: it is mostly the longest part.
             text = self._document.encoded
-            for name, part in others:
-                text += b',"%s":%s' % (name.encode(), _encode(part))
+            if self.operation_name:
+                text += b',"operationName":%s' % _encode(self.operation_name)
+            if self.variable_values:
+                text += b',"variables":%s' % _encode(self.variable_values)
+            if self.extensions:
+                text += b',"extensions":%s' % _encode(self.extensions)
             return text + b"}"
         except (TypeError, ValueError, RecursionError) as cause:
             raise TypeError(
@@ -203,7 +207,7 @@ class GraphQLRequest:
 def _encode(part: Any) -> bytes:
     text = msgspec.json.encode(part)
     # The encoder writes null for NaN and infinities, which would be another value.
-    if b"null" in text:
+    if text.find(b"null") >= 0:  # `in` would first try whether b"null" is a number
         _refuse_infinite(part)
     return text
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from gqlwire._preparation import Preparation, way_back
+from gqlwire._preparation import Preparation
 from gqlwire._settings import ExecuteOptions, Settings, SubscribeOptions, check_names
 from gqlwire._subscribing import Subscribing
 from gqlwire.errors import Phase
@@ -120,13 +120,13 @@ class AsyncClientSession:
         """
         check_names("execute", options, ExecuteOptions)
         it = Preparation(self._settings, request, options)
-        reader, parse = it.reader(result_type), it.parser(result_type)
+        read, _ = it.way_back(result_type, whole=get_execution_result)
         payload = await self._runner.ask(
             it.request,
             timeout=options.get("timeout", self._settings.execute_timeout),
             idempotent=options.get("idempotent", False),
         )
-        return way_back(reader, parse, whole=get_execution_result)(payload)
+        return read(payload)
 
     @overload
     def subscribe(
@@ -206,9 +206,7 @@ class AsyncClientSession:
         """
         check_names("subscribe", options, SubscribeOptions)
         it = Preparation(self._settings, request, options)
-        reader, parse = it.reader(result_type), it.parser(result_type)
-        convert = way_back(reader, parse, whole=get_execution_result)
-        decode = None if parse or get_execution_result else reader.decode
+        convert, decode = it.way_back(result_type, whole=get_execution_result)
         return Subscribing(it, options, is_told=tell_reconnects).on(self._runner, convert, decode)
 
     # --- The connection, where it is kept alive -----------------------------------------------

@@ -122,7 +122,10 @@ class Apollo:
 
     def receive(self, text: bytes) -> events.Event | None:
         """Take one message; return what it means."""
-        message = self.read(text)
+        try:
+            message: ServerMessage | events.Stray = _decode(text)
+        except tolerance.UNREADABLE:
+            message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
         if type(message) is Data and conversation.phase is Phase.OPEN:

@@ -120,7 +120,10 @@ class GraphQLTransportWS:
 
     def receive(self, text: bytes) -> events.Event | None:
         """Take one message; return what it means. Send `reply()` next."""
-        message = self.read(text)
+        try:
+            message: ServerMessage | events.Stray = _decode(text)
+        except tolerance.UNREADABLE:
+            message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
         if type(message) is Next and conversation.phase is Phase.OPEN:

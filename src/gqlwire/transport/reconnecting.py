@@ -217,8 +217,9 @@ class ReconnectingTransport:
     def live(self) -> Connection | None:
         """The connection that is acknowledged, if there is one now."""
         connection = self.transport.connection
-        is_live = self._changes.state is Phase.OPEN and connection is not None
-        return connection if is_live and connection and connection.reason is None else None
+        if connection is None or connection.reason is not None:
+            return None
+        return connection if self._changes.state is Phase.OPEN else None
 
     async def ready(self) -> Connection:
         """Return a connection that is acknowledged, waiting for it. Raises the final failure."""
@@ -262,7 +263,7 @@ class ReconnectingTransport:
     def asking(self, change: int) -> None:
         """Note that an operation with one result begins (+1) or is over (-1)."""
         self._asking += change
-        if change < 0:
+        if change < 0 and self._idleness.limit is not None:
             self._idleness.ended()
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
