@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -1258,6 +1258,9 @@ async def test_each_brings_in_a_merger_what_it_brings_alone(
 ) -> None:
     """However slow the loop is: the same events, faults and ends in the same order, the same
     counts; the server is told the same."""
+    events = [data for step in course if isinstance(step, list) for _, data in step]
+    # Of two that end the connection it depends on who is first to take one which of them does.
+    assume(events.count(UNREADABLE) < 2)
     alone = await seen(course, kinds, eager=eager, merges=False)
 
     assert alone == await seen(course, kinds, eager=eager, merges=True)

@@ -15,11 +15,22 @@ from doubles import RecordingGate, RecordingOwner, on_virtual_time, settle
 from gqlwire._gate import ReadGate
 from gqlwire._replies import Reply
 from gqlwire._streams import EVENT_OVERHEAD, Buffer, EventStream, Overflow
+from gqlwire._turns import Line, Turn
 from gqlwire.errors import SlowConsumer, TransportClosed, TransportConnectionFailed
 
 ROOMY = Buffer(1_000, 1 << 20)
 LOST = TransportConnectionFailed("lost", host="h:80")
 MEGABYTE = Raw(bytes(1 << 20))
+
+
+class _NoLoop(asyncio.AbstractEventLoop):
+    """What a future wants that nobody awaits, and that has no callbacks."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+_NO_LOOP = _NoLoop()
 
 
 def stream_of(
@@ -176,34 +187,40 @@ async def test_what_was_handed_and_left_is_counted() -> None:
     assert len(event(1)) + EVENT_OVERHEAD == stream.buffered_size
 
 
-class Noting:
-    """An `Arrival` that notes what it is handed, and wants no more than that."""
-
-    def __init__(self) -> None:
-        self.handed: list[Raw | bytes | None] = []
-
-    def done(self) -> bool:
-        return bool(self.handed)
-
-    def cancelled(self) -> bool:
-        return False
-
-    def result(self) -> Raw | bytes | None:
-        return self.handed[0]
-
-    def set_result(self, result: Raw | bytes | None, /) -> None:
-        self.handed.append(result)
+def turn(*, awaited: bool = True) -> Turn:
+    """A turn in a line of its own, for which somebody waits, or nobody does."""
+    line = Line()
+    if awaited:
+        line.waiter, line.is_asleep = asyncio.Future(loop=_NO_LOOP), True
+    return Turn(line, 1)
 
 
-def test_what_expects_an_event_is_handed_the_first_one() -> None:
+def came(turn: Turn) -> bool:
+    """Whether it has come, once, and whoever waits was woken up."""
+    line = turn.line
+    assert len(line.ready) <= 1
+    assert line.waiter is None or line.waiter.done() == bool(line.ready)
+    return [turn] == [*line.ready]
+
+
+def again(stream: EventStream, turn: Turn) -> None:
+    """Take a turn that has come out of its line, and have it line up anew."""
+    turn.item = None
+    turn.line = Line()
+    turn.line.waiter, turn.line.is_asleep = asyncio.Future(loop=_NO_LOOP), True
+    stream.line_up(turn)
+
+
+def test_who_lines_up_gets_the_first_event() -> None:
     """Once; the others are buffered, whether they come with it or later."""
-    stream, arrival = stream_of(), Noting()
-    stream.expect(arrival)
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    assert not came(mine)
 
     stream.put_all([event(1), event(2), event(3)])
     fill(stream, 4)
 
-    assert [event(1)] == arrival.handed
+    assert (True, event(1)) == (came(mine), mine.item)
     assert (1, 3, cost(event(2), event(3), event(4))) == (
         stream.delivered,
         stream.buffered,
@@ -212,75 +229,93 @@ def test_what_expects_an_event_is_handed_the_first_one() -> None:
     assert [2, 3, 4] == take_all(stream)
 
 
-def test_one_event_is_handed_without_a_queue() -> None:
+@pytest.mark.parametrize(
+    "put", [EventStream.put, lambda stream, item: stream.put_all([item])], ids=["alone", "only one"]
+)
+def test_one_event_goes_along_without_a_queue(put: Any) -> None:
     """As an idle subscription is to be small: alone, or as the only one that came."""
-    for put in (EventStream.put, lambda stream, item: stream.put_all([item])):
-        stream, arrival = stream_of(), Noting()
-        stream.expect(arrival)
-        put(stream, event(1))
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    put(stream, event(1))
 
-        assert ([event(1)], None) == (arrival.handed, stream.items)
-        assert (1, 0) == (stream.delivered, stream.buffered)
+    assert (True, event(1), event(1)) == (came(mine), mine.item, stream.untaken)
+    assert (None, 1, 0) == (stream.items, stream.delivered, stream.buffered)
 
 
-def test_what_expects_an_event_may_expect_again() -> None:
-    """It is the same one that waits; nothing of the empty buffer is kept meanwhile."""
-    stream, arrival = stream_of(), Noting()
+def test_who_has_had_a_turn_may_line_up_again() -> None:
+    """Nothing of the empty buffer is kept meanwhile."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
     for number in range(3):
-        stream.expect(arrival)
         fill(stream, number, number + 10)
-        assert [event(number)] == arrival.handed
+        assert (True, event(number)) == (came(mine), mine.item)
         assert number + 10 == take(stream)
-        arrival.handed.clear()
 
-        stream.expect(arrival)
+        again(stream, mine)
         assert stream.items is None
     assert 6 == stream.delivered
 
 
-def test_only_one_expects_an_event() -> None:
-    """The second one is told so, also when the first has got one; the first is not disturbed."""
-    stream, arrival = stream_of(), Noting()
-    stream.expect(arrival)
+@on_virtual_time
+async def test_only_one_waits_for_an_event() -> None:
+    """Another one is told so, also when the first has got one; the first is not disturbed."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="another task"):
-            stream.expect(Noting())
+        for other in (lambda: stream.line_up(turn()), stream.arrival):
+            with pytest.raises(RuntimeError, match="another task"):
+                other()
         fill(stream, 1)
+    assert (True, event(1), [1]) == (came(mine), mine.item, take_all(stream))
 
-    assert ([event(1)], [1]) == (arrival.handed, take_all(stream))
+    stream = stream_of()
+    waiting = stream.arrival()
+    with pytest.raises(RuntimeError, match="another task"):
+        stream.line_up(turn())
+    fill(stream, 1)
+    assert event(1) == waiting.result()
 
 
 @pytest.mark.parametrize("failure", [None, LOST])
-def test_what_expects_an_event_is_told_of_the_end(failure: TransportConnectionFailed) -> None:
-    """By None, whatever the end is; not if it has got an event before, which comes first."""
+def test_the_end_has_a_turn(failure: TransportConnectionFailed) -> None:
+    """With no event, whatever the end is; not where one is on its way, which comes first."""
     waiting, handed = stream_of(), stream_of()
-    arrivals = Noting(), Noting()
-    for stream, arrival in zip((waiting, handed), arrivals, strict=True):
-        stream.expect(arrival)
+    turns = turn(), turn()
+    for stream, mine in zip((waiting, handed), turns, strict=True):
+        stream.line_up(mine)
     fill(handed, 1)
 
     waiting.end(failure)
     handed.end(failure)
     waiting.put(event(2))
 
-    assert ([None], [event(1)]) == (arrivals[0].handed, arrivals[1].handed)
+    assert [(True, None), (True, event(1))] == [(came(mine), mine.item) for mine in turns]
     assert [(0, 0), (1, 0)] == [(each.delivered, each.buffered) for each in (waiting, handed)]
 
 
-def test_what_wants_no_event_any_more_is_handed_none() -> None:
-    """It is buffered, within the bounds."""
+def test_where_nobody_waits_events_stay_in_the_buffer() -> None:
+    """Within the bounds; the turn comes with the first, and brings nothing along."""
+    for put in (lambda stream: fill(stream, 1), lambda stream: stream.put_all([event(1)])):
+        stream, mine = stream_of(Buffer(2), Overflow.DROP_OLDEST), turn(awaited=False)
+        stream.line_up(mine)
+        assert not stream.is_awaited
+        put(stream)
+        stream.put_all([event(2), event(3)])
+        stream.end(None)
 
-    class Busy(Noting):
-        def done(self) -> bool:
-            return True
+        assert (True, None, 1, [2, 3]) == (came(mine), mine.item, stream.dropped, take_all(stream))
 
-    stream, arrival = stream_of(Buffer(2), Overflow.DROP_OLDEST), Busy()
-    stream.expect(arrival)
+
+def test_it_is_awaited_until_its_turn_has_come() -> None:
+    """By whoever waits for the line."""
+    stream, mine = stream_of(), turn()
+    assert not stream.is_awaited
+
+    stream.line_up(mine)
+    assert stream.is_awaited
     fill(stream, 1)
-    stream.put_all([event(2), event(3)])
-    stream.end(None)
 
-    assert ([], 1, [2, 3]) == (arrival.handed, stream.dropped, take_all(stream))
+    assert not stream.is_awaited
 
 
 @on_virtual_time
@@ -319,8 +354,8 @@ async def test_what_is_taken_back_is_counted_and_comes_first(others: list[int]) 
 
 def test_what_was_handed_and_is_forgotten_was_not_delivered() -> None:
     """Nor dropped: it was not for want of room."""
-    stream, arrival = stream_of(), Noting()
-    stream.expect(arrival)
+    stream = stream_of()
+    stream.line_up(turn())
     fill(stream, 1, 2)
     stream.forget()
 
@@ -331,7 +366,7 @@ def test_what_is_handed_over_is_beside_the_buffer() -> None:
     """It does not count for the bounds, which begin with what comes after it."""
     gate = RecordingGate()
     stream = stream_of(Buffer(2), Overflow.BLOCK, gate)
-    stream.expect(Noting())
+    stream.line_up(turn())
     stream.put_all([event(n) for n in range(3)])
     assert ([], 2) == (gate.told, stream.buffered)
 

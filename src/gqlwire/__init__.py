@@ -11,8 +11,8 @@ from gqlwire._version import __version__ as __version__
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from gqlwire._buffer import Buffer, Overflow
     from gqlwire._connect import connect
-    from gqlwire._streams import Buffer, Overflow
     from gqlwire.checkpoint import Checkpoint, FileCheckpoint
     from gqlwire.client import Client
     from gqlwire.merged import Merged, merge
@@ -62,7 +62,7 @@ _HOMES = {
     "AsyncClientSession": "session",
     "Attempt": "survival",
     "Batches": "subscription",
-    "Buffer": "_streams",
+    "Buffer": "_buffer",
     "Change": "survival",
     "Checkpoint": "checkpoint",
     "Client": "client",
@@ -74,7 +74,7 @@ _HOMES = {
     "GraphQLRequest": "request",
     "Hooks": "survival",
     "Merged": "merged",
-    "Overflow": "_streams",
+    "Overflow": "_buffer",
     "Reconnected": "survival",
     "RetryPolicy": "retry",
     "Scalar": "scalars",

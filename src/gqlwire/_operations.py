@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
+from gqlwire._buffer import Buffer, Overflow
 from gqlwire._connection import Connection
 from gqlwire._endings import eventless, late
 from gqlwire._patience import Patience
 from gqlwire._replies import Reply
 from gqlwire._sinks import Item
-from gqlwire._streams import Buffer, EventStream, Overflow
+from gqlwire._streams import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
 from gqlwire.request import OperationKind
 from gqlwire.results import decode_result

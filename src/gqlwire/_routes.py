@@ -51,11 +51,11 @@ class Routes:
 
     def remove(self, id: str) -> None:
         """Send the results of `id` nowhere."""
-        self._sinks.pop(id, None)
-        if self._spelling is not None and (
-            self._streams.pop(self._prefix(id), None) is self._last[0]
-        ):
-            self._last = (None, b"")
+        sink = self._sinks.pop(id, None)
+        if self._streams and isinstance(sink, EventStream):
+            self._streams.pop(self._prefix(id), None)
+            if sink is self._last[0]:
+                self._last = (None, b"")
 
     def finish(self, id: str, failure: TransportError | None) -> None:
         """End the sink of `id`: in good order, or by `failure`."""
@@ -152,24 +152,31 @@ class Routes:
         # Most ids are as long as the one before, so most beginnings are.
         start = len(self._last[1])
         last: EventStream | None = None
-        payloads: list[bytes] = []
+        first, others = b"", []  # what `last` is to be given; mostly it is one alone
+        streams = self._streams
         for text in texts:
-            stream = self._streams.get(text[:start])
+            stream = streams.get(text[:start])
             if stream is None or text[-1] != _BRACE:
                 stream, prefix = self._last = self._route(text)
                 start = len(prefix)
-            if stream is last is not None:
-                payloads.append(text[start:-1])
-                continue
             if last is not None:
-                _put(last, payloads)
-            last, payloads = stream, [text[start:-1]]
+                if stream is last:
+                    others.append(text[start:-1])
+                    continue
+                if others:
+                    last.put_all([first, *others])
+                    others = []
+                else:
+                    last.put(first)
+            last = stream
             if stream is None:
                 self.take_slowly((text,))
+            else:
+                first = text[start:-1]
         if last is not None:
             # First: if that ends the stream, it is forgotten here, too.
             self._last = (last, text[:start])
-            _put(last, payloads)
+            last.put_all([first, *others])
 
     def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
         """Return whose result begins like `text`, and the beginning; None if that is not plain."""
@@ -181,10 +188,3 @@ class Routes:
             if stream is not None and stop > 0:
                 return stream, prefix
         return None, b""
-
-
-def _put(stream: EventStream, payloads: list[bytes]) -> None:
-    if len(payloads) == 1:
-        stream.put(payloads[0])
-    else:
-        stream.put_all(payloads)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from gqlwire._buffer import Buffer, Overflow
 from gqlwire._operations import Terms
 from gqlwire._readers import ParseFloat
-from gqlwire._streams import Buffer, Overflow
 from gqlwire.request import GraphQLRequest
 from gqlwire.scalars import Scalars
 from gqlwire.survival import Reconnected

@@ -61,26 +61,6 @@ class Owner(Protocol):
         ...
 
 
-class Arrival(Protocol):
-    """What waits for the next event of a stream: a future, or something that works alike."""
-
-    def done(self) -> bool:
-        """Whether it got one, or wants none any more."""
-        ...
-
-    def cancelled(self) -> bool:
-        """Whether it wants none any more."""
-        ...
-
-    def result(self) -> Item | None:
-        """Return what it got."""
-        ...
-
-    def set_result(self, result: Item | None, /) -> None:
-        """Take an event; None is the end."""
-        ...
-
-
 E = TypeVar("E", bound=Exception)
 
 

@@ -11,59 +11,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 
 from msgspec import Raw
 
-from gqlwire._sinks import Arrival, Gate, Item, Owner, replica
+from gqlwire._buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
+from gqlwire._sinks import Gate, Item, Owner, replica
+from gqlwire._turns import Turn
 from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
-
-EVENT_OVERHEAD = 136
-"""Bytes that a queued event costs beside its payload: two object headers and the envelope."""
-
-
-class Overflow(StrEnum):
-    """What happens when events come faster than they are taken, and the buffer is full."""
-
-    BLOCK = "block"
-    """Stop reading the socket, so that the server waits, as long as nobody else on this
-    connection waits for anything (an answer, an event, a pong). If somebody does, reading goes
-    on; a stream that is then over its bound by a whole default `Buffer` ends with
-    `SlowConsumer`."""
-    DROP_OLDEST = "drop_oldest"
-    """Drop the oldest events, and count them."""
-    LATEST = "latest"
-    """Keep only the newest event, and count the others."""
-    ERROR = "error"
-    """End the subscription with `SlowConsumer`, after the events that are buffered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """How much may wait for a slow consumer: `events` at most, and `size` bytes at most.
-
-    One event is always taken, however big it is. `size` counts what the events occupy in memory.
-    """
-
-    events: int = 65_536
-    size: int = 16 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        if self.events < 1 or self.size < 1:
-            raise ValueError("a buffer holds at least one event and one byte")
-
-
-_ALLOWANCE = Buffer()
 
 
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
-    `dropped` counts the events that found no room. `owner` is told when it is full, and when its
-    connection is lost. `on_waiting` is called when somebody begins to wait.
+    `dropped` counts the events that found no room. `over` is whether it has ended; what is buffered
+    can still be taken. `owner` is told when it is full, and when its connection is lost.
+    `on_waiting` is called when somebody begins to wait.
     """
 
     __slots__ = (
@@ -74,14 +38,15 @@ class EventStream:
         "_forgotten",
         "_held",
         "_marks",
-        "_over",
         "_overflow",
         "_size",
+        "_turn",
         "dropped",
         "gate",
         "is_exact",
         "items",
         "on_waiting",
+        "over",
         "owner",
     )
 
@@ -99,9 +64,11 @@ class EventStream:
         self._forgotten = 0
         self._size = 0
         self.is_exact: bool = False
-        self._arrival: Arrival | None = None
+        # Who waits for the next event: a consumer of its own, or one of many streams.
+        self._arrival: asyncio.Future[Item | None] | None = None
+        self._turn: Turn | None = None
         self._held = False
-        self._over = False
+        self.over: bool = False
         self._failure: Exception | None = None
 
     @property
@@ -117,44 +84,61 @@ class EventStream:
     @property
     def buffered_size(self) -> int:
         """How many bytes they occupy."""
-        return _size_of(self.items or ())
+        return size_of(self.items or ())
 
     @property
     def events(self) -> int:
         """How many events came, whatever became of them."""
         return self._arrived
 
-    @property
-    def over(self) -> bool:
-        """Whether it has ended; what is buffered can still be taken."""
-        return self._over
-
     def put(self, payload: Item) -> None:
         """Take one event."""
-        arrival = self._arrival
-        if arrival is not None and not arrival.done():
-            # Whoever waits is handed it, without a queue.
-            self._arrived += 1
-            arrival.set_result(payload)
-        else:
-            self.put_all((payload,))
+        turn = self._turn
+        if turn is None:
+            arrival = self._arrival
+            if arrival is not None and not arrival.done():
+                # Whoever waits is handed it, without a queue.
+                self._arrived += 1
+                arrival.set_result(payload)
+                return
+        elif not turn.is_used:
+            # As `Turn.come` does, without calls: it comes here for each event of many streams.
+            turn.is_used = True
+            line = turn.line
+            line.ready.append(turn)
+            if line.waiter is not None:
+                self._arrived += 1
+                turn.item = payload
+                if line.is_asleep:
+                    line.wake()
+                return
+        self.put_all((payload,))
+
+    def _hand(self, item: Item | None) -> bool:
+        """Hand an event, or the end (None), to whoever waits; say whether somebody does."""
+        turn, arrival = self._turn, self._arrival
+        if turn is not None and not turn.is_used:
+            return turn.come(item)
+        if arrival is None or arrival.done():
+            return False
+        arrival.set_result(item)
+        return True
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Take events that came together."""
-        if self._over or not items:
+        if self.over or not items:
             return
-        if self._arrival is not None and not self._arrival.done():
-            self.put(items[0])
-            if len(items) == 1:
-                return
-            items = items[1:]
         self._arrived += len(items)
+        if (self._turn or self._arrival) is not None and self._hand(items[0]):
+            items = items[1:]
+            if not items:
+                return
         waiting = self.items
         if not waiting:
             if waiting is None:
                 waiting = self.items = deque()
             self._size, self.is_exact = 0, False
-        self._size += _size_of(items)
+        self._size += size_of(items)
         if self._size > self._buffer.size or len(waiting) + len(items) > self._buffer.events:
             self._put_each(items, waiting)
         else:
@@ -162,16 +146,15 @@ class EventStream:
 
     def end(self, failure: Exception | None) -> None:
         """Be over: in good order, or by `failure`. Only the first end counts."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         self._failure = failure
         if self._held:
             # Nothing more comes for it, so there is nothing to hold back.
             self._held = False
             self.gate.release(self)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        self._hand(None)
 
     def lost(self, failure: TransportError) -> None:
         """Lose the connection that fed it: end by `failure`, unless its owner keeps it."""
@@ -190,7 +173,7 @@ class EventStream:
         with suppress(TransportProtocolError):
             self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
         self._forgotten += len(waiting) - len(self.items)
-        self._size, self.is_exact = _size_of(self.items), True
+        self._size, self.is_exact = size_of(self.items), True
         self._release_if_roomy()
 
     def mark(self, notice: object) -> None:
@@ -199,8 +182,7 @@ class EventStream:
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
         self._forgotten -= 1  # as it is no event, and is counted among those that are buffered
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(item)
+        if self._hand(item):
             return
         if not self.items:
             self.items = deque()
@@ -219,12 +201,17 @@ class EventStream:
     @property
     def is_awaited(self) -> bool:
         """Whether somebody waits for an event."""
-        return self._arrival is not None and not self._arrival.done()
+        turn, arrival = self._turn, self._arrival
+        if turn is not None:
+            return not turn.is_used and turn.line.waiter is not None
+        return arrival is not None and not arrival.done()
 
     @property
     def untaken(self) -> Item | None:
         """The event that was handed to who waits, as long as they have not run."""
         arrival = self._arrival
+        if self._turn is not None:
+            return self._turn.item
         is_handed = arrival is not None and arrival.done() and not arrival.cancelled()
         return arrival.result() if arrival is not None and is_handed else None
 
@@ -250,7 +237,7 @@ class EventStream:
         events that were buffered. Cancelling is safe: an event is taken or left, never lost.
         """
         while (item := self.take()) is None:
-            if self._over:
+            if self.over:
                 raise self.ending()
             arrival = self.arrival()
             try:
@@ -275,9 +262,17 @@ class EventStream:
             self._size += len(item) + EVENT_OVERHEAD
 
     def arrival(self) -> asyncio.Future[Item | None]:
-        """Return the future of the next event, or of the end (None); then call `arrived`."""
+        """Return the future of the next event, or of the end (None); then call `arrived`.
+
+        Nothing must be buffered.
+        """
+        if self._arrival is not None or self._turn is not None:
+            raise _taken()
+        self.items = None
         arrival: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
-        self.expect(arrival)
+        self._arrival = arrival
+        if self.on_waiting is not None:
+            self.on_waiting()
         self.gate.awaited(+1)
         return arrival
 
@@ -286,12 +281,13 @@ class EventStream:
         self._arrival = None
         self.gate.awaited(-1)
 
-    def expect(self, arrival: Arrival) -> None:
-        """Hand the next event, or the end, to `arrival`. Nothing must be buffered."""
-        if self._arrival is not None and self._arrival is not arrival:
-            raise RuntimeError("this subscription is being iterated by another task already")
+    def line_up(self, turn: Turn) -> None:
+        """Let `turn` come with the next event, or the end. Nothing must be buffered."""
+        if self._arrival is not None or (self._turn is not None and self._turn is not turn):
+            raise _taken()
         self.items = None
-        self._arrival = arrival
+        self._turn = turn
+        turn.is_used = False
         if self.on_waiting is not None:
             self.on_waiting()
 
@@ -300,7 +296,7 @@ class EventStream:
         return StopAsyncIteration() if self._failure is None else replica(self._failure)
 
     def forget(self) -> None:
-        """Note that an event that was handed to `Arrival` will not be taken."""
+        """Note that an event that was on its way with a `Turn` will not be taken."""
         self._forgotten += 1
 
     def clear(self) -> None:
@@ -316,11 +312,11 @@ class EventStream:
         # subscription what only a slow one needs.
         if not self.is_exact:
             self.is_exact = True
-            self._size = _size_of(waiting)
+            self._size = size_of(waiting)
         else:
-            self._size -= _size_of(items)
+            self._size -= size_of(items)
         for place, item in enumerate(items):
-            if self._over:
+            if self.over:
                 self._arrived -= len(items) - place
                 return
             waiting.append(item)
@@ -347,8 +343,8 @@ class EventStream:
         # The bounds of `Buffer` come on top even of a tiny one: what one read of the socket
         # brings is not the consumer's fault.
         return (
-            len(waiting) > self._buffer.events + _ALLOWANCE.events
-            or self._size > self._buffer.size + _ALLOWANCE.size
+            len(waiting) > self._buffer.events + ALLOWANCE.events
+            or self._size > self._buffer.size + ALLOWANCE.size
         )
 
     def _refuse(self, waiting: deque[Item]) -> None:
@@ -389,5 +385,5 @@ class EventStream:
             self.gate.release(self)
 
 
-def _size_of(items: Collection[Item]) -> int:
-    return sum(map(len, items)) + EVENT_OVERHEAD * len(items)
+def _taken() -> RuntimeError:
+    return RuntimeError("this subscription is being iterated by another task already")

@@ -60,7 +60,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
     connection's failure.
     """
 
-    __slots__ = ("__weakref__", "_convert", "_decode", "_feed", "stream")
+    __slots__ = ("__weakref__", "_convert", "_feed", "decode", "stream")
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
         self._convert = convert
         # Decodes a plain result in one pass; raises one of UNREADABLE for all that `convert`
         # shall see instead, as it sees what carries errors.
-        self._decode = decode or _unread
+        self.decode: Callable[[Item], Result[T]] = decode or _unread
 
     @property
     def id(self) -> str | None:
@@ -128,7 +128,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
                     continue
                 item = handed
             try:
-                result = self._decode(item)
+                result = self.decode(item)
                 if not result.errors:
                     return result.data
             except UNREADABLE:
@@ -171,7 +171,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
         Raises what is wrong with it.
         """
         try:
-            result = self._decode(item)
+            result = self.decode(item)
             if not result.errors:
                 return (result.data,)
         except UNREADABLE:

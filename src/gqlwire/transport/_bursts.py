@@ -30,12 +30,13 @@ def cut(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
     Return them, and where the first frame begins that is none, or not whole yet.
     """
     begun, texts, end = at, [], len(data)
-    while end - at > 3:
+    last = end - 4
+    while at <= last:
         first, size = _HEADER(data, at)
         if first == _LONG_TEXT and size > 125:
             start = at + 4
-        elif _SHORT_TEXT <= first < _LONG_TEXT:
-            start, size = at + 2, first & 0x7F
+        elif first < _LONG_TEXT and first >= _SHORT_TEXT:
+            start, size = at + 2, first - _SHORT_TEXT
         else:
             break
         stop = start + size

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 from msgspec import Raw
 
+from gqlwire._buffer import Buffer, Overflow
 from gqlwire._connection import Connection
 from gqlwire._gate import ReadGate
 from gqlwire._lasting import Seam
 from gqlwire._operations import USUAL_TERMS, Feed, Terms, ask
 from gqlwire._signals import Signals
-from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     Phase,
     TransportAlreadyConnected,
