@@ -139,6 +139,9 @@ class Bench:
     def environment(self) -> dict[str, str]:
         """Return the environment of a contender, in which it trusts our certificate."""
         unset = {"PYTHONPATH", "PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START"}
+        # gqlwire is installed from its sources: where no bytecode may be written, it would be
+        # compiled at each start, and what is installed from a registry would not.
+        unset |= {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
         environment = {name: text for name, text in os.environ.items() if name not in unset}
         environment["NO_PROXY"] = environment["no_proxy"] = "*"
         if self.certificate is not None:

@@ -22,7 +22,7 @@ class ReadGate:
         self._resume: Callable[[], None]
         self._is_needed: Callable[[], bool]
         self._waiting = 0
-        self._held: set[Hashable] = set()
+        self._held: set[Hashable] | None = None  # the full ones; mostly there never is any
 
     def attach(
         self,
@@ -42,6 +42,8 @@ class ReadGate:
 
     def hold(self, stream: Hashable) -> None:
         """Stop reading because `stream` is full, unless somebody waits for what comes next."""
+        if self._held is None:
+            self._held = set()
         self._held.add(stream)
         if not self.paused and not self._is_awaited():
             self.paused = True
@@ -49,7 +51,8 @@ class ReadGate:
 
     def release(self, stream: Hashable) -> None:
         """Go on reading if no stream is full any more."""
-        self._held.discard(stream)
+        if self._held is not None:
+            self._held.discard(stream)
         if not self._held:
             self.open()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Raw
@@ -20,13 +19,30 @@ _logger = logging.getLogger("gqlwire")
 _STRAY_TYPES = 50
 
 
-@dataclass(slots=True)
 class Signals:
     """The last payloads by message type, and the events that users wait on."""
 
-    payloads: dict[str, Any] = field(default_factory=dict)
-    ping_received: asyncio.Event = field(default_factory=asyncio.Event)
-    pong_received: asyncio.Event = field(default_factory=asyncio.Event)
+    __slots__ = ("_ping_received", "_pong_received", "payloads")
+
+    def __init__(self) -> None:
+        self.payloads: dict[str, Any] = {}
+        # Each has 0.7 kB, and most connections need none.
+        self._ping_received: asyncio.Event | None = None
+        self._pong_received: asyncio.Event | None = None
+
+    @property
+    def ping_received(self) -> asyncio.Event:
+        """Set when a ping comes."""
+        if self._ping_received is None:
+            self._ping_received = asyncio.Event()
+        return self._ping_received
+
+    @property
+    def pong_received(self) -> asyncio.Event:
+        """Set when a pong comes."""
+        if self._pong_received is None:
+            self._pong_received = asyncio.Event()
+        return self._pong_received
 
     def keep(self, name: str, payload: Raw) -> Any:
         """Keep a payload, decoded; None if it cannot be. Return it."""

@@ -20,7 +20,7 @@ from gqlwire.errors import CloseTimeout
 from gqlwire.request import GraphQLRequest
 from gqlwire.results import ExecutionResult
 from gqlwire.retry import RetryPolicy
-from gqlwire.scalars import Scalar, Scalars
+from gqlwire.scalars import NO_SCALARS, Scalar, Scalars
 from gqlwire.session import AsyncClientSession, T
 from gqlwire.survival import Hooks, Survival
 from gqlwire.transport import LastingTransport, Transport
@@ -90,7 +90,7 @@ class Client:
             execute_timeout,
             serialize_variables,
             parse_results,
-            Scalars(scalars),
+            Scalars(scalars) if scalars else NO_SCALARS,
             parse_float,
         )
 

@@ -9,7 +9,6 @@ Sources: PROTOCOL.md of enisdenjo/graphql-ws; RFC 6455, section 7.4; what server
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -220,7 +219,7 @@ class Attempts:
         self._acked_at: float | None = None
         self._was_ever_acked = False
         self._has_refreshed = False
-        self._connects: deque[float] = deque()
+        self._connects: list[float] = []  # a deque has 0.7 kB, and there may be many clients
 
     @property
     def count(self) -> int:
@@ -229,9 +228,9 @@ class Attempts:
 
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
+        # None counts any more that is an hour old; and few are here: each took a connection.
+        self._connects = [at for at in self._connects if at > now - _HOUR]
         self._connects.append(now)
-        while self._connects[0] <= now - _HOUR:
-            self._connects.popleft()
 
     def acknowledged(self, now: float) -> None:
         """Note that the connection is acknowledged."""

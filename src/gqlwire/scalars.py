@@ -90,6 +90,10 @@ class Scalars:
         return plain
 
 
+NO_SCALARS = Scalars()
+"""Those of a client that was told of none: one for all."""
+
+
 def _check(kind: object, scalar: object) -> None:
     if not isinstance(kind, type) or not isinstance(scalar, Scalar):
         raise TypeError(f"scalars are `Scalar`s by their types, not {scalar!r} by {kind!r}")

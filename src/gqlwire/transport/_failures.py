@@ -5,7 +5,6 @@ The border: what is foreign stops here, kept as `__cause__`. This file knows no 
 
 from __future__ import annotations
 
-import http.client
 import io
 import os
 import re
@@ -176,6 +175,8 @@ def _status_of(raw_header: bytes) -> int | None:
 
 def _headers_of(raw_header: bytes) -> Mapping[str, str]:
     _, _, lines = raw_header.partition(b"\r\n")
+    import http.client  # takes long to load, and is hardly ever needed
+
     try:
         return dict(http.client.parse_headers(io.BytesIO(lines + b"\r\n\r\n")).items())
     except http.client.HTTPException:

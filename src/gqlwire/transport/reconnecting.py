@@ -87,7 +87,7 @@ class ReconnectingTransport:
         self._wanted: Attempt | None = None
         self._awaited: asyncio.Future[None] | None = None
         self._dropped: asyncio.Future[None] | None = None
-        self._roused = asyncio.Event()
+        self._roused: asyncio.Event | None = None
         self._past = Past()
         self._idling: TransportError | None = None
         self._caller = Caller()
@@ -135,7 +135,7 @@ class ReconnectingTransport:
         if connection is not None and connection.reason is None:
             failure = _endings.reconnecting(self.host, connection.phase, reason)
             connection.drop(failure, dead=False)
-        self._roused.set()
+        self._rouse()
         await self.ready()
 
     def terminate(self) -> None:
@@ -226,7 +226,7 @@ class ReconnectingTransport:
         while (connection := self.live) is None:
             self._check_open()
             if self.state is Phase.IDLE:
-                self._roused.set()
+                self._rouse()
             if self._awaited is None:
                 self._awaited = self._loop.create_future()
             await asyncio.shield(self._awaited)
@@ -339,11 +339,22 @@ class ReconnectingTransport:
 
     async def _wait(self, failure: TransportError, decision: Decision) -> Attempt:
         self._report.waiting(failure, decision.delay)
-        self._roused.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(decision.delay):
-                await self._roused.wait()
+                await self._until_roused()
         return Attempt(decision.attempt + 1, failure, decision.refresh)
+
+    async def _until_roused(self) -> None:
+        self._roused = asyncio.Event()
+        try:
+            await self._roused.wait()
+        finally:
+            self._roused = None
+
+    def _rouse(self) -> None:
+        """Have `_keep` connect now, if it waits before it does."""
+        if self._roused is not None:
+            self._roused.set()
 
     def _give_up(self, failure: Exception) -> None:
         """End for good: whoever waits, and whatever runs, gets `failure`."""
@@ -380,6 +391,5 @@ class ReconnectingTransport:
 
     async def _rest(self) -> None:
         self._report.resting()
-        self._roused.clear()
         if self._awaited is None:
-            await self._roused.wait()
+            await self._until_roused()

@@ -129,7 +129,7 @@ class WebsocketsTransport:
         self._connection: Connection | None = None
         self.gate: ReadGate = ReadGate()
         self.on_drop: Callable[[Connection], None] | None = None
-        self._leaving: set[Connection] = set()
+        self._leaving: list[Connection] = []
         self._connecting: asyncio.Task[Connection] | None = None
 
     def _check(self) -> None:
@@ -181,9 +181,9 @@ class WebsocketsTransport:
     def _let_go(self) -> None:
         """Remember a connection that is still saying goodbye."""
         old = self._connection
-        self._leaving = {left for left in self._leaving if left.phase is not Phase.CLOSED}
+        self._leaving = [left for left in self._leaving if left.phase is not Phase.CLOSED]
         if old is not None and old.phase is Phase.CLOSING:
-            self._leaving.add(old)
+            self._leaving.append(old)
 
     async def _open(self, attempt: Attempt) -> Connection:
         limit = self.connect_timeout
