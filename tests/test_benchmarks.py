@@ -20,7 +20,15 @@ from websockets.asyncio.client import ClientConnection, connect
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed
 
-from benchmarks import comparisons, hot_path, peers, report, targets, trials  # noqa: E402  # as above
+from benchmarks import (  # noqa: E402  # as above
+    comparisons,
+    hot_path,
+    instructions,
+    peers,
+    report,
+    targets,
+    trials,
+)
 from benchmarks.bench import Bench, Blaster, ContenderFailed, Settings  # noqa: E402
 from benchmarks.contenders import fan_out  # noqa: E402
 from benchmarks.results import Results, Run  # noqa: E402
@@ -518,6 +526,38 @@ def test_samples_of_the_hot_path_are_shared_out_to_functions() -> None:
     assert "## now: 1,000 ns\n" in text
     assert "| `cut (c.py)` | 250 | 25% |\n" in text
     assert "| the rest | 0 | 0% |\n" in text
+
+
+def test_instructions_are_those_of_one_more() -> None:
+    """What a process takes once is not counted; the tool says how many there were in all."""
+    case = instructions.Case("ours", "dict", instructions.events, (10, 30))
+
+    assert 700 == instructions.count(case, lambda number: 5_000_000 + 700 * number)
+    assert 1_234_567 == instructions.instructions_of("==1== I   refs:      1,234,567\n==1== \n")
+    with pytest.raises(ValueError, match="not enough"):
+        instructions.instructions_of("valgrind: I refs: many")
+
+
+def test_instructions_are_told_beside_those_of_before() -> None:
+    """In thousands, a row for each case."""
+    counted = dict.fromkeys(instructions.CASES, 12345.0)
+    text = instructions.report({"before (abc)": counted, "now": counted})
+
+    assert "| | before (abc) | now |\n|---|---:|---:|\n" in text
+    assert len(instructions.CASES) == text.count(" | 12.3 | 12.3 |\n")
+
+
+@pytest.mark.parametrize("case", instructions.CASES.values(), ids=instructions.CASES)
+def test_what_instructions_are_counted_of_runs(case: instructions.Case, bench: Bench) -> None:
+    """Each case does what it is ordered to, to its end."""
+    blaster = bench.blaster()
+    order = case.order(20_000) if "events" in case.order(1) else case.order(100)
+    url = f"{blaster.base}/echo" if case.echoes else blaster.url
+    module = f"benchmarks.contenders.{case.contender}"
+
+    told = bench.run(PYTHON, "-m", module, url, case.mode, json.dumps(order))
+
+    assert {"cpu", "cpu_us"} & {*told}
 
 
 # --- What is kept in the repository ---------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""gqlwire: many clients in one process. Modes: `quiet`, and `pings`, one per second each."""
+"""gqlwire: many clients in one process.
+
+Modes: `quiet`, `pings`, one per second each, and `once`, whose connections are not kept alive.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ async def main(url: str, mode: str, count: int, idle: float) -> None:
     interval = 1 if mode == "pings" else None
 
     async def open_one() -> gqlwire.Client:
-        client = gqlwire.connect(url, ping_interval=interval)
+        client = gqlwire.connect(url, ping_interval=interval, reconnecting=mode != "once")
         await client.connect_async()
         return client
 

@@ -17,9 +17,11 @@ COUNTS = (1, 100, 1_000, 5_000)
 IDLE_SECONDS = 2.0
 ROUNDS = {1: 5, 100: 5, 1_000: 3, 5_000: 2}
 PINGS = "`pinging`: each sends a ping of the protocol per second; the others send none."
+KEPT = "`not kept alive`: with `reconnecting=False`, as the peers are."
 
 CONTENDERS: dict[str, tuple[Command, str, tuple[int, ...]]] = {
     "gqlwire": (module("ours_connections"), "quiet", COUNTS),
+    "gqlwire, not kept alive": (module("ours_connections"), "once", (1_000,)),
     "gqlwire, pinging": (module("ours_connections"), "pings", (1_000,)),
     "gql on websockets": (gqls("gql_connections"), "websockets", COUNTS[:3]),
     "gql on websockets, pinging": (
@@ -54,7 +56,7 @@ def tables(results: Results) -> list[Table]:
     """Return what was measured."""
     counts = results.cases(NAME, "count")
     return [
-        _table(results, "Memory of one connection (kB)", "bytes", counts, kilobytes),
+        _table(results, "Memory of one connection (kB)", "bytes", counts, kilobytes, note=KEPT),
         _table(results, "Until all are acknowledged, 100 at a time (ms)", "connect_ms", counts),
         _table(results, "CPU time of the client to open one (µs)", "cpu_us", counts),
         _table(

@@ -292,8 +292,6 @@ class Connection:
 
     def _handle(self, event: events.Event) -> None:
         match event:
-            case events.Completed(id):
-                self.routes.finish(id, None)
             case events.Failed(id, payload):
                 errors = tolerance.errors_of(payload)
                 self.routes.finish(id, TransportQueryError.of(errors, query_id=id))

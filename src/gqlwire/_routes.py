@@ -30,7 +30,7 @@ _LESSONS = 16
 class Routes:
     """The live operations of one connection, by id.
 
-    `on_event` gets what is no result.
+    `on_event` gets what is neither a result nor the good end of an operation.
     """
 
     def __init__(self, dialect: Dialect, on_event: Callable[[events.Event], None]) -> None:
@@ -94,6 +94,8 @@ class Routes:
                 if self._spelling is None and self._lessons:
                     self._lessons -= 1
                     self._learn(self._spelling_of(text, event))
+            elif isinstance(event, events.Completed):
+                self.finish(event.id, None)
             elif event is not None:
                 self._on_event(event)
 

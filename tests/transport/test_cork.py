@@ -64,7 +64,7 @@ async def test_the_first_message_after_a_read_leaves_at_once(told: Any) -> None:
         assert 1 == cork.sending()
         assert asked == len(loop._ready)  # type: ignore[attr-defined]
         await settle()
-        cork.read()
+        cork.sent = 0
 
     assert [] == told.told
 
@@ -91,7 +91,7 @@ async def test_what_is_held_back_is_let_go_though_something_is_read(told: Any, a
 
     cork.sending()
     cork.sending()
-    cork.read()
+    cork.sent = 0
     for _ in range(again):
         cork.sending()
     assert 0 not in told.told
@@ -125,7 +125,7 @@ async def test_each_turn_is_one_of_its_own(told: Any) -> None:
         for _ in range(count):
             cork.sending()
         await settle()
-        cork.read()
+        cork.sent = 0
 
     assert [1, 0, 1, 0] == told.told
 

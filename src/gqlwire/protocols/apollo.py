@@ -128,8 +128,11 @@ class Apollo:
             message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
-        if type(message) is Data and conversation.phase is Phase.OPEN:
-            return message if message.id in conversation.live else None
+        if conversation.phase is Phase.OPEN:
+            if type(message) is Data:
+                return message if message.id in conversation.live else None
+            if type(message) is Complete:
+                return message if conversation.stop(message.id) else None
         return conversation.step(message)
 
     def reply(self) -> None:

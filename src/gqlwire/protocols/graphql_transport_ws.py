@@ -126,8 +126,11 @@ class GraphQLTransportWS:
             message = self.read(text)
         conversation = self._conversation
         # The short way for what comes a million times; `step` says the same the long way.
-        if type(message) is Next and conversation.phase is Phase.OPEN:
-            return message if message.id in conversation.live else None
+        if conversation.phase is Phase.OPEN:
+            if type(message) is Next:
+                return message if message.id in conversation.live else None
+            if type(message) is Complete:
+                return message if conversation.stop(message.id) else None
         event = conversation.step(message)
         if type(event) is Ping and self._answer_pings:
             # "Ping": the answer carries what the question carried.

@@ -64,7 +64,7 @@ def _split(url: str) -> SplitResult:
         # Amid credentials, urllib's words may show a part of them.
         why = "its host or port cannot be one" if "@" in url else cause
         raise InvalidURL(f"{shown!r} is not a URL: {why}") from None
-    if any(character.isspace() or not character.isprintable() for character in url):
+    if " " in url or not url.isprintable():  # all other white space is not printable
         raise InvalidURL(f"{shown!r} is not a URL: it has white space or control characters in it")
     if parts.scheme in _MEANT:
         meant = _MEANT[parts.scheme] + shown[len(parts.scheme) :]

@@ -20,30 +20,27 @@ _TCP_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 class Cork:
-    """Holds back what is sent after the first message, until the turn ends."""
+    """Holds back what is sent after the first message, until the turn ends.
+
+    `sent` counts the messages since the last read, or since a turn in which some were held back.
+    Whoever reads sets it to 0: that is another turn.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._loop = asyncio.get_running_loop()
-        self._sent = 0
+        self.sent: int = 0
 
     def sending(self) -> int:
-        """Note that a message is about to be sent; return how many that makes since the last read.
-
-        The end of a turn in which some were held back counts as one.
-        """
-        self._sent += 1
-        if self._sent == 2:
+        """Note that a message is about to be sent; return how many are `sent` with it."""
+        self.sent += 1
+        if self.sent == 2:
             self._set(1)
             self._loop.call_soon(self._turn_over)
-        return self._sent
-
-    def read(self) -> None:
-        """Note that something was read, so that this is another turn."""
-        self._sent = 0
+        return self.sent
 
     def _turn_over(self) -> None:
-        self._sent = 0
+        self.sent = 0
         self._set(0)
 
     def _set(self, on: int) -> None:

@@ -53,7 +53,7 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
 
 
 async def gather(
-    url: Given[str],
+    url: Given[str] | Address,
     headers: Given[Headers | None],
     init_payload: Given[InitPayload | None],
     attempt: Attempt,
@@ -61,10 +61,15 @@ async def gather(
 ) -> Credentials:
     """Return what to connect with; each function may take `limit` seconds.
 
+    A `url` that is known already comes as an `Address`.
+
     Raises CredentialsFailed as `read` does; InvalidURL, ValueError or TypeError for a URL, headers
     or a payload that cannot be.
     """
-    address = _address.parse(await read(url, attempt, name="url", limit=limit))
+    if isinstance(url, Address):
+        address = url
+    else:
+        address = _address.parse(await read(url, attempt, name="url", limit=limit))
     pairs = header_items(await read(headers, attempt, name="headers", limit=limit))
     payload = await read(init_payload, attempt, name="init_payload", limit=limit)
     _check_init_payload(payload)

@@ -227,7 +227,7 @@ class PicowsWire(WSListener):
             else:
                 self._take_other(frame)
             if frame.last_in_buffer:
-                self._cork.read()
+                self._cork.sent = 0
                 self._handler.heard()
                 if not frame.tail_size:
                     self._shorten()
@@ -251,7 +251,7 @@ class PicowsWire(WSListener):
 
     def _take_burst(self, texts: list[bytes]) -> None:
         with self._guard:
-            self._cork.read()
+            self._cork.sent = 0
             self._handler.received_all(texts)
             self._handler.heard()
 

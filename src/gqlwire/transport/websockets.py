@@ -187,7 +187,8 @@ class WebsocketsTransport:
 
     async def _open(self, attempt: Attempt) -> Connection:
         limit = self.connect_timeout
-        known = await gather(self._url, self.headers, self.init_payload, attempt, limit)
+        url = self._url if callable(self._url) else self._address
+        known = await gather(url, self.headers, self.init_payload, attempt, limit)
         _checks.check_ssl(self.ssl, known.address)
         self._address = known.address
         connector = Connector(

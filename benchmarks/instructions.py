@@ -1,0 +1,170 @@
+"""How many instructions of the processor things take, which no busy machine changes.
+
+    python -m benchmarks.instructions [--before REVISION]
+
+Needs valgrind. Runs contenders of the benchmark under its tool cachegrind, each with fewer and with
+more events or operations, and writes `benchmarks/results/instructions.md`: by how many instructions
+the two differ, for each event or operation more. So what a process does once is not in it, nor is
+the kernel; and what waits for the cache, or for another process, does not show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bench import Blaster
+from benchmarks.hot_path import checkout
+from benchmarks.peers import HERE, PINS, ROOT, environment, say
+
+Order = dict[str, int]
+
+
+def events(count: int, live: int = 1) -> Order:
+    """Return the order of so many events to so many subscriptions."""
+    return {"events": count, "size": 150, "live": live}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A contender, in a mode, and what it is ordered to do, by the number; `echoes` says where."""
+
+    contender: str
+    mode: str
+    order: Callable[[int], Order]
+    counts: tuple[int, int]
+    echoes: bool = False
+
+
+TRIPS, MANY_TRIPS, EVENTS = (500, 2_500), (1_000, 5_000), (20_000, 60_000)
+CASES = {
+    "an event, into `async for`": Case("ours", "dict", events, EVENTS),
+    "the same, typed": Case("ours", "typed", events, EVENTS),
+    "an event of 1 subscription, into a loop over all": Case(
+        "ours_fan_out", "merged", events, EVENTS
+    ),
+    "an event of 10,000 subscriptions, into a loop over all": Case(
+        "ours_fan_out", "merged", lambda count: events(count, 10_000), EVENTS
+    ),
+    "an event of 10,000 subscriptions, with a task each": Case(
+        "ours_fan_out", "events", lambda count: events(count, 10_000), EVENTS
+    ),
+    "`execute`, one at a time": Case(
+        "ours_round_trips", "dict", lambda count: {"count": count, "in_flight": 1}, TRIPS
+    ),
+    "`execute`, 100 in flight": Case(
+        "ours_round_trips", "dict", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
+    ),
+    "limit: an event, to a dict": Case("limit", "dict", events, EVENTS),
+    "limit: `answer`, one at a time": Case(
+        "limit_round_trips", "answer", lambda count: {"count": count, "in_flight": 1}, TRIPS
+    ),
+    "limit: `answer`, 100 in flight": Case(
+        "limit_round_trips", "answer", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
+    ),
+    "limit: `echo`, one at a time": Case(
+        "limit_round_trips",
+        "echo",
+        lambda count: {"count": count, "in_flight": 1},
+        TRIPS,
+        echoes=True,
+    ),
+}
+
+
+def main() -> None:
+    """Count what is here, and what was there before."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--before", metavar="REVISION")
+    chosen = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is not here: without it no instructions can be counted")
+    python = environment("gqlwire", sys.executable, [PINS / "loop.txt"], gqlwire=True)
+    blaster = Blaster(python)
+    try:
+        counted = {}
+        if chosen.before:
+            with checkout(chosen.before) as source:
+                counted[f"before ({chosen.before})"] = count_all(python, source, blaster)
+        counted["now"] = count_all(python, ROOT, blaster)
+    finally:
+        blaster.stop()
+    path = HERE / "results" / "instructions.md"
+    path.write_text(report(counted), "utf-8")
+    print(path.read_text("utf-8"))
+
+
+def count_all(python: Path, source: Path, blaster: Blaster) -> dict[str, float]:
+    """Return the instructions of each case, for one event or operation."""
+    found = {}
+    # Whichever runs first compiles what it loads.
+    run(CASES["`execute`, one at a time"], 1, python, source, blaster)
+    for name, case in CASES.items():
+        say(f"instructions: {name}")
+        found[name] = count(
+            case, lambda number, case=case: run(case, number, python, source, blaster)
+        )
+    return found
+
+
+def count(case: Case, run: Callable[[int], int]) -> float:
+    """Return by how much the instructions grow for one more."""
+    fewer, more = case.counts
+    return (run(more) - run(fewer)) / (more - fewer)
+
+
+def run(case: Case, number: int, python: Path, source: Path, blaster: Blaster) -> int:
+    """Run a case once, on the package below `source`, and return its instructions."""
+    url = f"{blaster.base}/echo" if case.echoes else blaster.url
+    counting = [
+        "valgrind",
+        "--tool=cachegrind",
+        "--cache-sim=no",
+        "--cachegrind-out-file=/dev/null",
+    ]
+    contender = [python, "-m", f"benchmarks.contenders.{case.contender}", url, case.mode]
+    done = subprocess.run(
+        [*counting, *contender, json.dumps(case.order(number))],
+        cwd=ROOT,
+        # The same order of everything that is hashed.
+        env=os.environ | {"PYTHONPATH": str(source / "src"), "PYTHONHASHSEED": "0"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return instructions_of(done.stderr)
+
+
+def instructions_of(said: str) -> int:
+    """Return how many instructions cachegrind says there were."""
+    (found,) = re.findall(r"I\s+refs:\s+([\d,]+)", said)
+    return int(found.replace(",", ""))
+
+
+def report(counted: dict[str, dict[str, float]]) -> str:
+    """Return the table, in Markdown."""
+    text = [
+        "# Instructions",
+        "",
+        "Thousands of instructions in the client's process for each event of 150 B, or each",
+        "operation, the kernel's not counted. Made by `python -m benchmarks.instructions`.",
+        "",
+        "| | " + " | ".join(counted) + " |",
+        "|---|" + "---:|" * len(counted),
+    ]
+    for name in CASES:
+        cells = [f"{each[name] / 1_000:.1f}" for each in counted.values()]
+        text.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
+
+
+if __name__ == "__main__":
+    main()
