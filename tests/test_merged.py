@@ -18,12 +18,13 @@ from msgspec import Raw
 
 import gqlwire
 from conftest import NEWER, OLDER, Speaker
-from doubles import MemoryWire, on_virtual_time, settle
+from doubles import MemoryWire, on_virtual_time, pass_time, settle
 from gqlwire._connection import Connection
 from gqlwire._operations import Feed, Terms
 from gqlwire._streams import Buffer, Overflow
 from gqlwire.errors import (
     ConnectionClosed,
+    OperationTimeout,
     SlowConsumer,
     TransportConnectionFailed,
     TransportError,
@@ -73,8 +74,10 @@ class Speaking:
         buffer: Buffer = ROOMY,
         overflow: Overflow = Overflow.BLOCK,
         decoder: Callable[[Raw | bytes], Plain] | None = decode,
+        idle_timeout: float | None = None,
     ) -> Events:
-        feed = Feed(lambda: self.connection, REQUEST, Terms(buffer, overflow))
+        terms = Terms(buffer, overflow, idle_timeout=idle_timeout)
+        feed = Feed(lambda: self.connection, REQUEST, terms)
         return Subscription(feed, convert, decoder)
 
     def several(self, count: int, **options: Any) -> list[Events]:
@@ -1115,6 +1118,32 @@ async def test_a_loop_does_not_wait_for_a_connection_that_it_has_nothing_of(end:
     assert (["pause"], []) == (here.wire.asked, there.wire.asked)
     there.hear((b, 1))
     assert (b, 1) == await step
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside one without a limit"])
+@on_virtual_time
+async def test_a_limit_counts_from_where_the_loop_waits(others: int) -> None:
+    """Not what it takes for an event, however often; from then on it is the subscription's own."""
+    it = Speaking()
+    a, *rest = it.subscribe(idle_timeout=5), *it.several(others)
+    merged = merge([a, *rest])
+    await begin(it, merged, a, *rest)
+    for number in range(3):
+        step = await waiting(merged)
+        await pass_time(4)
+        it.hear((a, number))
+        assert (a, number) == await step
+        await pass_time(12)  # it is busy
+
+    step = await waiting(merged)
+    await pass_time(4.9)
+    assert not step.done()
+    await pass_time(0.2)
+    with pytest.raises(OperationTimeout, match=r"within 5 seconds .*idle_timeout"):
+        await step
+    assert a is merged.current
+    assert [a.id] == it.stops
+    assert others == len(merged)
 
 
 @pytest.mark.parametrize(

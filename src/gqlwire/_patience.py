@@ -67,7 +67,10 @@ class Patience:
     def _ring(self) -> None:
         self._alarm = None
         limit, option = self._limit()
-        if self._stream.over or not self._stream.is_awaited or limit is None:
+        if self._stream.over or limit is None:
+            return
+        if not self._stream.is_awaited:
+            self._stream.step_out()
             return  # the next wait sets it again
         if self._since + limit <= self._loop.time():
             self._on_expire(limit, option)

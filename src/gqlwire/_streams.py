@@ -291,6 +291,11 @@ class EventStream:
         if self.on_waiting is not None:
             self.on_waiting()
 
+    def step_out(self) -> None:
+        """Have a turn that nobody waits for come with nothing, so that it lines up anew."""
+        if self._turn is not None and not self._turn.is_used:
+            self._turn.come(None)
+
     def ending(self) -> Exception:
         """Return what to raise once all was taken: StopAsyncIteration, or the failure."""
         return StopAsyncIteration() if self._failure is None else replica(self._failure)
