@@ -185,7 +185,7 @@ TARGETS = (
     ),
     Target(
         "the same, with `Client`, `gql` and `WebsocketsTransport` of gqlwire loaded",
-        partial(import_ratio, start_up.GQLWIRE_NAMES),
+        pairs.IMPORT_BY_IMPORT.ratio,
         0.4,
         0.25,
         lower_is_better=True,

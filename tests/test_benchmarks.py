@@ -378,6 +378,7 @@ def canned() -> Results:
         (pairs.MERGED_BY_MERGED, 1_000_000 / 1.05, 1_000_000),
         (pairs.MERGED_BY_ONE, 500_000, 1_000_000),
         (pairs.TASKS_BY_ONE, 800_000, 1_000_000),
+        (pairs.IMPORT_BY_IMPORT, 120, 200),
     ):
         add("pairs", pair.first[0], pair.figure, first, pair=pair.name)
         add("pairs", pair.second[0], pair.figure, second, pair=pair.name)

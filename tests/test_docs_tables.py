@@ -484,11 +484,10 @@ def test_what_is_told_has_the_names_of_the_code() -> None:
     hooks = {plain(name): re.findall(r"`(\w+)`", told) for name, _, told in steering["hook"]}
     (counters,) = [row[1] for row in steering[""] if row[0] == "`session.counters`"]
 
-    assert [field.name for field in fields(gqlwire.Attempt)] == attempt
-    assert [field.name for field in fields(gqlwire.Hooks)] == list(hooks)
+    assert list(gqlwire.Attempt.__struct_fields__) == attempt
+    assert list(gqlwire.Hooks.__struct_fields__) == list(hooks)
     for kind, *names in hooks.values():
-        told = [field.name for field in fields(getattr(gqlwire, kind))]
-        assert names in ([], told)
+        assert names in ([], list(getattr(gqlwire, kind).__struct_fields__))
     assert [field.name for field in fields(gqlwire.Counters)] == re.findall(r"`(\w+)`", counters)
 
 

@@ -25,9 +25,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
 import pytest
 
 from doubles import MemoryWire, on_virtual_time, settle
@@ -335,7 +336,7 @@ def keeping(
     """A client that is not connected yet. `chance` is what every draw of lots yields."""
     options.setdefault("subprotocols", [SPELT[id(spelling)]])
     transport = WebsocketsTransport(server.url, **options)
-    survival = replace(survival or Survival(), retry=policy, chance=lambda: chance)
+    survival = msgspec.structs.replace(survival or Survival(), retry=policy, chance=lambda: chance)
     lasting = ReconnectingTransport(transport, survival)
     return Kept(lasting, AsyncClientSession(transport, Settings(), lasting))
 

@@ -10,10 +10,11 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.results import Figures, Results
-from benchmarks.scenarios import fan_out, round_trips, throughput
+from benchmarks.scenarios import fan_out, round_trips, start_up, throughput
 from benchmarks.scenarios.blasts import blast
 from benchmarks.tables import Table, number, spread
 from benchmarks.trials import Trial
@@ -21,6 +22,7 @@ from benchmarks.trials import Trial
 NAME = "pairs"
 OFTEN = 3
 """Three times as many rounds as of all else."""
+IMPORTS = 5
 
 Measure = Callable[[Bench], Figures]
 
@@ -83,6 +85,21 @@ def dealt(name: str, live: int) -> tuple[str, Measure]:
     return f"{name}, of {live:,}", measure
 
 
+def importing(name: str, program: str, python: Callable[[Bench], Path]) -> tuple[str, Measure]:
+    """Return a contender that loads modules: how long that takes beyond Python's own start."""
+
+    def measure(bench: Bench) -> Figures:
+        words = [[str(python(bench)), "-c", code] for code in ("pass", program)]
+        # One after the other, some times: the least of each is what it takes by itself.
+        bare, whole = (
+            min(start_up.seconds(command, bench.environment()) for _ in range(IMPORTS))
+            for command in words
+        )
+        return {"ms": (whole - bare) * 1e3}
+
+    return name, measure
+
+
 DICT_BY_NODE = Pair(
     "dict events by Node `iterate`",
     "rate",
@@ -140,6 +157,12 @@ TASKS_BY_ONE = Pair(
     dealt(fan_out.GQLWIRE, 1),
     inverse=True,
 )
+IMPORT_BY_IMPORT = Pair(
+    "import of `Client`, `gql` and `WebsocketsTransport` by that of gql and its transport",
+    "ms",
+    importing("gqlwire's", start_up.IMPORT_GQLWIRE_NAMES, lambda bench: bench.peers.python),
+    importing("gql's", start_up.IMPORT_GQL, lambda bench: bench.peers.gql),
+)
 PAIRS = (
     DICT_BY_NODE,
     DICT_BY_GQL,
@@ -150,6 +173,7 @@ PAIRS = (
     MERGED_BY_ONE,
     MERGED_BY_MERGED,
     TASKS_BY_ONE,
+    IMPORT_BY_IMPORT,
 )
 
 

@@ -83,13 +83,13 @@ def _measured(bench: Bench, words: Words) -> Figures:
     url = bench.blaster().url
     command = [url if word == "URL" else str(word) for word in words]
     taken = sorted(
-        _seconds(command, bench.environment())
-        for _ in range(bench.settings.count(REPEATS, least=3))
+        seconds(command, bench.environment()) for _ in range(bench.settings.count(REPEATS, least=3))
     )
     return {"ms": taken[len(taken) // 2] * 1e3, "least_ms": taken[0] * 1e3}
 
 
-def _seconds(command: list[str], environment: dict[str, str]) -> float:
+def seconds(command: list[str], environment: dict[str, str]) -> float:
+    """Run a program to its end; return how long that took. Raises ContenderFailed."""
     began = time.perf_counter()
     done = subprocess.run(
         command,
@@ -100,10 +100,10 @@ def _seconds(command: list[str], environment: dict[str, str]) -> float:
         text=True,
         check=False,
     )
-    seconds = time.perf_counter() - began
+    taken = time.perf_counter() - began
     if done.returncode:
         raise ContenderFailed(f"ended with status {done.returncode}: {done.stderr[-600:]}")
-    return seconds
+    return taken
 
 
 def bare_of(name: str) -> str:

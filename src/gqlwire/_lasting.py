@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from gqlwire import _operations
 from gqlwire._connection import Connection
@@ -96,8 +95,7 @@ class Link(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seam:
+class Seam(Struct, frozen=True):
     """What a subscription wants where one connection ends and the next begins.
 
     `renew` returns the request, as JSON, to go on with; None is the first one again. `on_reconnect`

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from gqlwire._buffer import Buffer, Overflow
 from gqlwire._connection import Connection
@@ -96,8 +95,7 @@ def _announces_more(answer: Raw) -> bool:
     return bytes(answer).find(b'"hasNext"') >= 0 and bool(decode_result(answer).has_next)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """How the results of an operation wait for who takes them: see `session.subscribe`."""
 
     buffer: Buffer = field(default_factory=Buffer)

@@ -6,8 +6,9 @@ This module knows no transport and no connection.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from msgspec import Struct, field
 
 from gqlwire._buffer import Buffer, Overflow
 from gqlwire._operations import Terms
@@ -80,8 +81,7 @@ class SubscribeOptions(RequestOptions, total=False):
     checkpoint: Checkpoint[Any] | None
 
 
-@dataclass
-class Settings:
+class Settings(Struct):
     """What a client tells its sessions; times in seconds."""
 
     schema: GraphQLSchema | None = None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLSchema
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 OperationKind = Literal["query", "mutation", "subscription"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Document:
+class _Document(Struct, frozen=True, eq=False):
     """A document that was checked: its text, its tree, and its operations by name."""
 
     source: str

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from msgspec import Struct
+
 from gqlwire.errors import (
     ConnectionRejected,
     HandshakeRejected,
@@ -185,8 +187,7 @@ class RetryPolicy:
         return Action.RETRY, float(said)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What is done about one failure.
 
     `retry`: whether to connect again, after `delay` seconds, and with `refresh` only after the

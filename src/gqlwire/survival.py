@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from gqlwire.errors import Phase, TransportError
 from gqlwire.retry import RetryPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """An attempt to connect, as it is told to a callable `url`, `headers` or `init_payload`.
 
     `number`: 1 for the first, and for the first after a connection that was stable. `failure`: why
@@ -28,8 +29,7 @@ class Attempt:
     refresh: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of `session.state`.
 
     `failure`: why, if something failed. `delay`: in state `waiting`, the seconds until the next
@@ -41,8 +41,7 @@ class Change:
     delay: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True):
     """A connection was acknowledged. `ack_payload`: what the server said with it.
 
     `was_retry`: whether there was a connection, or an attempt, before.
@@ -52,8 +51,7 @@ class Connected:
     was_retry: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(Struct, frozen=True):
     """A connection, or an attempt to connect, came to its end.
 
     `will_retry`: whether another attempt follows, after `delay` seconds; `why`: if none does, the
@@ -66,8 +64,7 @@ class Disconnected:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnected:
+class Reconnected(Struct, frozen=True):
     """A subscription goes on, on a new connection; what happened meanwhile may be missing.
 
     `gap_seconds`: for how long it had no connection. `attempts`: how many it took. `failure`: why
@@ -79,8 +76,7 @@ class Reconnected:
     failure: TransportError
 
 
-@dataclass(slots=True)
-class Hooks:
+class Hooks(Struct):
     """Functions that are called when something happens to the connection.
 
     Each may be a coroutine function, too, which runs by itself. One that raises is logged, and
@@ -96,8 +92,7 @@ class Hooks:
     reconnected: Callable[[Reconnected], object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survival:
+class Survival(Struct, frozen=True):
     """How a connection is kept: see `Client`, whose arguments these are.
 
     `chance` returns a number from 0 to 1, as `random.random`.

@@ -6,8 +6,9 @@ knows neither the clock nor the protocol.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Duty(Enum):
@@ -18,8 +19,7 @@ class Duty(Enum):
     SILENCE = "silence"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How closely to watch. None switches a thing off.
 
     `ping_interval`: ping this often, whatever else is going on (a timer that traffic resets never

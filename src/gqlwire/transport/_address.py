@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 from gqlwire.errors import InvalidURL
 
@@ -17,8 +18,7 @@ _PASSWORD = re.compile(r"(//[^/@:]*:)[^/]*@")
 _MEANT = {"http": "ws", "https": "wss"}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A WebSocket URL in its parts.
 
     `url`: without user and fragment, for the wire. `host`: name and port, for people. `place`:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from gqlwire.errors import CredentialsFailed, Phase
 from gqlwire.survival import Attempt
@@ -29,8 +29,7 @@ Given: TypeAlias = T | Callable[[Attempt], T | Awaitable[T]]
 """A value, or a function of the `Attempt` that returns it, or a coroutine function that does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """What one attempt to connect is made with."""
 
     address: Address

@@ -11,11 +11,11 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from platform import python_version
 from typing import Generic, TypeVar
 
 import aiohappyeyeballs
+from msgspec import Struct, field
 from picows import WSUpgradeRequest, WSUpgradeResponse, ws_connect
 from picows.url import WSParsedURL
 
@@ -39,8 +39,7 @@ _TLS_HINT = "a server that wants (another) client certificate hangs up like this
 _OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How to reach a server. `proxy` is a URL; `max_message_size` is in bytes."""
 
     address: Address
