@@ -154,31 +154,29 @@ class Routes:
         # Most ids are as long as the one before, so most beginnings are.
         start = len(self._last[1])
         last: EventStream | None = None
-        first, others = b"", []  # what `last` is to be given; mostly it is one alone
+        others: list[bytes] = []  # what came for `last` besides the first, which it has had
         streams = self._streams
         for text in texts:
             stream = streams.get(text[:start])
             if stream is None or text[-1] != _BRACE:
                 stream, prefix = self._last = self._route(text)
                 start = len(prefix)
-            if last is not None:
-                if stream is last:
-                    others.append(text[start:-1])
-                    continue
-                if others:
-                    last.put_all([first, *others])
-                    others = []
-                else:
-                    last.put(first)
+            if stream is last is not None:
+                others.append(text[start:-1])
+                continue
+            if others and last is not None:
+                last.put_all(others)
+                others = []
             last = stream
             if stream is None:
                 self.take_slowly((text,))
             else:
-                first = text[start:-1]
+                stream.put(text[start:-1])
         if last is not None:
-            # First: if that ends the stream, it is forgotten here, too.
-            self._last = (last, text[:start])
-            last.put_all([first, *others])
+            last.put_all(others)
+            # Unless that has ended it, so that it is forgotten.
+            if streams.get(text[:start]) is last:
+                self._last = (last, text[:start])
 
     def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
         """Return whose result begins like `text`, and the beginning; None if that is not plain."""
