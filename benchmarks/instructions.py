@@ -17,13 +17,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Blaster
 from benchmarks.hot_path import checkout
 from benchmarks.peers import HERE, PINS, ROOT, environment, say
+from benchmarks.scenarios.start_up import IMPORT_GQL, IMPORT_GQLWIRE_NAMES
 
 Order = dict[str, int]
 
@@ -80,6 +81,16 @@ CASES = {
 }
 
 
+LOADS = {
+    "asyncio": "import asyncio",
+    "asyncio and msgspec": "import asyncio, msgspec",
+    "asyncio, msgspec and picows": "import asyncio, msgspec, picows",
+    "asyncio and graphql-core": "import asyncio, graphql",
+    "gqlwire's `Client`, `gql` and `WebsocketsTransport`": IMPORT_GQLWIRE_NAMES,
+}
+GQLS = "gql and its `WebsocketsTransport`"
+
+
 def main() -> None:
     """Count what is here, and what was there before."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -97,8 +108,9 @@ def main() -> None:
         counted["now"] = count_all(python, ROOT, blaster)
     finally:
         blaster.stop()
+    loads = count_loads(python, environment("gql", sys.executable, [PINS / "gql.txt"]))
     path = HERE / "results" / "instructions.md"
-    path.write_text(report(counted), "utf-8")
+    path.write_text(report(counted) + loads_report(loads), "utf-8")
     print(path.read_text("utf-8"))
 
 
@@ -124,18 +136,33 @@ def count(case: Case, run: Callable[[int], int]) -> float:
 def run(case: Case, number: int, python: Path, source: Path, blaster: Blaster) -> int:
     """Run a case once, on the package below `source`, and return its instructions."""
     url = f"{blaster.base}/echo" if case.echoes else blaster.url
-    counting = [
-        "valgrind",
-        "--tool=cachegrind",
-        "--cache-sim=no",
-        "--cachegrind-out-file=/dev/null",
-    ]
     contender = [python, "-m", f"benchmarks.contenders.{case.contender}", url, case.mode]
+    return instructions([*contender, json.dumps(case.order(number))], source)
+
+
+def count_loads(python: Path, gql: Path) -> dict[str, float]:
+    """Return what it takes to load modules, without Python's own start."""
+    programs = {name: (python, code) for name, code in LOADS.items()}
+    programs[GQLS] = (gql, IMPORT_GQL)
+    found = {}
+    for name, (interpreter, code) in programs.items():
+        say(f"instructions: loading {name}")
+        # Once for nothing, as Python compiles what it loads for the first time.
+        _, whole = (instructions([interpreter, "-c", code], ROOT) for _ in range(2))
+        found[name] = whole - instructions([interpreter, "-c", "pass"], ROOT)
+    return found
+
+
+def instructions(command: Sequence[str | Path], source: Path) -> int:
+    """Run a program on the package below `source`, and return its instructions."""
+    counting = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+    unset = {"PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [*counting, *contender, json.dumps(case.order(number))],
+        ["valgrind", *counting, *command],
         cwd=ROOT,
         # The same order of everything that is hashed.
-        env=os.environ | {"PYTHONPATH": str(source / "src"), "PYTHONHASHSEED": "0"},
+        env={name: text for name, text in os.environ.items() if name not in unset}
+        | {"PYTHONPATH": str(source / "src"), "PYTHONHASHSEED": "0"},
         check=True,
         capture_output=True,
         text=True,
@@ -163,6 +190,19 @@ def report(counted: dict[str, dict[str, float]]) -> str:
     for name in CASES:
         cells = [f"{each[name] / 1_000:.1f}" for each in counted.values()]
         text.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
+
+
+def loads_report(loads: dict[str, float]) -> str:
+    """Return the table of what it takes to load modules, in Markdown."""
+    text = [
+        "",
+        "Millions of instructions to load modules, without those of Python's own start:",
+        "",
+        "| | |",
+        "|---|---:|",
+        *(f"| {name} | {found / 1e6:.0f} |" for name, found in loads.items()),
+    ]
     return "\n".join(text) + "\n"
 
 

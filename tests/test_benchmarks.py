@@ -548,6 +548,13 @@ def test_instructions_are_told_beside_those_of_before() -> None:
     assert len(instructions.CASES) == text.count(" | 12.3 | 12.3 |\n")
 
 
+def test_what_loading_takes_is_told_in_millions() -> None:
+    """A row for each."""
+    text = instructions.loads_report({"asyncio": 198_400_000, "gql": 826_000_000})
+
+    assert text.endswith("| asyncio | 198 |\n| gql | 826 |\n")
+
+
 @pytest.mark.parametrize("case", instructions.CASES.values(), ids=instructions.CASES)
 def test_what_instructions_are_counted_of_runs(case: instructions.Case, bench: Bench) -> None:
     """Each case does what it is ordered to, to its end."""
