@@ -138,11 +138,7 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a contender, in which it trusts our certificate."""
-        unset = {"PYTHONPATH", "PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START"}
-        # gqlwire is installed from its sources: where no bytecode may be written, it would be
-        # compiled at each start, and what is installed from a registry would not.
-        unset |= {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
-        environment = {name: text for name, text in os.environ.items() if name not in unset}
+        environment = plain_environment()
         environment["NO_PROXY"] = environment["no_proxy"] = "*"
         if self.certificate is not None:
             authority = str(self.certificate.authority)
@@ -159,6 +155,15 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def plain_environment() -> dict[str, str]:
+    """Return our environment without what makes a Python do more than it does by itself."""
+    unset = {"PYTHONPATH", "PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START"}
+    # gqlwire is installed from its sources: where no bytecode may be written, it would be compiled
+    # at each start, and what is installed from a registry would not. Nor is printing measured.
+    unset |= {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+    return {name: text for name, text in os.environ.items() if name not in unset}
 
 
 def told(stdout: str, stderr: str, status: int) -> dict[str, Any]:

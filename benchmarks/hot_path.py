@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench import Blaster
+from benchmarks.bench import Blaster, plain_environment
 from benchmarks.peers import HERE, PINS, ROOT, environment
 
 RATE = 200
@@ -87,7 +86,7 @@ def record(programs: list[str], source: Path, url: str, events: int) -> Profile:
         done = subprocess.run(
             [*sampled, "--output", samples.name, "--", *contender],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(source / "src")},
+            env=plain_environment() | {"PYTHONPATH": str(source / "src")},
             check=True,
             capture_output=True,
             text=True,

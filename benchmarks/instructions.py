@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bench import Blaster
+from benchmarks.bench import Blaster, plain_environment
 from benchmarks.hot_path import checkout
 from benchmarks.peers import HERE, PINS, ROOT, environment, say
 from benchmarks.scenarios.start_up import IMPORT_GQL, IMPORT_GQLWIRE_NAMES
@@ -156,13 +155,11 @@ def count_loads(python: Path, gql: Path) -> dict[str, float]:
 def instructions(command: Sequence[str | Path], source: Path) -> int:
     """Run a program on the package below `source`, and return its instructions."""
     counting = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-    unset = {"PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         ["valgrind", *counting, *command],
         cwd=ROOT,
         # The same order of everything that is hashed.
-        env={name: text for name, text in os.environ.items() if name not in unset}
-        | {"PYTHONPATH": str(source / "src"), "PYTHONHASHSEED": "0"},
+        env=plain_environment() | {"PYTHONPATH": str(source / "src"), "PYTHONHASHSEED": "0"},
         check=True,
         capture_output=True,
         text=True,

@@ -191,7 +191,7 @@ def turn(*, awaited: bool = True) -> Turn:
     """A turn in a line of its own, for which somebody waits, or nobody does."""
     line = Line()
     if awaited:
-        line.waiter, line.is_asleep = asyncio.Future(loop=_NO_LOOP), True
+        line.waiter = asyncio.Future(loop=_NO_LOOP)
     return Turn(line, 1)
 
 
@@ -207,7 +207,7 @@ def again(stream: EventStream, turn: Turn) -> None:
     """Take a turn that has come out of its line, and have it line up anew."""
     turn.item = None
     turn.line = Line()
-    turn.line.waiter, turn.line.is_asleep = asyncio.Future(loop=_NO_LOOP), True
+    turn.line.waiter = asyncio.Future(loop=_NO_LOOP)
     stream.line_up(turn)
 
 

@@ -226,8 +226,7 @@ class Connection:
 
         `payload` is the request as JSON. Raises the reason if the connection is over.
         """
-        if self.reason is not None:
-            raise replica(self.reason)
+        self._raise_if_over()
         id = str(next(_ids))
         self.routes.add(id, sink)
         self._send(self._dialect.subscribe(id, payload))

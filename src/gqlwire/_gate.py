@@ -59,8 +59,7 @@ class ReadGate:
     def awaited(self, change: int) -> None:
         """Count who waits for what the socket brings; reading goes on for them."""
         self._waiting += change
-        if self.paused:
-            self.check()
+        self.check()
 
     def check(self) -> None:
         """Go on reading if somebody waits by now."""

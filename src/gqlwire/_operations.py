@@ -49,11 +49,8 @@ async def ask(
     if timeout is not None:
         connection.deadlines.add(reply, timeout)
     must_stop = True
-    # As `Reply.get` does, without another coroutine.
-    reply.gate.awaited(+1)
     try:
-        await reply.arrival
-        answer = reply.result()
+        answer = await reply.get()
         if answer is None and reply.is_expired:
             raise late(connection.host, kind, timeout)
         if answer is None:
@@ -61,7 +58,6 @@ async def ask(
         must_stop = kind == "subscription" or _announces_more(answer)
         return answer
     finally:
-        reply.gate.awaited(-1)
         if timeout is not None:
             connection.deadlines.remove(reply, timeout)
         # An operation that is over is not stopped: the connection knows.

@@ -77,7 +77,7 @@ class Portal:
         try:
             self._loop.call_soon_threadsafe(call.begin)
             call.done.wait()
-        except BaseException:  # an interrupt may come at any point
+        except BaseException:  # Ctrl-C is none of Exception's, and would leave the call running
             # In turn after `begin`, if that is on its way.
             self._loop.call_soon_threadsafe(call.cancel)
             call.done.wait()

@@ -18,14 +18,13 @@ class Reply:
 
     `is_started`: whether the operation was sent. `is_over`: whether it has ended. `is_lost`:
     whether the connection ended before the result came. `is_expired`: whether its time ended.
-    `arrival` is done when there is a `result()`, which `get` waits for.
     """
 
     __slots__ = (
+        "_arrival",
         "_failure",
+        "_gate",
         "_payload",
-        "arrival",
-        "gate",
         "is_expired",
         "is_lost",
         "is_over",
@@ -37,25 +36,25 @@ class Reply:
         self.is_started: bool = False
         self.is_lost: bool = False
         self.is_over: bool = False
-        self.gate: Gate = gate
+        self._gate: Gate = gate
         self._payload: Raw | None = None
         self._failure: TransportError | None = None
-        self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, payload: Raw) -> None:
         """Take the result; the first one counts."""
         if self._payload is None and not self.is_over:
             self._payload = payload
-            if not self.arrival.done():
-                self.arrival.set_result(None)
+            if not self._arrival.done():
+                self._arrival.set_result(None)
 
     def end(self, failure: TransportError | None) -> None:
         """Be over: in good order, or by `failure`. Only the first end counts."""
         if not self.is_over:
             self.is_over = True
             self._failure = failure
-            if not self.arrival.done():
-                self.arrival.set_result(None)
+            if not self._arrival.done():
+                self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
         """Be over, as the connection is."""
@@ -68,19 +67,15 @@ class Reply:
         self.end(None)
 
     async def get(self) -> Raw | None:
-        """Wait for the `result()`."""
-        self.gate.awaited(+1)
-        try:
-            await self.arrival
-        finally:
-            self.gate.awaited(-1)
-        return self.result()
-
-    def result(self) -> Raw | None:
-        """Return the result; None if the operation ended without one, or expired.
+        """Wait for the result; None if the operation ended without one, or expired.
 
         Raises the failure that ended it.
         """
+        self._gate.awaited(+1)
+        try:
+            await self._arrival
+        finally:
+            self._gate.awaited(-1)
         if self._payload is None and self._failure is not None:
             raise replica(self._failure)
         return self._payload

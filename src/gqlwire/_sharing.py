@@ -46,7 +46,7 @@ class Shared(Generic[T]):
         making, endings = self._making, self._endings
         try:
             return await asyncio.shield(making)
-        except BaseException:  # a cancellation, too: nobody else would end it
+        except BaseException:  # a cancellation of the last who waits: nobody else would end it
             if endings == self._endings:
                 await self._abandon(making)
             if making.cancelled() and not _is_cancelled():

@@ -104,13 +104,13 @@ class EventStream:
         elif not turn.is_used:
             # As `Turn.come` does, without calls: it comes here for each event of many streams.
             turn.is_used = True
-            line = turn.line
-            line.ready.append(turn)
-            if line.waiter is not None:
+            turn.line.ready.append(turn)
+            waiter = turn.line.waiter
+            if waiter is not None:
                 self._arrived += 1
                 turn.item = payload
-                if line.is_asleep:
-                    line.wake()
+                if not waiter.done():
+                    waiter.set_result(None)
                 return
         self.put_all((payload,))
 

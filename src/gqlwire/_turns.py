@@ -12,21 +12,16 @@ from gqlwire._sinks import Item
 
 
 class Line:
-    """The streams whose turn has come, by their `Turn`s.
+    """The streams whose turn has come, by their `Turn`s. `waiter` is whoever waits for the next."""
 
-    `waiter` is whoever waits for the next; they are `is_asleep` until they are woken up.
-    """
-
-    __slots__ = ("is_asleep", "ready", "waiter")
+    __slots__ = ("ready", "waiter")
 
     def __init__(self) -> None:
         self.ready: deque[Turn] = deque()
         self.waiter: asyncio.Future[None] | None = None
-        self.is_asleep: bool = False
 
     def wake(self) -> None:
         """Wake up whoever waits."""
-        self.is_asleep = False
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -35,11 +30,10 @@ class Line:
         if self.waiter is not None:
             raise RuntimeError("this merger is being iterated by another task already")
         self.waiter = asyncio.get_running_loop().create_future()
-        self.is_asleep = True
         try:
             await self.waiter
         finally:
-            self.waiter, self.is_asleep = None, False
+            self.waiter = None
 
 
 class Turn:

@@ -76,7 +76,9 @@ class FileCheckpoint(Generic[T]):
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(name, self._path)
-        except BaseException:  # an interrupt, too
+        # Ctrl-C, too, leaves no file behind. A `finally` would, after the replacement, remove what
+        # another process may have made under this name.
+        except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(name)
             raise

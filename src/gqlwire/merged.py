@@ -79,8 +79,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             subscription, stream = self._held[turn.number]
             self.current = subscription
             item, items = turn.item, stream.items
-            # The two usual cases are what `_next` does, without its calls, each of which would cost
-            # as much as a quarter of the decoding: an event that came alone, or amid many.
+            # The two usual cases, an event that came alone or amid many: what `_next` does, but
+            # without its calls.
             if item is not None and items is None and not (stream.over or stream.on_waiting):
                 turn.item, turn.is_used = None, False
             elif item is None and items and len(items) > 1 and not stream.is_exact:
@@ -95,7 +95,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             except UNREADABLE:
                 pass
             self._owing = subscription
-            for value in subscription.values(item):
+            for value in subscription.read(item):
                 return subscription, value
 
     async def _go_on(self) -> None:

@@ -133,7 +133,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
                     return result.data
             except UNREADABLE:
                 pass
-            for value in self._read(item):
+            for value in self.read(item):
                 return value
 
     def acknowledge(self) -> None:
@@ -176,9 +176,9 @@ class Subscription(AsyncIterator[T], Generic[T]):
                 return (result.data,)
         except UNREADABLE:
             pass
-        return self._read(item)
+        return self.read(item)
 
-    def _read(self, item: Item) -> tuple[T, ...]:
+    def read(self, item: Item) -> tuple[T, ...]:
         """Read an event the long way; empty if it turns out to be none of this operation."""
         payload = self._feed.payload(item)
         return () if payload is None else (self._convert(payload),)

@@ -75,13 +75,14 @@ class TrackedSubscription(Subscription[T]):
                     continue  # it carries errors, or is a notice
         return self._tracker.last
 
-    def _read(self, item: Item) -> tuple[T, ...]:
+    def read(self, item: Item) -> tuple[T, ...]:
+        """Read an event, and note it; empty if it came before, or is none of this operation."""
         notice = None if self.stream is None else self.stream.notice(item)
         if notice is not None:
             self._tracker.cross()
             told: Any = notice
             return (told,) if self._is_told else ()
-        return tuple(value for value in super()._read(item) if self._tracker.accepts(value))
+        return tuple(value for value in super().read(item) if self._tracker.accepts(value))
 
 
 class Newest:

@@ -47,7 +47,7 @@ class Exchange:
     """The market while it is open. `running` counts the subscriptions that run."""
 
     def __init__(self, seed: int | None) -> None:
-        self.market: model.Market = model.Market(Random(seed), lambda: datetime.now(UTC))  # noqa: S311  # a game
+        self.market: model.Market = model.Market(Random(seed), lambda: datetime.now(UTC))  # noqa: S311  # a seed makes a market again; nothing here is secret
         self.running: int = 0
         self._moved = asyncio.Event()
 

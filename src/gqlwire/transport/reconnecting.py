@@ -263,7 +263,7 @@ class ReconnectingTransport:
     def asking(self, change: int) -> None:
         """Note that an operation with one result begins (+1) or is over (-1)."""
         self._asking += change
-        if change < 0 and self._idleness.limit is not None:
+        if change < 0:
             self._idleness.ended()
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:

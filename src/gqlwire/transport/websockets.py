@@ -182,7 +182,7 @@ class WebsocketsTransport:
         """Remember a connection that is still saying goodbye."""
         old = self._connection
         self._leaving = [left for left in self._leaving if left.phase is not Phase.CLOSED]
-        if old is not None and old.phase is Phase.CLOSING:
+        if old is not None and old.phase is Phase.CLOSING and old not in self._leaving:
             self._leaving.append(old)
 
     async def _open(self, attempt: Attempt) -> Connection:
