@@ -57,8 +57,8 @@ bench: $(READY)
 # The proof of survival, at length: 300 faults with each server, then 10,000 mutations with each.
 # Takes about ten minutes. STORM adds options: STORM='--seed 7 --server node'.
 storm: $(READY) tests/servers/node/node_modules/.ready
-	$(BIN)/python tests/survival/storm.py $(STORM)
-	$(BIN)/python tests/survival/storm.py --mutations 10000 --faults 150 $(STORM)
+	$(BIN)/python tests/reconnect/storm.py $(STORM)
+	$(BIN)/python tests/reconnect/storm.py --mutations 10000 --faults 150 $(STORM)
 
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt

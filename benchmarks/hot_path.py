@@ -82,7 +82,7 @@ def record(programs: list[str], source: Path, url: str, events: int) -> Profile:
     order = json.dumps({"events": events, "size": 150, "live": 1})
     with tempfile.NamedTemporaryFile() as samples:
         sampled = [spy, "record", "--rate", str(RATE), "--format", "raw", "--nolineno"]
-        contender = [python, "-m", "benchmarks.contenders.ours", url, "dict", order]
+        contender = [python, "-m", "benchmarks.contenders.ours.client", url, "dict", order]
         done = subprocess.run(
             [*sampled, "--output", samples.name, "--", *contender],
             cwd=ROOT,

@@ -46,32 +46,32 @@ class Case:
 
 TRIPS, MANY_TRIPS, EVENTS = (500, 2_500), (1_000, 5_000), (20_000, 60_000)
 CASES = {
-    "an event, into `async for`": Case("ours", "dict", events, EVENTS),
-    "the same, typed": Case("ours", "typed", events, EVENTS),
+    "an event, into `async for`": Case("ours.client", "dict", events, EVENTS),
+    "the same, typed": Case("ours.client", "typed", events, EVENTS),
     "an event of 1 subscription, into a loop over all": Case(
-        "ours_fan_out", "merged", events, EVENTS
+        "ours.fan_out", "merged", events, EVENTS
     ),
     "an event of 10,000 subscriptions, into a loop over all": Case(
-        "ours_fan_out", "merged", lambda count: events(count, 10_000), EVENTS
+        "ours.fan_out", "merged", lambda count: events(count, 10_000), EVENTS
     ),
     "an event of 10,000 subscriptions, with a task each": Case(
-        "ours_fan_out", "events", lambda count: events(count, 10_000), EVENTS
+        "ours.fan_out", "events", lambda count: events(count, 10_000), EVENTS
     ),
     "`execute`, one at a time": Case(
-        "ours_round_trips", "dict", lambda count: {"count": count, "in_flight": 1}, TRIPS
+        "ours.round_trips", "dict", lambda count: {"count": count, "in_flight": 1}, TRIPS
     ),
     "`execute`, 100 in flight": Case(
-        "ours_round_trips", "dict", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
+        "ours.round_trips", "dict", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
     ),
-    "limit: an event, to a dict": Case("limit", "dict", events, EVENTS),
+    "limit: an event, to a dict": Case("limit.client", "dict", events, EVENTS),
     "limit: `answer`, one at a time": Case(
-        "limit_round_trips", "answer", lambda count: {"count": count, "in_flight": 1}, TRIPS
+        "limit.round_trips", "answer", lambda count: {"count": count, "in_flight": 1}, TRIPS
     ),
     "limit: `answer`, 100 in flight": Case(
-        "limit_round_trips", "answer", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
+        "limit.round_trips", "answer", lambda count: {"count": count, "in_flight": 100}, MANY_TRIPS
     ),
     "limit: `echo`, one at a time": Case(
-        "limit_round_trips",
+        "limit.round_trips",
         "echo",
         lambda count: {"count": count, "in_flight": 1},
         TRIPS,

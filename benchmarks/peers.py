@@ -139,7 +139,7 @@ def set_up_node(peers: Peers) -> None:
         run([npm, "install", *quiet], folder)
         stamp(folder, mark)
     # Node looks for packages beside the program that imports them.
-    for program in (HERE / "contenders").glob("*.mjs"):
+    for program in (HERE / "contenders" / "node").glob("*.mjs"):
         shutil.copy(program, folder)
     peers.node = Path(node)
 

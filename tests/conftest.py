@@ -9,7 +9,7 @@ from hypothesis import settings
 
 import gqlwire
 from gqlwire import AsyncClientSession, Client
-from gqlwire.transport import _negotiation
+from gqlwire.transport import negotiation
 from servers.certificates import Certificates, make_certificates
 from servers.launch import Server, start_node_apollo, start_node_graphql_ws, start_strawberry
 
@@ -94,7 +94,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(autouse=True)
 def _fresh_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test's server was found to speak is not remembered for the next one's."""
-    monkeypatch.setattr(_negotiation.memory, "_known", _negotiation.Memory()._known)
+    monkeypatch.setattr(negotiation.memory, "_known", negotiation.Memory()._known)
 
 
 @pytest.fixture(autouse=True)

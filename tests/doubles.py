@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import ParamSpec
 
-    from gqlwire._connection import Connection
-    from gqlwire._streams import EventStream
+    from gqlwire._connection.connection import Connection
+    from gqlwire._streams.stream import EventStream
 
     P = ParamSpec("P")
 

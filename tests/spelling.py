@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gqlwire.protocols import Apollo, GraphQLTransportWS, apollo, graphql_transport_ws
+from gqlwire._protocols import Apollo, GraphQLTransportWS, apollo, graphql_transport_ws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from gqlwire.protocols import Dialect
+    from gqlwire._protocols import Dialect
 
 REQUEST = b'{"query":"subscription { n }"}'
 

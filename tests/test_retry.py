@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gqlwire._close_codes import ABNORMAL, MEANINGS
 from gqlwire.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -29,6 +28,7 @@ from gqlwire.errors import (
     TransportError,
     TransportProtocolError,
 )
+from gqlwire.errors.reasons import ABNORMAL, MEANINGS
 from gqlwire.retry import CLOSE_CODES, Action, Attempts, RetryPolicy, action_for, retry_after
 
 HOUR = 3600.0

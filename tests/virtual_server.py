@@ -33,14 +33,14 @@ import pytest
 
 from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire import AsyncClientSession, RetryPolicy
-from gqlwire._connection import Connection
-from gqlwire._settings import Settings
+from gqlwire._connection.connection import Connection
+from gqlwire._protocols import SUBPROTOCOLS
+from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.transport import ReconnectingTransport
+from gqlwire._wire.dial import Way
+from gqlwire.client.options import Settings
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
-from gqlwire.protocols import SUBPROTOCOLS
-from gqlwire.survival import Survival
-from gqlwire.transport import _connector
-from gqlwire.transport._dial import Way
-from gqlwire.transport.reconnecting import ReconnectingTransport
+from gqlwire.transport import negotiation
 from gqlwire.transport.websockets import WebsocketsTransport
 from spelling import NEWER, OLDER, Spelling
 
@@ -300,7 +300,7 @@ class _Dial:
 def virtual_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualServer]:
     """To be made a fixture: every attempt to connect meets this server."""
     server = VirtualServer()
-    monkeypatch.setattr(_connector, "Dial", server.dial)
+    monkeypatch.setattr(negotiation, "Dial", server.dial)
     yield server
 
 

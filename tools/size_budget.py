@@ -1,6 +1,6 @@
 """Hold the size of modules and functions under `src/` to its budget.
 
-A module has at most 400 lines, a function at most 40 and nine of ten at most 25. A function's
+A module has at most 500 lines, a function at most 40 and nine of ten at most 25. A function's
 length is that of its text from `def` to the end, without its docstring and its decorators;
 `@overload` signatures are no functions.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-MODULE_LINES = 400
+MODULE_LINES = 500
 FUNCTION_LINES = 40
 NINE_OF_TEN_LINES = 25
 

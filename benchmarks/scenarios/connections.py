@@ -20,17 +20,17 @@ PINGS = "`pinging`: each sends a ping of the protocol per second; the others sen
 KEPT = "`not kept alive`: with `reconnecting=False`, as the peers are."
 
 CONTENDERS: dict[str, tuple[Command, str, tuple[int, ...]]] = {
-    "gqlwire": (module("ours_connections"), "quiet", COUNTS),
-    "gqlwire, not kept alive": (module("ours_connections"), "once", (1_000,)),
-    "gqlwire, pinging": (module("ours_connections"), "pings", (1_000,)),
-    "gql on websockets": (gqls("gql_connections"), "websockets", COUNTS[:3]),
+    "gqlwire": (module("ours.connections"), "quiet", COUNTS),
+    "gqlwire, not kept alive": (module("ours.connections"), "once", (1_000,)),
+    "gqlwire, pinging": (module("ours.connections"), "pings", (1_000,)),
+    "gql on websockets": (gqls("gql.connections"), "websockets", COUNTS[:3]),
     "gql on websockets, pinging": (
-        gqls("gql_connections"),
+        gqls("gql.connections"),
         "websockets-pings",
         (1_000,),
     ),
-    "gql on aiohttp": (gqls("gql_connections"), "aiohttp", COUNTS[:3]),
-    "Node graphql-ws": (nodes("node_connections"), "quiet", COUNTS),
+    "gql on aiohttp": (gqls("gql.connections"), "aiohttp", COUNTS[:3]),
+    "Node graphql-ws": (nodes("connections"), "quiet", COUNTS),
 }
 
 

@@ -27,20 +27,20 @@ IDLE = "gqlwire, live and idle, no task"
 WITH_TASK = "gqlwire, with its task"
 
 CONSUMERS: dict[str, tuple[Command, str, int]] = {
-    GQLWIRE: (module("ours_fan_out"), "events", 100_000),
-    MERGED: (module("ours_fan_out"), "merged", 100_000),
-    GQL: (gqls("gql_fan_out"), "events", 10_000),
-    "Node graphql-ws, sinks": (nodes("node_fan_out"), "events", 100_000),
-    "limit, a task each": (module("limit_fan_out"), "events", 100_000),
+    GQLWIRE: (module("ours.fan_out"), "events", 100_000),
+    MERGED: (module("ours.fan_out"), "merged", 100_000),
+    GQL: (gqls("gql.fan_out"), "events", 10_000),
+    "Node graphql-ws, sinks": (nodes("fan_out"), "events", 100_000),
+    "limit, a task each": (module("limit.fan_out"), "events", 100_000),
 }
 IN_A_ROW = "gqlwire, a task each, 20 events in a row"
 TO_ONE = "gqlwire, a task each, all events for one"
 WEIGHED: dict[str, tuple[Command, str, int]] = {
-    IDLE: (module("ours_fan_out"), "idle", 100_000),
-    WITH_TASK: (module("ours_fan_out"), "tasks", 100_000),
-    "a task that waits, alone": (module("ours_fan_out"), "bare-tasks", 100_000),
-    "gql on websockets, with its task": (gqls("gql_fan_out"), "tasks", 10_000),
-    "Node graphql-ws, sinks": (nodes("node_fan_out"), "idle", 100_000),
+    IDLE: (module("ours.fan_out"), "idle", 100_000),
+    WITH_TASK: (module("ours.fan_out"), "tasks", 100_000),
+    "a task that waits, alone": (module("ours.fan_out"), "bare-tasks", 100_000),
+    "gql on websockets, with its task": (gqls("gql.fan_out"), "tasks", 10_000),
+    "Node graphql-ws, sinks": (nodes("fan_out"), "idle", 100_000),
 }
 
 
@@ -60,7 +60,7 @@ def trials(bench: Bench) -> list[Trial]:
             events = order["events"]
             for name, burst in ((IN_A_ROW, min(20, events // live)), (TO_ONE, events)):
                 bursts = order | {"burst": burst}
-                command = module("ours_fan_out")
+                command = module("ours.fan_out")
                 measure = partial(blast, command=command, mode="events", order=bursts)
                 found.append(Trial(name, case, measure, rounds))
     return found + weighings(bench)

@@ -17,12 +17,12 @@ SLOWER = 3
 """Of gql a third of the round trips are measured, as they take so much longer."""
 
 CONTENDERS: dict[str, tuple[Command, str]] = {
-    "gqlwire": (module("ours_round_trips"), "dict"),
-    "gqlwire, typed": (module("ours_round_trips"), "typed"),
-    "gql on websockets": (gqls("gql_round_trips"), "websockets"),
-    "gql on aiohttp": (gqls("gql_round_trips"), "aiohttp"),
-    "limit, answer": (module("limit_round_trips"), "answer"),
-    "limit, echo": (module("limit_round_trips"), "echo"),
+    "gqlwire": (module("ours.round_trips"), "dict"),
+    "gqlwire, typed": (module("ours.round_trips"), "typed"),
+    "gql on websockets": (gqls("gql.round_trips"), "websockets"),
+    "gql on aiohttp": (gqls("gql.round_trips"), "aiohttp"),
+    "limit, answer": (module("limit.round_trips"), "answer"),
+    "limit, echo": (module("limit.round_trips"), "echo"),
 }
 NOTES = [
     (

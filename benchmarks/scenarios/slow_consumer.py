@@ -31,9 +31,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 POLICIES = ("block", "drop_oldest", "latest", "error")
 CONTENDERS: dict[str, tuple[Command, str]] = {
-    **{f"gqlwire, {policy}": (module("ours_slow"), policy) for policy in POLICIES},
-    "gql on websockets": (gqls("gql_slow"), "websockets"),
-    "gql on aiohttp": (gqls("gql_slow"), "aiohttp"),
+    **{f"gqlwire, {policy}": (module("ours.slow"), policy) for policy in POLICIES},
+    "gql on websockets": (gqls("gql.slow"), "websockets"),
+    "gql on aiohttp": (gqls("gql.slow"), "aiohttp"),
 }
 GQL_SIZES = {"gql on websockets": (16_000,), "gql on aiohttp": (16_000,)}
 """Small events take gql minutes to reach the limit."""

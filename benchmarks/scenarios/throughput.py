@@ -19,17 +19,17 @@ SIZES = {150: "150 B", 1_000: "1 kB", 16_000: "16 kB", 1_000_000: "1 MB"}
 LARGEST = 1_000_000
 
 CONTENDERS: dict[str, tuple[Command, str]] = {
-    "gqlwire, dict": (module("ours"), "dict"),
-    "gqlwire, typed": (module("ours"), "typed"),
-    "gqlwire, batches of dict": (module("ours"), "batches"),
-    "gqlwire, batches of typed": (module("ours"), "typed-batches"),
-    "gql on websockets": (gqls("gql_client"), "websockets"),
-    "gql on aiohttp": (gqls("gql_client"), "aiohttp"),
-    "Node graphql-ws, iterate": (nodes("node_client"), "iterate"),
-    "Node graphql-ws, sink": (nodes("node_client"), "sink"),
-    "limit, dict": (module("limit"), "dict"),
-    "limit, typed": (module("limit"), "typed"),
-    "limit, frames": (module("limit"), "frames"),
+    "gqlwire, dict": (module("ours.client"), "dict"),
+    "gqlwire, typed": (module("ours.client"), "typed"),
+    "gqlwire, batches of dict": (module("ours.client"), "batches"),
+    "gqlwire, batches of typed": (module("ours.client"), "typed-batches"),
+    "gql on websockets": (gqls("gql.client"), "websockets"),
+    "gql on aiohttp": (gqls("gql.client"), "aiohttp"),
+    "Node graphql-ws, iterate": (nodes("client"), "iterate"),
+    "Node graphql-ws, sink": (nodes("client"), "sink"),
+    "limit, dict": (module("limit.client"), "dict"),
+    "limit, typed": (module("limit.client"), "typed"),
+    "limit, frames": (module("limit.client"), "frames"),
 }
 NOTES = [
     (
@@ -63,7 +63,9 @@ def variants(bench: Bench, order: dict[str, int]) -> list[Trial]:
     case: Case = {"size": order["size"]}
     found = []
     for mode in ("dict", "typed"):
-        on_loop = partial(blast, command=module("ours"), mode=mode, order=order, words=("uvloop",))
+        on_loop = partial(
+            blast, command=module("ours.client"), mode=mode, order=order, words=("uvloop",)
+        )
         found.append(Trial(f"gqlwire on uvloop, {mode}", case, on_loop))
         for version, python in bench.peers.others.items():
             command: Command = partial(started_by, python)
@@ -74,7 +76,7 @@ def variants(bench: Bench, order: dict[str, int]) -> list[Trial]:
 
 def started_by(python: Path, peers: Peers) -> list[str | Path]:
     """Return how to start gqlwire's contender on another Python."""
-    return module("ours", lambda _: python)(peers)
+    return module("ours.client", lambda _: python)(peers)
 
 
 def tables(results: Results) -> list[Table]:

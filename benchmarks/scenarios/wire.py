@@ -21,11 +21,11 @@ SLOW_TO_INFLATE = {"Node graphql-ws, iterate": 20}
 """Of these only one event in so many is measured where they are deflated."""
 
 CONTENDERS: dict[str, tuple[Command, str]] = {
-    "gqlwire, dict": (module("ours"), "dict"),
-    "gql on websockets": (gqls("gql_client"), "websockets"),
-    "gql on aiohttp": (gqls("gql_client"), "aiohttp"),
-    "Node graphql-ws, iterate": (nodes("node_client"), "iterate"),
-    "limit, dict": (module("limit"), "dict"),
+    "gqlwire, dict": (module("ours.client"), "dict"),
+    "gql on websockets": (gqls("gql.client"), "websockets"),
+    "gql on aiohttp": (gqls("gql.client"), "aiohttp"),
+    "Node graphql-ws, iterate": (nodes("client"), "iterate"),
+    "limit, dict": (module("limit.client"), "dict"),
 }
 
 

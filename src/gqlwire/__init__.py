@@ -11,26 +11,21 @@ from gqlwire._version import __version__ as __version__
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from gqlwire._buffer import Buffer, Overflow
-    from gqlwire._connect import connect
-    from gqlwire.checkpoint import Checkpoint, FileCheckpoint
+    from gqlwire._operations.checkpoint import Checkpoint, FileCheckpoint
+    from gqlwire._operations.feed import Reconnected
+    from gqlwire._operations.merge import Merged, merge
+    from gqlwire._operations.subscription import Batches, Subscription
+    from gqlwire._payloads.request import GraphQLRequest, gql
+    from gqlwire._payloads.result import ExecutionResult
+    from gqlwire._payloads.scalars import Scalar
+    from gqlwire._reconnect.counters import Counters
+    from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
+    from gqlwire._reconnect.states import Change
+    from gqlwire._streams.buffer import Buffer, Overflow
     from gqlwire.client import Client
-    from gqlwire.merged import Merged, merge
-    from gqlwire.request import GraphQLRequest, gql
-    from gqlwire.results import ExecutionResult
-    from gqlwire.retry import RetryPolicy
-    from gqlwire.scalars import Scalar
-    from gqlwire.session import AsyncClientSession
-    from gqlwire.subscription import Batches, Subscription
-    from gqlwire.survival import (
-        Attempt,
-        Change,
-        Connected,
-        Counters,
-        Disconnected,
-        Hooks,
-        Reconnected,
-    )
+    from gqlwire.client.connect import connect
+    from gqlwire.client.session import AsyncClientSession
+    from gqlwire.retry import Attempt, RetryPolicy
 
 __all__ = [
     "AsyncClientSession",
@@ -59,29 +54,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClientSession": "session",
-    "Attempt": "survival",
-    "Batches": "subscription",
-    "Buffer": "_buffer",
-    "Change": "survival",
-    "Checkpoint": "checkpoint",
+    "AsyncClientSession": "client.session",
+    "Attempt": "retry",
+    "Batches": "_operations.subscription",
+    "Buffer": "_streams.buffer",
+    "Change": "_reconnect.states",
+    "Checkpoint": "_operations.checkpoint",
     "Client": "client",
-    "Connected": "survival",
-    "Counters": "survival",
-    "Disconnected": "survival",
-    "ExecutionResult": "results",
-    "FileCheckpoint": "checkpoint",
-    "GraphQLRequest": "request",
-    "Hooks": "survival",
-    "Merged": "merged",
-    "Overflow": "_buffer",
-    "Reconnected": "survival",
+    "Connected": "_reconnect.hooks",
+    "Counters": "_reconnect.counters",
+    "Disconnected": "_reconnect.hooks",
+    "ExecutionResult": "_payloads.result",
+    "FileCheckpoint": "_operations.checkpoint",
+    "GraphQLRequest": "_payloads.request",
+    "Hooks": "_reconnect.hooks",
+    "Merged": "_operations.merge",
+    "Overflow": "_streams.buffer",
+    "Reconnected": "_operations.feed",
     "RetryPolicy": "retry",
-    "Scalar": "scalars",
-    "Subscription": "subscription",
-    "connect": "_connect",
-    "gql": "request",
-    "merge": "merged",
+    "Scalar": "_payloads.scalars",
+    "Subscription": "_operations.subscription",
+    "connect": "client.connect",
+    "gql": "_payloads.request",
+    "merge": "_operations.merge",
 }
 _MODULES = {"errors", "transport"}
 

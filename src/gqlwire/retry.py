@@ -314,3 +314,16 @@ def retry_after(failure: TransportError) -> float:
     except (TypeError, ValueError):
         return 0.0
     return max(0.0, seconds)
+
+
+class Attempt(Struct, frozen=True):
+    """An attempt to connect, as it is told to a callable `url`, `headers` or `init_payload`.
+
+    `number`: 1 for the first, and for the first after a connection that was stable. `failure`: why
+    the last attempt or connection ended, or None. `refresh`: whether the server refused the
+    credentials that it was given, so that they have to be new ones.
+    """
+
+    number: int = 1
+    failure: TransportError | None = None
+    refresh: bool = False

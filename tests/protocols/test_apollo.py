@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from gqlwire._protocols import Apollo, events
+from gqlwire._protocols.apollo import SERVER_SAYS
 from gqlwire.errors import Phase
-from gqlwire.protocols import Apollo, events
-from gqlwire.protocols.apollo import SERVER_SAYS
 from spelling import opened, read, says
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from gqlwire._json import NOTHING
+from gqlwire._protocols import events
 from gqlwire.errors import Phase, TransportProtocolError
-from gqlwire.protocols import events
 from spelling import REQUEST, Spelling, both, opened, read, says
 
 pytestmark = both
@@ -45,7 +46,7 @@ def test_the_acknowledgement_opens_the_conversation(spelling: Spelling) -> None:
     event = dialect.receive(says("connection_ack"))
 
     assert isinstance(event, events.Acknowledged)
-    assert events.NOTHING == event.payload
+    assert NOTHING == event.payload
     assert Phase.OPEN is dialect.phase
 
 
@@ -102,7 +103,7 @@ def test_a_connection_error_without_a_payload_refuses_us(spelling: Spelling) -> 
     event = dialect.receive(says("connection_error"))
 
     assert isinstance(event, events.Complaint)
-    assert events.NOTHING == event.payload
+    assert NOTHING == event.payload
     assert Phase.CLOSED is dialect.phase
 
 
@@ -195,7 +196,7 @@ def test_an_error_without_a_payload_ends_its_operation(spelling: Spelling) -> No
     event = opened(spelling.make(), "1").receive(says("error", id="1"))
 
     assert isinstance(event, events.Failed)
-    assert events.NOTHING == event.payload
+    assert NOTHING == event.payload
 
 
 def test_complete_after_error_is_no_news(spelling: Spelling) -> None:
@@ -321,7 +322,7 @@ def test_a_result_without_a_payload_is_left_to_its_operation(spelling: Spelling)
     event = opened(spelling.make(), "1").receive(says(spelling.result, id="1"))
 
     assert isinstance(event, events.Result)
-    assert events.NOTHING == event.payload
+    assert NOTHING == event.payload
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b'"\\ud800"', b'{"n":[-Infinity]}'])

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gqlwire.protocols import (
-    SUBPROTOCOLS,
-    Apollo,
-    Dialect,
-    GraphQLTransportWS,
-    Undecided,
-    choose,
-)
+from gqlwire._protocols import SUBPROTOCOLS, Apollo, Dialect, GraphQLTransportWS, Undecided, choose
 from spelling import says
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from gqlwire._protocols import GraphQLTransportWS, events
+from gqlwire._protocols.graphql_transport_ws import SERVER_SAYS
 from gqlwire.errors import Phase
-from gqlwire.protocols import GraphQLTransportWS, events
-from gqlwire.protocols.graphql_transport_ws import SERVER_SAYS
 from spelling import opened, read, says
 
 

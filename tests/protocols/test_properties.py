@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gqlwire._json import UNREADABLE
+from gqlwire._protocols import SUBPROTOCOLS, Dialect, Undecided, choose, events, lenient
 from gqlwire.errors import Phase, TransportProtocolError
-from gqlwire.protocols import SUBPROTOCOLS, Dialect, Undecided, choose, events, tolerance
 from spelling import NEWER, OLDER, REQUEST, Spelling, both, opened, read
 
 if TYPE_CHECKING:
@@ -263,8 +264,8 @@ def test_the_short_way_means_the_same_as_the_long_way(
 def _message(spelling: Spelling, text: bytes) -> Any:
     try:
         return spelling.module._decode(text)
-    except tolerance.UNREADABLE:
-        return tolerance.read(
+    except UNREADABLE:
+        return lenient.read(
             text, spelling.module._BY_TYPE, nameless=spelling.module.ConnectionError
         )
 
@@ -280,10 +281,10 @@ def test_the_lenient_reader_reads_what_the_strict_one_does(
     module = spelling.module
     try:
         strict = module._decode(text)
-    except tolerance.UNREADABLE:
+    except UNREADABLE:
         return
 
-    assert strict == tolerance.read(text, module._BY_TYPE, nameless=module.ConnectionError)
+    assert strict == lenient.read(text, module._BY_TYPE, nameless=module.ConnectionError)
 
 
 @patiently

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gqlwire._protocols import Apollo, GraphQLTransportWS, Undecided, events
 from gqlwire.errors import Phase, TransportProtocolError
-from gqlwire.protocols import Apollo, GraphQLTransportWS, Undecided, events
 from spelling import REQUEST, opened, read, says
 
 NEWER, OLDER = GraphQLTransportWS.subprotocol, Apollo.subprotocol

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gqlwire._protocols import SUBPROTOCOLS
 from gqlwire.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -16,8 +17,7 @@ from gqlwire.errors import (
     TransportError,
     TransportProtocolError,
 )
-from gqlwire.protocols import SUBPROTOCOLS
-from gqlwire.transport._negotiation import Memory, is_wrong_protocol, next_offer
+from gqlwire.transport.negotiation import Memory, is_wrong_protocol, next_offer
 
 NEWER, OLDER = SUBPROTOCOLS
 PLACE = "wss://h/graphql"

@@ -10,14 +10,9 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
-from gqlwire._connection import Connection
-from gqlwire._lasting import Seam
-from gqlwire._operations import Feed, Terms
-from gqlwire.errors import Phase
-from gqlwire.request import GraphQLRequest
-from gqlwire.results import ExecutionResult
-from gqlwire.survival import Counters
-from gqlwire.transport._changes import Changes
+from gqlwire._operations.feed import Feed, Seam, Terms
+from gqlwire._payloads.request import GraphQLRequest
+from gqlwire._payloads.result import ExecutionResult
 
 
 class Transport(Protocol):
@@ -64,35 +59,4 @@ class Transport(Protocol):
         ...
 
 
-class LastingTransport(Transport, Protocol):
-    """A transport that keeps its connection."""
-
-    @property
-    def changes(self) -> Changes:
-        """Its state, and who watches it."""
-        ...
-
-    @property
-    def state(self) -> Phase:
-        """How far the connection has come, or `waiting`, `idle`, `closed`."""
-        ...
-
-    @property
-    def counters(self) -> Counters:
-        """What has happened so far, at this moment."""
-        ...
-
-    async def ready(self) -> Connection:
-        """Wait for an acknowledged connection. Raises the failure that is final."""
-        ...
-
-    async def reconnect(self, reason: str = "") -> None:
-        """Make the connection anew; see `AsyncClientSession.reconnect`."""
-        ...
-
-    def terminate(self) -> None:
-        """Drop the socket at once, and connect again."""
-        ...
-
-
-__all__ = ["LastingTransport", "Transport"]
+__all__ = ["Transport"]

@@ -15,26 +15,23 @@ from typing import Any, Literal
 
 from msgspec import Raw
 
-from gqlwire._buffer import Buffer, Overflow
-from gqlwire._connection import Connection
-from gqlwire._gate import ReadGate
-from gqlwire._lasting import Seam
-from gqlwire._operations import USUAL_TERMS, Feed, Terms, ask
-from gqlwire._signals import Signals
-from gqlwire.errors import (
-    Phase,
-    TransportAlreadyConnected,
-    TransportClosed,
-)
-from gqlwire.protocols import SUBPROTOCOLS, choose
-from gqlwire.protocols.keepalive import Limits
-from gqlwire.request import GraphQLRequest
-from gqlwire.results import ExecutionResult, decode_result
-from gqlwire.subscription import Subscription
-from gqlwire.survival import Attempt
-from gqlwire.transport import _address, _checks, _proxy
-from gqlwire.transport._connector import Connector
-from gqlwire.transport._credentials import (
+from gqlwire._connection.connection import Connection
+from gqlwire._connection.keepalive import Limits
+from gqlwire._connection.telemetry import Signals
+from gqlwire._operations.ask import ask
+from gqlwire._operations.feed import USUAL_TERMS, Feed, Seam, Terms
+from gqlwire._operations.subscription import Subscription
+from gqlwire._payloads.request import GraphQLRequest
+from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._protocols import SUBPROTOCOLS, choose
+from gqlwire._streams.backpressure import ReadGate
+from gqlwire._streams.buffer import Buffer, Overflow
+from gqlwire._wire.address import PENDING, parse
+from gqlwire._wire.dial import Way
+from gqlwire._wire.proxy import chosen, proxy_for
+from gqlwire.errors import Phase, TransportAlreadyConnected, TransportClosed
+from gqlwire.retry import Attempt
+from gqlwire.transport.credentials import (
     Credentials,
     Given,
     Headers,
@@ -43,8 +40,13 @@ from gqlwire.transport._credentials import (
     header_items,
     lasting,
 )
-from gqlwire.transport._dial import Way
-from gqlwire.transport._negotiation import is_wrong_protocol, memory
+from gqlwire.transport.negotiation import Connector, is_wrong_protocol, memory
+from gqlwire.transport.options import (
+    check_compression,
+    check_connect_args,
+    check_ssl,
+    check_subprotocols,
+)
 
 _logger = logging.getLogger("gqlwire")
 
@@ -118,8 +120,8 @@ class WebsocketsTransport:
         self.proxy = proxy
         self.compression = compression
         self._forced = None if subprotocols is None else tuple(subprotocols)
-        self._address = _address.PENDING if callable(url) else _address.parse(url)
-        _checks.check_connect_args(connect_args)
+        self._address = PENDING if callable(url) else parse(url)
+        check_connect_args(connect_args)
         self._check()
         self._reset()
 
@@ -133,14 +135,14 @@ class WebsocketsTransport:
         self._connecting: asyncio.Task[Connection] | None = None
 
     def _check(self) -> None:
-        _checks.check_subprotocols(self._forced)
-        _checks.check_compression(self.compression)
+        check_subprotocols(self._forced)
+        check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self._url):
-            _proxy.proxy_for(self._address.url, self.proxy)
+            proxy_for(self._address.url, self.proxy)
         if self.max_message_size < 1:
             raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
-        _checks.check_ssl(self.ssl, self._address)
+        check_ssl(self.ssl, self._address)
 
     # --- Connecting ---------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class WebsocketsTransport:
         limit = self.connect_timeout
         url = self._url if callable(self._url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, limit)
-        _checks.check_ssl(self.ssl, known.address)
+        check_ssl(self.ssl, known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -223,7 +225,7 @@ class WebsocketsTransport:
             address=known.address,
             headers=known.headers,
             ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
-            proxy=_proxy.chosen(known.address, self.proxy),
+            proxy=chosen(known.address, self.proxy),
             compressed=self.compression == "deflate",
             connect_timeout=self.connect_timeout,
             max_message_size=self.max_message_size,

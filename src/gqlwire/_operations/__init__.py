@@ -1,0 +1,1 @@
+"""Operations: one result, or a stream of them."""

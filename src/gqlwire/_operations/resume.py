@@ -1,0 +1,172 @@
+"""How far a subscription has come, and how it goes on from there.
+
+This module knows no connection and no protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from gqlwire._operations.checkpoint import Checkpoint
+import weakref
+from types import TracebackType
+
+from msgspec import Raw
+
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.subscription import Subscription
+from gqlwire._streams.sink import Item
+from gqlwire.errors import TransportError
+
+T = TypeVar("T")
+
+Variables = dict[str, Any]
+Resume = Callable[[T, Variables], Variables]
+
+_KEYS = 1_000
+"""So many of the last keys are compared with what comes first on a new connection."""
+
+
+class Tracker(Generic[T]):
+    """Remembers the last event; from it, `resume` computes the variables to go on with.
+
+    `key`: tells events apart; those that came before and come again at the beginning of a new
+    connection are dropped. `checkpoint`: outlives the process.
+    """
+
+    def __init__(
+        self,
+        resume: Resume[T] | None,
+        key: Callable[[T], Hashable] | None,
+        checkpoint: Checkpoint[T] | None,
+    ) -> None:
+        if checkpoint is not None and resume is None:
+            raise ValueError("a checkpoint is of no use without `resume`, which goes on from it")
+        self._resume = resume
+        self._key = key
+        self._checkpoint = checkpoint
+        self.last: T | None = None if checkpoint is None else checkpoint.load()
+        self._unsaved = False
+        self._keys: dict[Hashable, None] = {}
+        if key is not None and self.last is not None:
+            self._keys[key(self.last)] = None
+        self._is_at_seam = bool(self._keys)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there are other variables to go on with."""
+        return self._resume is not None
+
+    def variables(self, last: T | None, given: Variables) -> Variables:
+        """Return the variables to go on with after `last`; those `given` if it is None."""
+        return given if self._resume is None or last is None else self._resume(last, given)
+
+    def accepts(self, event: T) -> bool:
+        """Note an event that is about to be delivered; say whether it is a new one."""
+        if self._key is not None and not self._is_new(self._key(event)):
+            return False
+        self.last = event
+        self._unsaved = True
+        return True
+
+    def _is_new(self, key: Hashable) -> bool:
+        if self._is_at_seam and key in self._keys:
+            return False
+        self._is_at_seam = False
+        self._keys.pop(key, None)
+        self._keys[key] = None
+        if len(self._keys) > _KEYS:
+            del self._keys[next(iter(self._keys))]
+        return True
+
+    def cross(self) -> None:
+        """Note that what follows came by another connection."""
+        self._is_at_seam = True
+
+    def acknowledge(self) -> None:
+        """Save the last event, which was dealt with."""
+        if self._unsaved and self._checkpoint is not None and self.last is not None:
+            self._unsaved = False
+            self._checkpoint.save(self.last)
+
+
+class TrackedSubscription(Subscription[T]):
+    """The results of one operation, with what was asked to be known about them.
+
+    An event counts as dealt with when the next one is asked for, when `async with` is left without
+    an error, and by `acknowledge()`; only then it is saved. With `is_told` a `Reconnected` comes
+    between the events where one connection ended and the next began.
+    """
+
+    __slots__ = ("_is_told", "_tracker")
+
+    def __init__(
+        self,
+        feed: Feed,
+        convert: Callable[[Raw], T],
+        tracker: Tracker[Any],
+        *,
+        is_told: bool,
+    ) -> None:
+        super().__init__(feed, convert)
+        self._tracker = tracker
+        self._is_told = is_told
+
+    async def __anext__(self) -> T:
+        self._tracker.acknowledge()
+        return await super().__anext__()
+
+    def acknowledge(self) -> None:
+        """Count the last event as dealt with: it is saved in the checkpoint."""
+        self._tracker.acknowledge()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            self._tracker.acknowledge()
+        await super().__aexit__(exc_type, exc, traceback)
+
+    def newest(self) -> Any:
+        """Return the newest event that came, delivered or not; None if there was none."""
+        stream = self.stream
+        if stream is not None:
+            waiting = [item for item in (stream.untaken, *(stream.items or ())) if item is not None]
+            for item in reversed(waiting):
+                payload = self._feed.payload(item)
+                try:
+                    if payload is not None:
+                        return self._convert(payload)
+                except TransportError:
+                    continue  # it carries errors, or is a notice
+        return self._tracker.last
+
+    def read(self, item: Item) -> tuple[T, ...]:
+        """Read an event, and note it; empty if it came before, or is none of this operation."""
+        notice = None if self.stream is None else self.stream.notice(item)
+        if notice is not None:
+            self._tracker.cross()
+            told: Any = notice
+            return (told,) if self._is_told else ()
+        return tuple(value for value in super().read(item) if self._tracker.accepts(value))
+
+
+class Newest:
+    """Asks a subscription for its newest event, without keeping it alive."""
+
+    def __init__(self) -> None:
+        self._subscription: weakref.ref[TrackedSubscription[Any]] | None = None
+
+    def of(self, subscription: TrackedSubscription[Any]) -> None:
+        """Ask this one from now on."""
+        self._subscription = weakref.ref(subscription)
+
+    def __call__(self) -> Any:
+        """Return the newest event, None if there is none."""
+        subscription = None if self._subscription is None else self._subscription()
+        return None if subscription is None else subscription.newest()

@@ -1,0 +1,1 @@
+"""What goes into a request and comes out of a result."""

@@ -1,0 +1,239 @@
+"""What is asked: a document, its variables, which operation of it, and extensions.
+
+The only module on the way of a request that imports graphql-core, and only when a document is
+first looked at. It does not know how anything is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from graphql import DocumentNode, GraphQLSchema
+
+OperationKind = Literal["query", "mutation", "subscription"]
+
+
+class _Document(Struct, frozen=True, eq=False):
+    """A document that was checked: its text, its tree, and its operations by name."""
+
+    source: str
+    node: DocumentNode
+    operations: Mapping[str | None, OperationKind]
+    is_ambiguous: bool
+    """Whether an operation without a name is not alone (GraphQL specification, 5.2.2.1)."""
+    encoded: bytes
+    """How the payload of each of its requests begins: an object without its end."""
+    only: OperationKind | None
+    """The kind of its operation, if it has just one."""
+
+    def kind(self, operation_name: str | None) -> OperationKind:
+        from graphql import GraphQLError
+
+        if self.is_ambiguous:
+            raise GraphQLError("an operation without a name has to be the only one")
+        if operation_name is not None:
+            if operation_name in self.operations:
+                return self.operations[operation_name]
+            known = ", ".join(name for name in self.operations if name) or "none has a name"
+            raise GraphQLError(
+                f"the document has no operation named {operation_name!r} (it has: {known})"
+            )
+        if not self.operations:
+            raise GraphQLError("the document has no operation, only fragments or definitions")
+        names = ", ".join(str(name) for name in self.operations)
+        raise GraphQLError(f"the document has several operations ({names}): say operation_name")
+
+
+@lru_cache(maxsize=512)
+def _checked(source: str) -> _Document:
+    from graphql import parse
+
+    return _document(source, parse(source))
+
+
+def _document(source: str, node: DocumentNode) -> _Document:
+    from graphql import OperationDefinitionNode
+
+    found: list[tuple[str | None, OperationKind]] = [
+        (definition.name.value if definition.name else None, definition.operation.value)
+        for definition in node.definitions
+        if isinstance(definition, OperationDefinitionNode)
+    ]
+    is_ambiguous = len(found) > 1 and any(name is None for name, _ in found)
+    encoded = b'{"query":%s' % msgspec.json.encode(source)
+    only = found[0][1] if len(found) == 1 else None
+    return _Document(source, node, dict(found), is_ambiguous, encoded, only)
+
+
+_printed: dict[int, _Document] = {}
+_PRINTED_AT_MOST = 128
+
+
+def _from_node(node: DocumentNode) -> _Document:
+    # Trees hash by content, which costs as much as printing them; so by identity, and the entry
+    # keeps its tree alive, or the identity could be given away again.
+    document = _printed.get(id(node))
+    if document is None:
+        from graphql import print_ast
+
+        document = _document(print_ast(node), node)
+        if len(_printed) >= _PRINTED_AT_MOST:
+            _printed.pop(next(iter(_printed)))
+        _printed[id(node)] = document
+    return document
+
+
+class GraphQLRequest:
+    """One request to a server.
+
+    `request`: the document as a str, a graphql-core `DocumentNode`, or another `GraphQLRequest`,
+    whose other parts are then taken where none are given. A str is sent as it was written. The
+    syntax is checked here, once per distinct document: a server such as Strawberry closes the
+    whole socket on one syntax error.
+
+    `variable_values`: the variables, a dict that can be written as JSON (also: datetime, UUID,
+    Decimal, Enum, dataclasses). `operation_name`: which operation, where there are several.
+    `extensions`: sent along as they are.
+
+    Raises graphql-core's `GraphQLError` on a syntax error, `TypeError` for another type.
+    """
+
+    variable_values: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+
+    def __init__(
+        self,
+        request: DocumentNode | GraphQLRequest | str,
+        *,
+        variable_values: dict[str, Any] | None = None,
+        operation_name: str | None = None,
+        extensions: dict[str, Any] | None = None,
+    ) -> None:
+        if isinstance(request, GraphQLRequest):
+            self._document: _Document = request._document  # noqa: SLF001  # the same class
+            variable_values = (
+                request.variable_values if variable_values is None else variable_values
+            )
+            operation_name = request.operation_name if operation_name is None else operation_name
+            extensions = request.extensions if extensions is None else extensions
+        elif isinstance(request, str):
+            self._document = _checked(request)
+        else:
+            self._document = _from_node(_as_node(request))
+        self.variable_values = variable_values
+        self.operation_name = operation_name
+        self.extensions = extensions
+
+    @property
+    def document(self) -> DocumentNode:
+        """The document as graphql-core's tree."""
+        return self._document.node
+
+    @document.setter
+    def document(self, node: DocumentNode) -> None:
+        self._document = _from_node(_as_node(node))
+
+    @property
+    def source(self) -> str:
+        """The document as it is sent."""
+        return self._document.source
+
+    @property
+    def kind(self) -> OperationKind:
+        """Which kind of operation this is.
+
+        Raises graphql-core's `GraphQLError` if `operation_name` does not name one of the
+        document's operations, or is missing and there are several.
+        """
+        only = self._document.only
+        if only is not None and self.operation_name is None:
+            return only
+        return self._document.kind(self.operation_name)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What goes out as the payload of `subscribe` or `start`; empty parts are left out."""
+        parts = {
+            "query": self._document.source,
+            "operationName": self.operation_name,
+            "variables": self.variable_values,
+            "extensions": self.extensions,
+        }
+        return {name: part for name, part in parts.items() if part}
+
+    def encode(self) -> bytes:
+        """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
+        try:
+            # The document was encoded once, when it was checked: it is mostly the longest part.
+            text = self._document.encoded
+            if self.operation_name:
+                text += b',"operationName":%s' % _encode(self.operation_name)
+            if self.variable_values:
+                text += b',"variables":%s' % _encode(self.variable_values)
+            if self.extensions:
+                text += b',"extensions":%s' % _encode(self.extensions)
+            return text + b"}"
+        except (TypeError, ValueError, RecursionError) as cause:
+            raise TypeError(
+                f"the variables or extensions cannot be sent as JSON: {cause}"
+            ) from cause
+
+    def serialize_variable_values(self, schema: GraphQLSchema) -> GraphQLRequest:
+        """Return the same request with custom scalars and enums of its variables serialized.
+
+        Raises graphql-core's GraphQLError if a value does not fit its type.
+        """
+        from gqlwire._payloads.schema import serialize_variables
+
+        values = serialize_variables(
+            schema, self.document, self.variable_values or {}, self.operation_name
+        )
+        return GraphQLRequest(self, variable_values=values)
+
+    def __repr__(self) -> str:
+        text = " ".join(self.source.split())
+        return f"GraphQLRequest({text[:60] + '…' if len(text) > 60 else text!r})"
+
+
+def _encode(part: Any) -> bytes:
+    text = msgspec.json.encode(part)
+    # The encoder writes null for NaN and infinities, which would be another value.
+    if text.find(b"null") >= 0:  # `in` would first try whether b"null" is a number
+        _refuse_infinite(part)
+    return text
+
+
+def _refuse_infinite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"JSON has no {value}")
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _refuse_infinite(item)
+
+
+def _as_node(request: object) -> DocumentNode:
+    from graphql import DocumentNode
+
+    if not isinstance(request, DocumentNode):
+        raise TypeError(
+            f"a request is a str, a DocumentNode or a GraphQLRequest, not {type(request).__name__}"
+        )
+    return request
+
+
+def gql(request_string: str) -> GraphQLRequest:
+    """Make a request of a document, checking its syntax.
+
+    Raises graphql-core's `GraphQLError` on a syntax error, with the place of it.
+    """
+    return GraphQLRequest(request_string)

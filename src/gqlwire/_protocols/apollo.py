@@ -1,0 +1,165 @@
+"""Apollo's protocol (subprotocol `graphql-ws`), that of subscriptions-transport-ws.
+
+Law 1: every rule of this protocol is in this file, and no rule is elsewhere.
+Law 2: this file never waits. It knows no socket, no clock and no task.
+
+Source: PROTOCOL.md of apollographql/subscriptions-transport-ws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gqlwire._json import UNREADABLE
+from gqlwire._protocols import events, lenient
+from gqlwire._protocols.conversation import Conversation, Table
+from gqlwire.errors import Phase
+
+# --- Messages --------------------------------------------------------------------------------
+
+
+class ConnectionInit(Struct, tag_field="type", tag="connection_init", omit_defaults=True):
+    """Client to server: let us begin."""
+
+    payload: Mapping[str, Any] | None = None
+
+
+class Start(Struct, tag_field="type", tag="start"):
+    """Client to server: start the operation `id`."""
+
+    id: str
+    payload: Raw
+
+
+class Stop(Struct, tag_field="type", tag="stop"):
+    """Client to server: give up the operation `id`."""
+
+    id: str
+
+
+class ConnectionTerminate(Struct, tag_field="type", tag="connection_terminate"):
+    """Client to server: we are done."""
+
+
+class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack"):
+    """Server to client: operations may start."""
+
+
+class ConnectionError(events.Complaint, tag_field="type", tag="connection_error"):
+    """Server to client: you are refused; or, later on: I could not read what you sent."""
+
+
+class KeepAlive(events.KeptAlive, tag_field="type", tag="ka"):
+    """Server to client: I am here."""
+
+
+class Data(events.Result, tag_field="type", tag="data"):
+    """Server to client: one result of the operation `id`."""
+
+
+class Error(events.Failed, tag_field="type", tag="error"):
+    """Server to client: the operation `id` was refused, and is over."""
+
+
+class Complete(events.Completed, tag_field="type", tag="complete"):
+    """Server to client: the operation `id` is over."""
+
+
+ServerMessage = ConnectionAck | ConnectionError | KeepAlive | Data | Error | Complete
+
+_encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], ServerMessage] = msgspec.json.Decoder(ServerMessage).decode
+_BY_TYPE = {str(kind.__struct_config__.tag): kind for kind in get_args(ServerMessage)}
+
+# --- Table -----------------------------------------------------------------------------------
+
+# A `ka` may come before the acknowledgement (Hasura's do), and a `connection_error` after it
+# answers a message that could not be read and "does not disconnect the client"
+# (GQL_CONNECTION_ERROR).
+SERVER_SAYS: Table = {
+    Phase.INIT: {
+        ConnectionAck: Phase.OPEN,
+        ConnectionError: Phase.CLOSED,
+        KeepAlive: Phase.INIT,
+    },
+    Phase.OPEN: dict.fromkeys((Data, Error, Complete, KeepAlive, ConnectionError), Phase.OPEN),
+}
+
+# --- Machine ---------------------------------------------------------------------------------
+
+
+class Apollo:
+    """The client's side of one conversation. Implements `events.Dialect`."""
+
+    subprotocol = "graphql-ws"
+    # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
+    watches_from_first_sign = True
+
+    def __init__(self) -> None:
+        self._conversation = Conversation(SERVER_SAYS)
+
+    @property
+    def phase(self) -> Phase:
+        """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
+        return self._conversation.phase
+
+    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
+        """Open the conversation. `payload` goes out as it is; None omits the key."""
+        return _encode(ConnectionInit(payload))
+
+    def read(self, text: bytes) -> ServerMessage | events.Stray:
+        """Read one message, whatever the conversation makes of it."""
+        try:
+            return _decode(text)
+        except UNREADABLE:
+            message: ServerMessage | events.Stray = lenient.read(
+                text, _BY_TYPE, nameless=ConnectionError
+            )
+            return message
+
+    def receive(self, text: bytes) -> events.Event | None:
+        """Take one message; return what it means."""
+        try:
+            message: ServerMessage | events.Stray = _decode(text)
+        except UNREADABLE:
+            message = self.read(text)
+        conversation = self._conversation
+        # The short way for what comes a million times; `step` says the same the long way.
+        if conversation.phase is Phase.OPEN:
+            if type(message) is Data:
+                return message if message.id in conversation.live else None
+            if type(message) is Complete:
+                return message if conversation.stop(message.id) else None
+        return conversation.step(message)
+
+    def reply(self) -> None:
+        """Answer nothing: in this protocol no message of the server asks for an answer."""
+
+    def subscribe(self, id: str, payload: bytes) -> bytes:
+        """Start the operation `id`; `payload` is the request, encoded as JSON."""
+        self._conversation.live.add(id)
+        return _encode(Start(id, Raw(payload)))
+
+    def complete(self, id: str) -> bytes | None:
+        """Give up the operation `id`; results under way are dropped. Twice is harmless."""
+        # The server answers a `stop` with a `complete`; by then the id means nothing here.
+        return _encode(Stop(id)) if self._conversation.stop(id) else None
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`, which the server ends by itself."""
+        self._conversation.stop(id)
+
+    def ping(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Ask nothing: the client has no such message here."""
+
+    def pong(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Answer nothing: the client has no such message here."""
+
+    def close(self) -> bytes | None:
+        """End the conversation (GQL_CONNECTION_TERMINATE)."""
+        self._conversation.close()
+        return _encode(ConnectionTerminate())

@@ -1,0 +1,174 @@
+"""The graphql-transport-ws protocol (subprotocol `graphql-transport-ws`).
+
+Law 1: every rule of this protocol is in this file, and no rule is elsewhere.
+Law 2: this file never waits. It knows no socket, no clock and no task.
+
+Source: PROTOCOL.md of enisdenjo/graphql-ws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gqlwire._json import NOTHING, UNREADABLE
+from gqlwire._protocols import events, lenient
+from gqlwire._protocols.conversation import Conversation, Table
+from gqlwire.errors import Phase
+
+# --- Messages --------------------------------------------------------------------------------
+
+
+class ConnectionInit(Struct, tag_field="type", tag="connection_init", omit_defaults=True):
+    """Client to server: let us begin."""
+
+    payload: Mapping[str, Any] | None = None
+
+
+class Subscribe(Struct, tag_field="type", tag="subscribe"):
+    """Client to server: start the operation `id`."""
+
+    id: str
+    payload: Raw
+
+
+class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack"):
+    """Server to client: operations may start."""
+
+
+class ConnectionError(events.Complaint, tag_field="type", tag="connection_error"):
+    """Server to client, not in PROTOCOL.md: Hasura says it on this subprotocol, too."""
+
+
+class Ping(events.Pinged, tag_field="type", tag="ping", omit_defaults=True):
+    """Both ways: a question for a sign of life."""
+
+
+class Pong(events.Ponged, tag_field="type", tag="pong", omit_defaults=True):
+    """Both ways: a sign of life, asked for or not."""
+
+
+class Next(events.Result, tag_field="type", tag="next"):
+    """Server to client: one result of the operation `id`."""
+
+
+class Error(events.Failed, tag_field="type", tag="error"):
+    """Server to client: the operation `id` was refused, and is over."""
+
+
+class Complete(events.Completed, tag_field="type", tag="complete"):
+    """Both ways: the operation `id` is over."""
+
+
+ServerMessage = ConnectionAck | ConnectionError | Ping | Pong | Next | Error | Complete
+
+_encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], ServerMessage] = msgspec.json.Decoder(ServerMessage).decode
+_BY_TYPE = {str(kind.__struct_config__.tag): kind for kind in get_args(ServerMessage)}
+
+# --- Table -----------------------------------------------------------------------------------
+
+# A ping may come as soon as the socket is open ("Ping"), so before the acknowledgement, too.
+SERVER_SAYS: Table = {
+    Phase.INIT: {
+        ConnectionAck: Phase.OPEN,
+        ConnectionError: Phase.CLOSED,
+        Ping: Phase.INIT,
+        Pong: Phase.INIT,
+    },
+    Phase.OPEN: dict.fromkeys((Next, Error, Complete, Ping, Pong, ConnectionError), Phase.OPEN),
+}
+
+# --- Machine ---------------------------------------------------------------------------------
+
+
+class GraphQLTransportWS:
+    """The client's side of one conversation. Implements `events.Dialect`.
+
+    `answer_pings=False` leaves pongs to the caller (`pong()`).
+    """
+
+    subprotocol = "graphql-transport-ws"
+    watches_from_first_sign = False
+
+    def __init__(self, *, answer_pings: bool = True) -> None:
+        self._conversation = Conversation(SERVER_SAYS)
+        self._answer_pings = answer_pings
+        self._reply: bytes | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
+        return self._conversation.phase
+
+    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
+        """Open the conversation. `payload` goes out as it is; None omits the key."""
+        return _encode(ConnectionInit(payload))
+
+    def read(self, text: bytes) -> ServerMessage | events.Stray:
+        """Read one message, whatever the conversation makes of it."""
+        try:
+            return _decode(text)
+        except UNREADABLE:
+            message: ServerMessage | events.Stray = lenient.read(
+                text, _BY_TYPE, nameless=ConnectionError
+            )
+            return message
+
+    def receive(self, text: bytes) -> events.Event | None:
+        """Take one message; return what it means. Send `reply()` next."""
+        try:
+            message: ServerMessage | events.Stray = _decode(text)
+        except UNREADABLE:
+            message = self.read(text)
+        conversation = self._conversation
+        # The short way for what comes a million times; `step` says the same the long way.
+        if conversation.phase is Phase.OPEN:
+            if type(message) is Next:
+                return message if message.id in conversation.live else None
+            if type(message) is Complete:
+                return message if conversation.stop(message.id) else None
+        event = conversation.step(message)
+        if type(event) is Ping and self._answer_pings:
+            # "Ping": the answer carries what the question carried.
+            self._reply = _encode(Pong(event.payload))
+        return event
+
+    def reply(self) -> bytes | None:
+        """Return the answer to what was just received, once."""
+        reply, self._reply = self._reply, None
+        return reply
+
+    def subscribe(self, id: str, payload: bytes) -> bytes:
+        """Start the operation `id`; `payload` is the request, encoded as JSON."""
+        self._conversation.live.add(id)
+        return _encode(Subscribe(id, Raw(payload)))
+
+    def complete(self, id: str) -> bytes | None:
+        """Give up the operation `id`; results under way are dropped. Twice is harmless."""
+        # "Complete": the server's own may cross ours; then there is nothing to stop.
+        return _encode(Complete(id)) if self._conversation.stop(id) else None
+
+    def forget(self, id: str) -> None:
+        """Expect no more of the operation `id`, which the server ends by itself."""
+        self._conversation.stop(id)
+
+    def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
+        """Ask for a sign of life; any time is right ("Ping")."""
+        return _encode(Ping(_raw(payload)))
+
+    def pong(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
+        """Give a sign of life, asked for or not ("Pong")."""
+        return _encode(Pong(_raw(payload)))
+
+    def close(self) -> bytes | None:
+        """End the conversation. There is no message for it: the socket closes with 1000."""
+        self._conversation.close()
+        return None
+
+
+def _raw(payload: Mapping[str, Any] | None) -> Raw:
+    return NOTHING if payload is None else Raw(_encode(payload))

@@ -1,0 +1,1 @@
+"""Where results wait for whoever takes them."""

@@ -1,0 +1,192 @@
+"""The short way of a message: plain text frames, cut out of a read of the socket all at once.
+
+Law: what is not a whole, unmasked, uncompressed text frame of valid UTF-8 within the limit is not
+judged here. It is handed to picows, byte for byte, so every rule of RFC 6455 has one home. Both
+ways tell the same; `tests/wire/test_fast_frames.py` shows it on arbitrary frames.
+
+It knows no GraphQL and no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from struct import Struct
+
+# FIN, no reserved bit, opcode 1; no mask, and a size of one byte, or (126) of two more.
+# RFC 6455, section 5.2.
+_PLAIN_TEXT, _SHORT_TEXT, _LONG_TEXT = 0x81, 0x8100, 0x817E
+_HEADER = Struct(">HH").unpack_from
+
+# How much is read at once, at first and at most. Larger pieces fall out of a core's cache before
+# their messages are decoded.
+_SMALLEST, _LARGEST = 4 * 1024, 64 * 1024
+
+
+def cut(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
+    """Cut plain text messages out of `data` from `at` on, where a frame begins.
+
+    Return them, and where the first frame begins that is none, or not whole yet.
+    """
+    begun, texts, end = at, [], len(data)
+    last = end - 4
+    while at <= last:
+        first, size = _HEADER(data, at)
+        if first == _LONG_TEXT and size > 125:
+            start = at + 4
+        elif first < _LONG_TEXT and first >= _SHORT_TEXT:
+            start, size = at + 2, first - _SHORT_TEXT
+        else:
+            break
+        stop = start + size
+        if stop > end or size > max_size:
+            break
+        texts.append(data[start:stop])
+        at = stop
+    if not b"".join(texts).isascii():
+        return _valid(texts, begun)
+    return texts, at
+
+
+def _valid(texts: list[bytes], at: int) -> tuple[list[bytes], int]:
+    """Return the first of `texts` that are UTF-8, and where their frames end."""
+    for count, text in enumerate(texts):
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return texts[:count], at
+        at += len(text) + (4 if len(text) > 125 else 2)
+    return texts, at
+
+
+def length(data: bytes, at: int) -> int | None:
+    """Return how many bytes the frame has that begins at `at`; None if that cannot be told yet.
+
+    RFC 6455, section 5.2.
+    """
+    if len(data) - at < 2:
+        return None
+    size, mask = data[at + 1] & 0x7F, data[at + 1] >> 7
+    start = at + 2
+    if size > 125:
+        stop = start + (2 if size == 126 else 8)
+        if stop > len(data):
+            return None
+        size, start = int.from_bytes(data[start:stop]), stop
+    return start - at + 4 * mask + size
+
+
+def may_wait(data: bytes, at: int, max_size: int) -> bool:
+    """Whether nothing is to be judged before more of the frame at `at` has come.
+
+    So it is if it may still be one for `cut`, and if its size is not known yet.
+    """
+    if len(data) - at < 2:
+        return True
+    if data[at] & 0x0F > 2 or data[at + 1] > 127:  # no data frame, or masked
+        return False
+    total = length(data, at)
+    if total is None:
+        return True
+    size = total - (2 if data[at + 1] < 126 else 4)
+    is_shortest = data[at + 1] < 126 or (data[at + 1] == 126 and size > 125)
+    is_plain = data[at] == _PLAIN_TEXT and is_shortest and size <= max_size
+    return is_plain and len(data) - at < total
+
+
+class Bursts(asyncio.BufferedProtocol):
+    """Reads the socket before `picows`, its protocol, does.
+
+    `take` gets the messages of one read. `is_open` tells whether plain messages may go the short
+    way just now: not amid a fragmented one, and not once the connection is closing.
+    """
+
+    def __init__(
+        self,
+        picows: asyncio.BufferedProtocol,
+        *,
+        take: Callable[[list[bytes]], None],
+        is_open: Callable[[], bool],
+        max_size: int,
+    ) -> None:
+        self._picows = picows
+        self._take = take
+        self._is_open = is_open
+        self._max_size = max_size
+        self._memory = memoryview(b"")
+        self._rest = b""
+        self._owed = 0
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the socket is to be read into."""
+        if self._owed:
+            room = memoryview(self._picows.get_buffer(sizehint))
+            return room[: self._owed]
+        if not self._memory:
+            self._memory = memoryview(bytearray(_SMALLEST))
+        return self._memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self._owed:
+            self._owed -= nbytes
+            self._picows.buffer_updated(nbytes)
+            return
+        data = self._rest + self._memory[:nbytes]
+        # A heavy feed is read in large pieces; an idle connection costs little.
+        if nbytes == len(self._memory) < _LARGEST:
+            self._memory = memoryview(bytearray(4 * nbytes))
+        self._rest = data[self._use(data) :]
+
+    def _use(self, data: bytes) -> int:
+        """Hand on what can be; return how far that went."""
+        at = 0
+        while at < len(data):
+            if self._is_open():
+                texts, at = cut(data, at, self._max_size)
+                if texts:
+                    self._take(texts)
+                    continue
+            if may_wait(data, at, self._max_size):
+                break
+            total = length(data, at)
+            if total is None:
+                self._give_up(data[at:])
+                return len(data)
+            piece = data[at : at + total]
+            self._owed = total - len(piece)
+            at += len(piece)
+            self._feed(piece)
+        return at
+
+    def _give_up(self, rest: bytes) -> None:
+        """Leave the socket to picows, which will find fault with what came."""
+        self._owed = sys.maxsize
+        self._feed(rest)
+
+    def _feed(self, piece: bytes) -> None:
+        while piece:
+            room = memoryview(self._picows.get_buffer(-1))
+            part = piece[: len(room)]
+            room[: len(part)] = part
+            piece = piece[len(part) :]
+            self._picows.buffer_updated(len(part))
+
+    # --- What is picows's affair --------------------------------------------------------------
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self._picows.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._picows.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._picows.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._picows.resume_writing()

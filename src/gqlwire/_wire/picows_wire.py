@@ -1,0 +1,339 @@
+"""A WebSocket of picows, as a connection wants it.
+
+Law: the frame that picows hands us borrows its buffer, which is reused once we return; so what is
+kept is copied here. picows parses frames and masks; that messages are joined, text is UTF-8,
+reserved bits mean what was negotiated and closing is answered, is our affair (RFC 6455).
+
+It knows no URL, no GraphQL and no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Any, Protocol
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from gqlwire._json import shown
+from gqlwire._wire import Handler
+from gqlwire._wire.cork import Cork
+from gqlwire._wire.fast_frames import Bursts
+from gqlwire.errors import (
+    MessageTooBig,
+    TransportConnectionFailed,
+    TransportError,
+    TransportProtocolError,
+)
+from gqlwire.errors.reasons import ABNORMAL
+
+_NO_CODE = 1005  # RFC 6455, section 7.1.5
+_REASON_LIMIT = 123  # RFC 6455, section 5.5: a control frame carries 125 bytes, two are the code
+
+_TEXT = WSMsgType.TEXT
+_DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+
+
+class Compression(Protocol):
+    """What permessage-deflate does for us (RFC 7692)."""
+
+    def inflate(self, payload: bytes, max_size: int) -> bytes:
+        """Raise OverflowError if that is over `max_size` bytes, ValueError if it is corrupt."""
+        ...
+
+    def deflate(self, payload: bytes) -> bytes:
+        """Compress one message."""
+        ...
+
+
+class _Unacceptable(Exception):
+    """What came breaks RFC 6455, or our limits."""
+
+    def __init__(self, failure: TransportError, code: int) -> None:
+        super().__init__(failure)
+        self.failure = failure
+        self.code = code
+
+
+class _Guard:
+    """Ends the connection for what is raised inside: picows would only log it."""
+
+    def __init__(self, handler: Handler, host: str) -> None:
+        self._handler = handler
+        self._host = host
+
+    def __enter__(self) -> None:
+        """Begin to guard."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if exc is None:
+            return False
+        if isinstance(exc, _Unacceptable):
+            self._handler.failed(exc.failure, exc.code)
+        elif isinstance(exc, UnicodeDecodeError):
+            text = f"{self._host} sent text that is not UTF-8: {exc}"
+            self._handler.failed(TransportProtocolError(text), 1007)
+        elif isinstance(exc, Exception):
+            self._handler.failed(self._own_fault(exc), 1011)
+        return isinstance(exc, Exception)
+
+    def _own_fault(self, fault: Exception) -> TransportError:
+        failure = TransportConnectionFailed(
+            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            host=self._host,
+            code=1011,
+        )
+        failure.__cause__ = fault
+        return failure
+
+
+class PicowsWire(WSListener):
+    """One WebSocket. Implements `_wire.Wire`; tells a `Handler` what happens."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        host: str,
+        max_message_size: int,
+        compression: Compression | None = None,
+    ) -> None:
+        super().__init__()
+        self._handler = handler
+        self._guard = _Guard(handler, host)
+        self._host = host
+        self._max_message_size = max_message_size
+        self._compression = compression
+        self._fragments: bytearray | None = None
+        self._is_deflated = False
+        self._closing = False
+        self._clogged = False
+        self._is_short = False
+        self._heard_close: int | None = None
+        self._farewell: asyncio.Task[None] | None = None
+        self._transport: WSTransport
+        self._below: asyncio.Transport
+        self._cork: Cork
+
+    # --- Wire ---------------------------------------------------------------------------------
+
+    def send(self, text: bytes) -> None:
+        """Send one text message; those of one turn of the loop leave together."""
+        if self._cork.sending() > 1 and self._below.is_closing():
+            return  # it broke since; many more writes would be warned of in the log
+        if self._compression is None:
+            self._transport.send(_TEXT, text)
+        else:
+            self._transport.send(_TEXT, self._compression.deflate(text), rsv1=True)
+
+    def ping(self) -> None:
+        """Send a ping frame."""
+        self._transport.send_ping(b"")
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, or answer the server's; hang up when both have been said."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._heard_close is None:
+            self._transport.send_close(WSCloseCode(code), reason.encode()[:_REASON_LIMIT])
+        else:
+            # The answer repeats the code (section 5.5.1).
+            answer = self._heard_close if self._heard_close != _NO_CODE else 1000
+            self._transport.send_close(WSCloseCode(answer))
+            self._transport.disconnect()
+
+    def abort(self) -> None:
+        """Drop the socket as it is."""
+        self._transport.disconnect(False)
+
+    def pause_reading(self) -> None:
+        """Take nothing more off the network; what picows has read already still comes."""
+        self._transport.underlying_transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if not self._transport.underlying_transport.is_closing():
+            self._transport.underlying_transport.resume_reading()
+
+    # --- What picows calls --------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._below = transport.underlying_transport
+        self._cork = Cork(self._below.get_extra_info("socket"))
+        self._handler.opened(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take one frame."""
+        with self._guard:
+            if self._closing and frame.msg_type in _DATA:
+                return
+            if frame.payload_size > self._max_message_size:
+                # picows refuses such a frame, and still delivers it once it is complete.
+                raise _Unacceptable(self._too_big("in one frame"), 1009)
+            is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+            if is_plain and self._fragments is None and frame.msg_type is _TEXT:
+                text = frame.get_payload_as_bytes()
+                if not text.isascii():
+                    text.decode()
+                self._handler.received(text)
+            else:
+                self._take_other(frame)
+            if frame.last_in_buffer:
+                self._cork.sent = 0
+                self._handler.heard()
+                if not frame.tail_size:
+                    self._shorten()
+
+    def _shorten(self) -> None:
+        """Take plain messages before picows does: it stands between two frames just now."""
+        if self._is_short or self._compression is not None:
+            return
+        self._is_short = True
+        below = self._transport.underlying_transport
+        picows: Any = below.get_protocol()
+        below.set_protocol(
+            Bursts(
+                picows,
+                take=self._take_burst,
+                # picows sends a close frame of its own accord, too, if it finds fault.
+                is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
+                max_size=self._max_message_size,
+            )
+        )
+
+    def _take_burst(self, texts: list[bytes]) -> None:
+        with self._guard:
+            self._cork.sent = 0
+            self._handler.received_all(texts)
+            self._handler.heard()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """End, if nothing has ended it before."""
+        sent = transport.close_handshake.sent if transport.close_handshake else None
+        if sent is not None and not self._closing:
+            # picows itself found fault with a frame, and said so in its close frame.
+            code = sent.code.value
+            self._handler.failed(self._parser_failure(code, sent.reason), code)
+        else:
+            self._handler.closed(ABNORMAL, "")
+        self._farewell = asyncio.get_running_loop().create_task(self._retrieve(transport))
+
+    def pause_writing(self) -> None:
+        """Note that the socket's buffer is full."""
+        self._clogged = True
+        self._handler.writable(False)
+
+    def resume_writing(self) -> None:
+        """Note that the socket's buffer has room."""
+        self._clogged = False
+        self._handler.writable(True)
+
+    # --- Frames that are not a plain text message ---------------------------------------------
+
+    def _take_other(self, frame: WSFrame) -> None:
+        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_compressed(frame)):
+            raise self._broken("a frame with reserved bits that mean nothing here (section 5.2)")
+        if frame.msg_type in _DATA:
+            self._take_data(frame)
+        elif frame.msg_type is WSMsgType.PING:
+            # Section 5.5.3: the answer carries what the question carried; and not every question
+            # needs one, so that a flood of them cannot fill our memory with answers.
+            if not self._clogged:
+                self._transport.send_pong(frame.get_payload_as_bytes())
+        elif frame.msg_type is WSMsgType.PONG:
+            self._handler.ponged()
+        elif frame.msg_type is WSMsgType.CLOSE:
+            self._take_close(frame)
+
+    def _may_be_compressed(self, frame: WSFrame) -> bool:
+        starts = frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY)
+        return self._compression is not None and starts
+
+    def _take_data(self, frame: WSFrame) -> None:
+        continues = frame.msg_type is WSMsgType.CONTINUATION
+        if frame.msg_type is WSMsgType.BINARY:
+            excerpt = shown(frame.get_payload_as_bytes(), 60)
+            raise _Unacceptable(
+                TransportProtocolError(f"{self._host} sent a binary message: {excerpt!r}"), 1003
+            )
+        if continues != (self._fragments is not None):
+            raise self._broken("a fragment out of order (section 5.4)")
+        if self._fragments is None:
+            self._is_deflated = bool(frame.rsv1)
+            self._fragments = bytearray()
+        # One buffer, not a list of parts: empty fragments without end shall not fill the memory.
+        self._fragments += frame.get_payload_as_bytes()
+        if len(self._fragments) > self._max_message_size:
+            raise _Unacceptable(self._too_big("in fragments"), 1009)
+        if frame.fin:
+            text, self._fragments = bytes(self._fragments), None
+            self._handler.received(self._whole(text))
+
+    def _whole(self, text: bytes) -> bytes:
+        if self._is_deflated and self._compression is not None:
+            try:
+                text = self._compression.inflate(text, self._max_message_size)
+            except OverflowError:
+                raise _Unacceptable(self._too_big("once inflated"), 1009) from None
+            except ValueError as cause:
+                raise self._broken(f"a message that cannot be inflated ({cause})") from cause
+        if not text.isascii():
+            text.decode()
+        return text
+
+    def _take_close(self, frame: WSFrame) -> None:
+        said = self._transport.close_handshake
+        if self._closing:
+            self._transport.disconnect()
+        elif said.sent is not None and not said.recv_then_sent:
+            # The answer to picows's own close frame, which found fault with what came before.
+            code = said.sent.code.value
+            raise _Unacceptable(self._parser_failure(code, said.sent.reason), code)
+        else:
+            code = frame.get_close_code().value if frame.payload_size else _NO_CODE
+            if frame.payload_size and not _may_be_sent(code):
+                raise self._broken(f"the close code {code} (section 7.4)")
+            self._heard_close = code
+            self._handler.closed(code, frame.get_close_reason() or "")
+
+    # --- Failures -----------------------------------------------------------------------------
+
+    def _broken(self, what: str) -> _Unacceptable:
+        return _Unacceptable(
+            TransportProtocolError(f"{self._host} broke RFC 6455: it sent {what}"), 1002
+        )
+
+    def _too_big(self, how: str) -> MessageTooBig:
+        limit = self._max_message_size
+        return MessageTooBig(
+            f"{self._host} sent a message that is too big, {how}: the limit is {limit} bytes "
+            f"(max_message_size of the transport)",
+            limit=limit,
+            host=self._host,
+            phase=None,
+        )
+
+    def _parser_failure(self, code: int, reason: str) -> TransportError:
+        if code == WSCloseCode.MESSAGE_TOO_BIG.value:
+            return self._too_big("in one frame")
+        return TransportProtocolError(f"{self._host} broke RFC 6455: {reason}")
+
+    async def _retrieve(self, transport: WSTransport) -> None:
+        # picows keeps what its parser raised in a future, and asyncio complains of one unread.
+        with contextlib.suppress(Exception):
+            await transport.wait_disconnected()
+        self._handler.gone()
+
+
+def _may_be_sent(code: int) -> bool:
+    # picows checks only that codes below 3000 have a name, and these have one, too.
+    return 1000 <= code < 5000 and code not in (1004, 1005, 1006, 1015)

@@ -1,0 +1,173 @@
+"""Which proxy leads to a URL: the argument's or the environment's, read as httpx reads it.
+
+It only chooses and names; reaching the proxy is picows's work. This module must not know asyncio,
+picows or TLS, and it opens nothing.
+
+The environment, from `urllib.request.getproxies` (so the system's settings too, where there are
+some): `ws_proxy`, then `http_proxy`, for `ws://`; `wss_proxy`, then `https_proxy`, for `wss://`;
+then `all_proxy`. `no_proxy` is a list with commas. An entry is one of:
+
+- `*`: no proxy at all;
+- `example.com`: that host and all below it; `.example.com`: only those below it;
+- an IP address, or a network such as `10.0.0.0/8` or `fd00::/8`;
+- any of these with a port (`example.com:8080`, `[::1]:8080`) or a scheme (`wss://example.com`;
+  `http://` counts for `ws://` and `https://` for `wss://`, as with the variables).
+
+As with httpx, `localhost` and the loopback addresses go through the proxy unless they are listed.
+Networks are more than httpx does: it lists them in its notes, but compares the address only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from gqlwire._wire.address import Address
+from gqlwire.errors import Phase, ProxyFailed
+
+_VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
+_DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443, "socks4": 1080, "socks5": 1080}
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
+# The h asks the proxy to look names up, which picows's SOCKS5 client does anyway.
+_SAME_AS = {"socks5h": "socks5"}
+_PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^:]*:)(?!//).*@", re.IGNORECASE | re.DOTALL)
+
+
+def proxy_for(url: str, proxy: str | bool | None) -> str | None:
+    """Return the URL of the proxy that leads to `url`, or None to go there directly.
+
+    `url` is a `ws://` or `wss://` URL. `proxy` is True to follow the environment, False or None
+    for no proxy, or the proxy itself, whatever `no_proxy` says. A proxy is written
+    `scheme://[user:password@]host[:port]`, with special characters of the password
+    percent-encoded; a missing scheme means `http`.
+
+    What is returned has one of the schemes `http`, `https`, `socks4` and `socks5`, and always a
+    port. Raises `ValueError`, which names the argument or the variable, when the proxy is none.
+    """
+    if isinstance(proxy, str):
+        return _checked(proxy, "proxy=")
+    if not proxy:
+        return None
+    target = urlsplit(url)
+    settings = getproxies()
+    for name in _VARIABLES[target.scheme]:
+        if found := settings.get(name):
+            if _listed(target, settings.get("no", "")):
+                return None
+            return _checked(found, _origin(name))
+    return None
+
+
+def chosen(address: Address, proxy: str | bool | None) -> str | None:
+    """Return the proxy for an attempt to connect. Raises ProxyFailed if it is none."""
+    try:
+        return proxy_for(address.url, proxy)
+    except ValueError as unusable:
+        text = f"no connection to {address.host}: {unusable}"
+        raise ProxyFailed(text, host=address.host, phase=Phase.CONNECT) from unusable
+
+
+def getproxies() -> dict[str, str]:
+    """Return the proxies of the environment, and of the system where it has such settings."""
+    from_environment = any(name.lower().endswith("_proxy") for name in os.environ)
+    if not from_environment and sys.platform not in ("darwin", "win32"):
+        return {}
+    # It loads all of http.client.
+    from urllib.request import getproxies as found
+
+    return found()
+
+
+def redacted(proxy_url: str) -> str:
+    """Return `proxy_url` with its password, if it has one, replaced by three stars."""
+    return _PASSWORD.sub(r"\1***@", proxy_url)
+
+
+def _checked(proxy_url: str, source: str) -> str:
+    """Return `proxy_url` complete; `source` is where it comes from, as errors begin."""
+    shown = source + redacted(proxy_url)
+    try:
+        parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        # urllib's own words would show what may be a piece of the password.
+        raise ValueError(f"{shown}: this is no host, or no port number") from None
+    scheme = _SAME_AS.get(parts.scheme, parts.scheme)
+    if scheme not in _PROXY_SCHEMES:
+        raise ValueError(
+            f"{shown}: {parts.scheme!r} is not a kind of proxy that can be used; "
+            f"these are: {', '.join(_PROXY_SCHEMES)}, socks5h"
+        )
+    if not host:
+        raise ValueError(f"{shown}: there is no host in it")
+    credentials, at, _ = parts.netloc.rpartition("@")
+    if at and ":" not in credentials:
+        # The SOCKS client drops a user name that comes without a password.
+        credentials += ":"
+    address = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{credentials}{at}{address}:{port or _DEFAULT_PORT[scheme]}"
+
+
+def _origin(name: str) -> str:
+    """Return where `getproxies` had the proxy `name` from, as the user spelt it."""
+    # Reversed, so that the lower-case spelling comes first: getproxies prefers it.
+    for variable in sorted(os.environ, reverse=True):
+        if variable.lower() == f"{name}_proxy" and os.environ[variable]:
+            return f"{variable}="
+    return f"the {name} proxy of the system's settings: "
+
+
+class _Entry(NamedTuple):
+    """One entry of `no_proxy`, in its parts."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def _listed(target: SplitResult, no_proxy: str) -> bool:
+    """Tell whether `no_proxy` takes the host of `target` out."""
+    host = (target.hostname or "").rstrip(".")
+    port = target.port or _DEFAULT_PORT[target.scheme]
+    for text in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
+        entry = _parsed(text)
+        if (
+            entry.scheme in ("", *_VARIABLES[target.scheme])
+            and entry.port in (None, port)
+            and _covers(entry.host, host)
+        ):
+            return True
+    return False
+
+
+def _parsed(text: str) -> _Entry:
+    scheme, _, rest = text.rpartition("://")
+    with suppress(ValueError):
+        # A bare IPv6 address would be taken for a host with a port.
+        ip_network(rest, strict=False)
+        return _Entry(scheme, rest, None)
+    rest = rest.rstrip("/")
+    host, _, port = rest.rpartition(":")
+    if not port.isdecimal():
+        return _Entry(scheme, rest.strip("[]"), None)
+    return _Entry(scheme, host.strip("[]"), int(port))
+
+
+def _covers(entry: str, host: str) -> bool:
+    """Tell whether the host, network or suffix `entry` stands for `host`."""
+    if entry == "*":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        if entry.startswith((".", "*.")):
+            return host.endswith(entry.lstrip("*"))
+        return host == entry or (entry != "localhost" and host.endswith(f".{entry}"))
+    with suppress(ValueError):
+        return address in ip_network(entry, strict=False)
+    return False

@@ -1,0 +1,5 @@
+"""The client: `Client`."""
+
+from gqlwire.client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,79 @@
+"""`gqlwire.connect`, the short door: here alone a client meets the WebSocket transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
+
+from gqlwire._payloads.reader import ParseFloat
+from gqlwire._payloads.scalars import Scalar
+from gqlwire._reconnect.hooks import Hooks
+from gqlwire.client import Client
+from gqlwire.retry import RetryPolicy
+from gqlwire.transport import Transport
+from gqlwire.transport.options import TransportOptions
+
+if TYPE_CHECKING:
+    from graphql import GraphQLSchema
+
+    from gqlwire.transport.credentials import Given
+
+
+_PING_INTERVAL = 25.0
+"""Below the 30 and 60 seconds after which servers and proxies hang up on the silent."""
+
+
+def connect(
+    url: Given[str],
+    *,
+    schema: str | GraphQLSchema | None = None,
+    introspection: dict[str, Any] | None = None,
+    fetch_schema_from_transport: bool = False,
+    introspection_args: dict[str, Any] | None = None,
+    execute_timeout: float | None = 10,
+    serialize_variables: bool = False,
+    parse_results: bool = False,
+    scalars: Mapping[type[Any], Scalar[Any]] | None = None,
+    parse_float: ParseFloat | None = None,
+    reconnecting: bool = True,
+    retry: RetryPolicy | None = None,
+    retry_queries: bool = False,
+    idle_close_after: float | None = None,
+    hooks: Hooks | None = None,
+    **options: Unpack[TransportOptions],
+) -> Client:
+    """Return a client for the server at `url`, to be entered with `async with`.
+
+    It is `reconnecting`, unless you say otherwise; then `ping_interval` is 25 seconds, unless you
+    say otherwise, so that a dead connection is noticed. The named arguments are those of `Client`,
+    `options` those of `WebsocketsTransport`. Nothing is connected before it is entered. Raises
+    InvalidURL, ValueError or TypeError as they do.
+    """
+    if reconnecting:
+        # A connection that is dead and looks alive would hide what is missed for ever.
+        options.setdefault("ping_interval", _PING_INTERVAL)
+
+    return Client(
+        transport=_transport(url, options),
+        schema=schema,
+        introspection=introspection,
+        fetch_schema_from_transport=fetch_schema_from_transport,
+        introspection_args=introspection_args,
+        execute_timeout=execute_timeout,
+        serialize_variables=serialize_variables,
+        parse_results=parse_results,
+        scalars=scalars,
+        parse_float=parse_float,
+        reconnecting=reconnecting,
+        retry=retry,
+        retry_queries=retry_queries,
+        idle_close_after=idle_close_after,
+        hooks=hooks,
+    )
+
+
+def _transport(url: Given[str], options: TransportOptions) -> Transport:
+    # picows is loaded here and not with the package.
+    from gqlwire.transport.websockets import WebsocketsTransport
+
+    return WebsocketsTransport(url, **options)

@@ -1,0 +1,194 @@
+"""What the close codes of the field mean, and the error that a closed connection becomes.
+
+Codes: RFC 6455, section 7.4; PROTOCOL.md of enisdenjo/graphql-ws; and what servers use them for
+besides. This module knows no socket and no policy.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any, TypeVar
+
+from gqlwire.errors import (
+    AckTimeout,
+    CloseTimeout,
+    ConnectionClosed,
+    ConnectionRejected,
+    KeepAliveTimeout,
+    OperationInterrupted,
+    OperationTimeout,
+    Phase,
+    TransportClosed,
+    TransportConnectionFailed,
+    TransportError,
+)
+
+ABNORMAL = 1006
+"""No close frame came (RFC 6455, section 7.1.5)."""
+
+MEANINGS = {
+    1000: "normal closure",
+    1001: "the server is going away",
+    1002: "protocol error; often: subprotocol not acceptable",
+    1003: "unsupported data",
+    1005: "no code given",
+    1007: "text that is not UTF-8",
+    1008: "against the server's policy",
+    1009: "message too big for the server",
+    1010: "a required extension is missing",
+    1011: "internal error of the server",
+    1012: "the server restarts",
+    1013: "the server asks to try again later",
+    1014: "bad gateway",
+    3008: "the server heard nothing from us for too long; ping more often",
+    4400: "the server calls a message invalid, or refused connection_init",
+    4401: "unauthorized: the credentials are missing, wrong or expired",
+    4403: "forbidden: the server refused the credentials",
+    4406: "subprotocol not acceptable",
+    4408: "connection_init came too late for the server",
+    4409: "an operation with this id exists already",
+    4429: "too many requests or connections",
+    4499: "terminated by the server",
+    4500: "internal error of the server",
+    4504: "the server gave up waiting",
+}
+
+_WHEN = {
+    Phase.HANDSHAKE: " during the handshake",
+    Phase.INIT: " before it acknowledged connection_init",
+}
+
+
+def connection_closed(
+    *, host: str, phase: Phase, code: int, reason: str = "", hint: str = ""
+) -> ConnectionClosed:
+    """Build the error for a connection that the server, or the network, ended.
+
+    `hint` is what else is known of why, as a part of the sentence.
+    """
+    when = _WHEN.get(phase, "")
+    if code == ABNORMAL:
+        text = f"the connection to {host} was lost{when}: no close frame came (1006)"
+    else:
+        text = f"{host} closed the connection{when}: {code}"
+        text += f" {reason}" if reason else ""
+        meaning = MEANINGS.get(code)
+        text += f" ({meaning})" if meaning else ""
+    if hint:
+        text += f"; {hint}"
+    return ConnectionClosed(text, host=host, phase=phase, code=code, reason=reason)
+
+
+def closed_by_user(host: str, phase: Phase) -> TransportClosed:
+    """Somebody called `close()`."""
+    text = f"the connection to {host} was closed by close()"
+    return TransportClosed(text, host=host, phase=phase)
+
+
+def given_up(host: str, phase: Phase) -> TransportClosed:
+    """The attempt to connect was cancelled, or came to nothing."""
+    return TransportClosed(f"the connection to {host} was given up", host=host, phase=phase)
+
+
+def not_acknowledged(host: str, limit: float) -> AckTimeout:
+    """No `connection_ack` came within `limit` seconds."""
+    text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
+    return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
+
+
+def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
+    """The server answered `connection_init` with `connection_error`."""
+    text = f"{host} refused connection_init: {complaint}"
+    return ConnectionRejected(text, payload=payload, host=host)
+
+
+def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
+    """Nothing came from the server for `limit` seconds; `when` names the option."""
+    text = f"{host} sent nothing for {limit:g} seconds {when}"
+    return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
+
+
+def late(host: str, kind: str, limit: float | None) -> OperationTimeout:
+    """An operation of this kind had no answer within `limit` seconds."""
+    limit = limit or 0.0
+    text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
+    return OperationTimeout(text, limit=limit, host=host)
+
+
+def unconnected(
+    host: str, kind: str, limit: float | None, option: str, last: TransportError | None
+) -> OperationTimeout:
+    """An operation had no connection to run on within `limit` seconds; `option` names them."""
+    limit = limit or 0.0
+    text = (
+        f"the {kind} was not sent: there was no connection to {host} within {limit:g} seconds "
+        f"({option})"
+    )
+    if last is not None:
+        text += f"; the last failure: {last}"
+    return OperationTimeout(text, limit=limit, host=host)
+
+
+def eventless(host: str, limit: float, option: str) -> OperationTimeout:
+    """A subscription had no event within `limit` seconds; `option` names them."""
+    text = f"{host} sent no event of the subscription within {limit:g} seconds ({option})"
+    return OperationTimeout(text, limit=limit, host=host)
+
+
+def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrupted:
+    """The connection ended, by `lost`, while an operation of this kind ran."""
+    article = "mutation, which the server may have run" if kind == "mutation" else kind
+    known = lost if isinstance(lost, TransportConnectionFailed) else TransportConnectionFailed()
+    return OperationInterrupted(
+        f"the connection was lost amid the {article}: {lost}",
+        host=host,
+        phase=known.phase,
+        code=known.code,
+        reason=known.reason,
+    )
+
+
+def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
+    """Somebody called `reconnect()`, for this reason."""
+    text = f"the connection to {host} is made anew by reconnect()" + (
+        f": {reason}" if reason else ""
+    )
+    return TransportClosed(text, host=host, phase=phase)
+
+
+def terminated(host: str, phase: Phase) -> TransportConnectionFailed:
+    """Somebody called `terminate()`."""
+    text = f"the connection to {host} was dropped by terminate()"
+    return TransportConnectionFailed(text, host=host, phase=phase)
+
+
+def idle(host: str, limit: float) -> TransportClosed:
+    """Nothing ran for `limit` seconds."""
+    text = f"the connection to {host} was closed: nothing ran for {limit:g} s (idle_close_after)"
+    return TransportClosed(text, host=host, phase=Phase.OPEN)
+
+
+def not_answered(host: str, limit: float) -> CloseTimeout:
+    """The close frame was not answered within `limit` seconds."""
+    text = (
+        f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
+        f"the socket was dropped"
+    )
+    return CloseTimeout(text, limit=limit, host=host, phase=Phase.CLOSING)
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def replica(failure: E) -> E:
+    """Return a copy of `failure` to raise.
+
+    One failure reaches many waiters; each raising would write its traceback into the shared one.
+    What is none of ours, as of a function of the user's, is returned as it is: not every exception
+    can be copied.
+    """
+    if not isinstance(failure, TransportError):
+        return failure
+    duplicate = copy(failure)
+    duplicate.__cause__ = failure.__cause__
+    return duplicate

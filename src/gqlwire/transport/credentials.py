@@ -1,0 +1,133 @@
+"""What a connection is made with that may differ each time: URL, headers, init payload.
+
+Each is a value, or a function that is asked before the socket is opened: servers are impatient for
+`connection_init` (close code 4408), so nothing may be asked for after that. This file knows no
+socket and no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gqlwire._wire.address import Address, parse
+from gqlwire.errors import CredentialsFailed, Phase
+from gqlwire.retry import Attempt
+
+T = TypeVar("T")
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+InitPayload = Mapping[str, Any]
+Given: TypeAlias = T | Callable[[Attempt], T | Awaitable[T]]
+"""A value, or a function of the `Attempt` that returns it, or a coroutine function that does."""
+
+
+class Credentials(Struct, frozen=True):
+    """What one attempt to connect is made with."""
+
+    address: Address
+    headers: list[tuple[str, str]]
+    init_payload: InitPayload | None
+
+
+async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | None) -> T:
+    """Return the value, asking for it if need be, for `limit` seconds at most.
+
+    Raises CredentialsFailed if the function raises, or takes longer.
+    """
+    if not callable(given):
+        return given
+    with _Told(name):
+        async with asyncio.timeout(limit):
+            answer: Any = given(attempt)
+            value: T = await answer if inspect.isawaitable(answer) else answer
+    return value
+
+
+async def gather(
+    url: Given[str] | Address,
+    headers: Given[Headers | None],
+    init_payload: Given[InitPayload | None],
+    attempt: Attempt,
+    limit: float | None,
+) -> Credentials:
+    """Return what to connect with; each function may take `limit` seconds.
+
+    A `url` that is known already comes as an `Address`.
+
+    Raises CredentialsFailed as `read` does; InvalidURL, ValueError or TypeError for a URL, headers
+    or a payload that cannot be.
+    """
+    if isinstance(url, Address):
+        address = url
+    else:
+        address = parse(await read(url, attempt, name="url", limit=limit))
+    pairs = header_items(await read(headers, attempt, name="headers", limit=limit))
+    payload = await read(init_payload, attempt, name="init_payload", limit=limit)
+    _check_init_payload(payload)
+    return Credentials(address, pairs, payload)
+
+
+class _Told:
+    """A context that makes of whatever a function raises the one error for it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # A cancellation that nobody asked of us is of something that the function waited for.
+        task = asyncio.current_task()
+        is_let_out = isinstance(exc, asyncio.CancelledError) and not (task and task.cancelling())
+        if isinstance(exc, Exception) or is_let_out:
+            kind = "took too long" if isinstance(exc, TimeoutError) else f"raised {exc!r}"
+            text = f"no connection was tried: the function for {self._name} {kind}"
+            raise CredentialsFailed(text, phase=Phase.CONNECT) from exc
+
+
+def header_items(headers: Headers | None) -> list[tuple[str, str]]:
+    """Return headers as pairs.
+
+    Raises ValueError for those that would break the request, TypeError for what are none.
+    """
+    items = headers.items() if isinstance(headers, Mapping) else headers or ()
+    try:
+        pairs = [(name, value) for name, value in items]
+    except (TypeError, ValueError) as cause:
+        raise TypeError(f"headers are a mapping, or pairs, of str: {cause}") from cause
+    for name, value in pairs:
+        if not (isinstance(name, str) and isinstance(value, str)):
+            kind = type(value).__name__  # and not the value: it may be a secret
+            raise TypeError(f"headers are a mapping, or pairs, of str; {name!r} is {kind}")
+        # RFC 9110, section 5.5; a line break would begin another header, or request.
+        if not {"\r", "\n", "\0"}.isdisjoint(name + value):
+            raise ValueError(f"the header {name!r} has a line break or a NUL in it")
+    return pairs
+
+
+def _check_init_payload(payload: InitPayload | None) -> None:
+    """Raise TypeError for a payload that is no JSON."""
+    try:
+        msgspec.json.encode(payload)
+    except (TypeError, ValueError, RecursionError) as cause:
+        raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
+
+
+def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:
+    """Return headers that can be read more than once: a generator of pairs could not."""
+    if headers is None or callable(headers) or isinstance(headers, Mapping):
+        return headers
+    return header_items(headers)

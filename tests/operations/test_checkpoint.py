@@ -1,0 +1,264 @@
+"""The file that outlives the process: whatever kills it, at any point."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gqlwire import FileCheckpoint
+
+KILLS = 100
+FORK_AND_KILL = """
+import os, random, signal, sys, time
+from pathlib import Path
+from gqlwire import FileCheckpoint
+
+path, fsync, kills = Path(sys.argv[1]), sys.argv[2] == "fsync", int(sys.argv[3])
+checkpoint, chance = FileCheckpoint(path, fsync=fsync), random.Random(7)
+
+def save_for_ever():
+    last = checkpoint.load()
+    number = 0 if last is None else last["n"]
+    while True:
+        number += 1
+        # Of very different sizes: a file that was written over would show a rest of the last one.
+        checkpoint.save({"n": number, "text": "x" * (number * 7919 % 5000)})
+
+def saved():
+    return path.stat().st_mtime_ns if path.exists() else None
+
+before = None
+for _ in range(kills):
+    process = os.fork()
+    if not process:
+        save_for_ever()
+    while saved() == before:  # so that each has come to something, however slow the disk is
+        time.sleep(0.0002)
+    time.sleep(chance.uniform(0, 0.005))
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    before, event = saved(), checkpoint.load()
+    is_whole = event is None or len(event["text"]) == event["n"] * 7919 % 5000
+    print(0 if event is None else event["n"], is_whole, len(os.listdir(path.parent)))
+"""
+DIE_AT_A_LINE = """
+import os, signal, sys
+from gqlwire._operations import checkpoint
+from gqlwire import FileCheckpoint
+
+file, last = FileCheckpoint(sys.argv[1], fsync=True), int(sys.argv[2])
+lines = 0
+
+def trace(frame, event, arg):
+    global lines
+    if frame.f_code.co_filename != checkpoint.__file__:
+        return None
+    if event == "line":
+        lines += 1
+        if lines == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+
+sys.settrace(trace)
+file.save({"n": last})
+"""
+
+
+class Trade(msgspec.Struct):
+    id: int
+    price: float
+
+
+@dataclass
+class Tick:
+    n: int
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What is there besides the file."""
+    return [found for found in path.parent.iterdir() if found != path]
+
+
+# --- Saving and loading --------------------------------------------------------------------------
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    """The last of it, by another object, too; nothing else is left."""
+    path = tmp_path / "feed.json"
+    checkpoint = FileCheckpoint(path)
+    assert checkpoint.load() is None
+    for number in range(3):
+        checkpoint.save({"n": number, "text": "é"})
+
+    assert {"n": 2, "text": "é"} == checkpoint.load() == FileCheckpoint(str(path)).load()
+    assert [] == leftovers(path)
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_it_can_be_made_to_reach_the_disk(
+    tmp_path: Path, fsync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it takes the place of the old one, then the directory."""
+    synced: list[str] = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def sync(handle: int) -> None:
+        synced.append("directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        real_sync(handle)
+
+    def replace(source: Any, target: Any) -> None:
+        synced.append("replace")
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    checkpoint = FileCheckpoint(tmp_path / "feed.json", fsync=fsync)
+    checkpoint.save({"n": 1})
+
+    assert (["file", "replace", "directory"] if fsync else ["replace"]) == synced
+    assert {"n": 1} == checkpoint.load()
+
+
+@pytest.mark.parametrize(
+    ("kind", "event"),
+    [
+        (Trade, Trade(7, 1.5)),
+        (Tick, Tick(3)),
+        (dict[str, int], {"n": 1}),
+        (int, 12),
+        (list[Trade], [Trade(1, 2.0)]),
+    ],
+)
+def test_an_event_is_loaded_as_its_type(tmp_path: Path, kind: Any, event: Any) -> None:
+    """Whatever msgspec makes of JSON."""
+    checkpoint = FileCheckpoint(tmp_path / "feed.json", kind)
+    checkpoint.save(event)
+
+    assert event == checkpoint.load()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"id":1', b"\xff", b'{"id":"x","price":1}', b"[]"])
+def test_a_file_that_is_no_such_event_is_told(tmp_path: Path, text: bytes) -> None:
+    """It is not taken for none: a feed that begins anew would be a surprise."""
+    path = tmp_path / "feed.json"
+    path.write_bytes(text)
+
+    with pytest.raises(msgspec.DecodeError):
+        FileCheckpoint(path, Trade).load()
+    assert text == path.read_bytes()
+
+
+def test_what_cannot_be_written_leaves_what_is_there(tmp_path: Path) -> None:
+    """Neither an event that is no JSON, nor a disk that fails, at any step."""
+    path = tmp_path / "feed.json"
+    checkpoint: FileCheckpoint[Any] = FileCheckpoint(path)
+    checkpoint.save({"n": 1})
+    with pytest.raises(TypeError):
+        checkpoint.save({"n": object()})
+
+    assert ({"n": 1}, []) == (checkpoint.load(), leftovers(path))
+
+
+class Fault(BaseException):
+    """As of an interrupt: no Exception."""
+
+
+@pytest.mark.parametrize("fault", [OSError("no space"), Fault()])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_step_that_fails_leaves_what_is_there(
+    tmp_path: Path, step: str, fault: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing besides."""
+    path = tmp_path / "feed.json"
+    checkpoint = FileCheckpoint(path, fsync=True)
+    checkpoint.save({"n": 1})
+
+    def fail(*args: Any) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(type(fault)):
+            checkpoint.save({"n": 2})
+
+    assert ({"n": 1}, []) == (checkpoint.load(), leftovers(path))
+
+
+def test_what_was_taken_away_meanwhile_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the file that is written first: the error of the step is told."""
+    checkpoint = FileCheckpoint(tmp_path / "feed.json")
+
+    def fail(source: str, target: Any) -> None:
+        os.unlink(source)
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save({"n": 2})
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """By save(); to load() it is no file, as for a first start."""
+    checkpoint = FileCheckpoint(tmp_path / "nowhere" / "feed.json")
+
+    assert checkpoint.load() is None
+    with pytest.raises(FileNotFoundError):
+        checkpoint.save({"n": 1})
+    with pytest.raises(IsADirectoryError):
+        FileCheckpoint(tmp_path).load()
+
+
+# --- Killed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fsync", ["fsync", "no fsync"])
+def test_a_process_that_is_killed_leaves_an_event(tmp_path: Path, fsync: str) -> None:
+    """At any point: the file is whole, and never goes back.
+
+    The temporary file of a save that was killed may be left: one of each at most.
+    """
+    command = [sys.executable, "-c", FORK_AND_KILL, tmp_path / "feed.json", fsync, str(KILLS)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in run.stdout.splitlines()]
+    numbers = [int(number) for number, _, _ in lines]
+    assert KILLS == len(lines)
+    assert {"True"} == {is_whole for _, is_whole, _ in lines}
+    assert sorted(numbers) == numbers
+    assert len({*numbers}) > KILLS // 2
+    found = [int(files) for _, _, files in lines]
+    assert all(later - before <= 1 for before, later in itertools.pairwise([1, *found]))
+
+
+def test_a_process_that_is_killed_at_each_line_leaves_an_event(tmp_path: Path) -> None:
+    """The old one, and from the line on that replaces it, the new one."""
+    path = tmp_path / "feed.json"
+    checkpoint = FileCheckpoint(path)
+    checkpoint.save({"n": 0})
+    outcomes: list[str] = []
+    for line in range(1, 100):
+        before = checkpoint.load()
+        run = subprocess.run([sys.executable, "-c", DIE_AT_A_LINE, path, str(line)], check=False)
+        if run.returncode == 0:
+            break
+        assert -signal.SIGKILL == run.returncode
+        event = checkpoint.load()
+        assert event in (before, {"n": line})
+        outcomes.append("old" if event == before else "new")
+
+    assert {"n": line} == checkpoint.load()
+    assert sorted(outcomes, reverse=True) == outcomes
+    assert 10 < len(outcomes)
+    assert 2 < outcomes.count("new") < outcomes.count("old")
+    assert len(leftovers(path)) < outcomes.count("old")

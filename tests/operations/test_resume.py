@@ -1,0 +1,342 @@
+"""How far a subscription has come: what counts as dealt with, and what it goes on from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+import gqlwire
+from doubles import settle
+from gqlwire._operations.resume import Tracker
+from gqlwire.errors import TransportQueryError
+from virtual_server import (
+    TICKS,
+    VirtualServer,
+    begun,
+    kept,
+    started,
+    tidily,
+    virtual_server,
+)
+
+served = pytest.fixture(name="server")(virtual_server)
+
+FROM = "subscription From($after: Int) { n(after: $after) }"
+
+
+class Memory:
+    """A checkpoint that notes each event that is saved."""
+
+    def __init__(self, last: Any = None) -> None:
+        self.last = last
+        self.saved: list[Any] = []
+        self.fault: Exception | None = None
+
+    def load(self) -> Any:
+        return self.last
+
+    def save(self, event: Any) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.saved.append(event["n"])
+
+
+def after(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
+    return {**variables, "after": last["n"]}
+
+
+def asked_after(server: VirtualServer) -> list[Any]:
+    return [said["payload"].get("variables") for said in server.peer.said if "payload" in said]
+
+
+# --- By itself -----------------------------------------------------------------------------------
+
+
+def test_a_tracker_knows_the_last_event() -> None:
+    """From nothing on."""
+    tracker: Tracker[int] = Tracker(lambda last, given: {"after": last}, None, None)
+    assert (None, True) == (tracker.last, tracker.resumes)
+    assert [True, True] == [tracker.accepts(1), tracker.accepts(2)]
+
+    assert 2 == tracker.last
+    assert {"after": 2} == tracker.variables(tracker.last, {"a": 1})
+    assert {"a": 1} == tracker.variables(None, {"a": 1})
+
+
+def test_without_resume_the_variables_are_those_that_were_given() -> None:
+    """Whatever came."""
+    tracker: Tracker[int] = Tracker(None, lambda event: event, None)
+    tracker.accepts(1)
+
+    assert ({"a": 1}, False) == (tracker.variables(1, {"a": 1}), tracker.resumes)
+
+
+def test_a_checkpoint_needs_resume() -> None:
+    """There is no other way to go on from it."""
+    with pytest.raises(ValueError, match="of no use without `resume`"):
+        Tracker(None, None, Memory())
+
+
+def test_equal_keys_are_dropped_at_a_seam_only() -> None:
+    """As far as the first new one."""
+    tracker: Tracker[int] = Tracker(None, lambda event: event % 10, None)
+    first = [tracker.accepts(event) for event in (1, 11, 2)]
+    tracker.cross()
+    second = [tracker.accepts(event) for event in (21, 2, 3, 1)]
+    tracker.cross()
+    tracker.cross()
+    third = [tracker.accepts(event) for event in (1, 3, 2, 4)]
+
+    assert ([True] * 3, [False, False, True, True]) == (first, second)
+    assert [False, False, False, True] == third
+
+
+def test_what_is_dropped_is_not_the_last() -> None:
+    """It came before what was."""
+    tracker: Tracker[int] = Tracker(None, lambda event: event, None)
+    for event in (1, 2):
+        tracker.accepts(event)
+    tracker.cross()
+    tracker.accepts(1)
+
+    assert 2 == tracker.last
+
+
+def test_the_event_of_a_checkpoint_is_known_when_it_comes_again() -> None:
+    """A restart of the process is a seam, too."""
+    tracker: Tracker[Any] = Tracker(after, lambda event: event["n"], Memory({"n": 5}))
+
+    found = [tracker.accepts({"n": number}) for number in (5, 6, 5)]
+    assert [False, True, True] == found
+
+
+def test_only_new_events_are_saved() -> None:
+    """Each once, however often it is acknowledged; not the one that was loaded."""
+    memory = Memory({"n": 1})
+    tracker: Tracker[Any] = Tracker(after, None, memory)
+    tracker.acknowledge()
+    tracker.accepts({"n": 2})
+    tracker.acknowledge()
+    tracker.acknowledge()
+
+    assert [2] == memory.saved
+
+
+# --- Subscriptions -------------------------------------------------------------------------------
+
+
+@tidily
+async def test_an_event_is_saved_when_the_next_is_asked_for(server: VirtualServer) -> None:
+    """Then it was dealt with; a crash before that brings it again."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        server.peer.tell(2, 3)
+        assert [] == memory.saved
+        await anext(events)
+        assert [1] == memory.saved
+        await anext(events)
+        assert [1, 2] == memory.saved
+        step = await begun(anext(events))
+        assert [1, 2, 3] == memory.saved
+        step.cancel()
+        await asyncio.wait([step])
+
+        assert [1, 2, 3] == memory.saved
+
+
+@tidily
+async def test_an_event_is_saved_when_it_is_acknowledged(server: VirtualServer) -> None:
+    """For who will not ask for another."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        events.acknowledge()
+        events.acknowledge()
+        await events.aclose()
+
+        assert [1] == memory.saved
+
+
+@pytest.mark.parametrize(("fault", "saved"), [(None, [1]), (ZeroDivisionError(), [])])
+@tidily
+async def test_leaving_a_context_saves_what_was_dealt_with(
+    server: VirtualServer, fault: Exception | None, saved: list[int]
+) -> None:
+    """Not if it is left by an error: then the last event was not."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        with contextlib.suppress(ZeroDivisionError):
+            async with events:
+                await started(events, server.peer, 1)
+                if fault is not None:
+                    raise fault
+
+        assert saved == memory.saved
+        assert server.peer.started == server.peer.stopped
+
+
+@tidily
+async def test_the_last_event_is_saved_at_the_end(server: VirtualServer) -> None:
+    """As the loop asks for another."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        server.peer.complete()
+        assert [] == [event async for event in events]
+
+        assert [1] == memory.saved
+
+
+@tidily
+async def test_it_goes_on_from_the_checkpoint(server: VirtualServer) -> None:
+    """At its first start, in another process; then from what came since."""
+    async with kept(server) as it:
+        events = it.session.subscribe(
+            FROM, variable_values={"after": -1, "x": 1}, resume=after, checkpoint=Memory({"n": 41})
+        )
+        step = await begun(anext(events))
+        assert [{"after": 41, "x": 1}] == asked_after(server)
+        server.peer.hang_up()
+        await it.lasting.ready()
+        await settle()
+        assert [{"after": 41, "x": 1}] == asked_after(server)
+        server.peer.tell(42)
+        await step
+        server.peer.hang_up()
+        await it.lasting.ready()
+        await settle()
+
+        assert [{"after": 42, "x": 1}] == asked_after(server)
+        await events.aclose()
+
+
+@tidily
+async def test_a_checkpoint_that_cannot_save_ends_the_step(server: VirtualServer) -> None:
+    """With what it raises; the subscription goes on, and the next event is saved again."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        server.peer.tell(2, 3)
+        memory.fault = OSError("the disk is full")
+        with pytest.raises(OSError, match="full"):
+            await anext(events)
+        memory.fault = None
+        assert [{"n": 2}, {"n": 3}] == [await anext(events), await anext(events)]
+        events.acknowledge()
+
+        assert 3 == memory.saved[-1]
+        await events.aclose()
+
+
+@tidily
+async def test_a_checkpoint_that_cannot_load_is_told_at_once(server: VirtualServer) -> None:
+    """By subscribe(), before anything is sent."""
+
+    class Broken(Memory):
+        def load(self) -> Any:
+            raise OSError("no such disk")
+
+    async with kept(server) as it:
+        with pytest.raises(OSError, match="no such disk"):
+            it.session.subscribe(FROM, resume=after, checkpoint=Broken())
+        with pytest.raises(ValueError, match="of no use without `resume`"):
+            it.session.subscribe(FROM, checkpoint=Memory())
+
+        assert [] == server.peer.started
+
+
+@tidily
+async def test_an_event_with_errors_is_not_saved(server: VirtualServer) -> None:
+    """It was raised, and is none to go on from."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        server.peer.say(server.peer.result({"data": {"n": 2}, "errors": [{"message": "x"}]}))
+        with pytest.raises(TransportQueryError):
+            await anext(events)
+        step = await begun(anext(events))
+
+        assert [1] == memory.saved
+        step.cancel()
+        await asyncio.wait([step])
+
+
+@tidily
+async def test_a_list_is_dealt_with_as_a_whole(server: VirtualServer) -> None:
+    """When the next one is asked for, its last event is saved."""
+    memory = Memory()
+    async with kept(server) as it:
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 1)
+        batches = events.batches()
+        server.peer.tell(2, 3, 4)
+        assert 3 == len(await anext(batches))
+        assert [1] == memory.saved
+        server.peer.tell(5)
+        await anext(batches)
+
+        assert [1, 4] == memory.saved
+        await events.aclose()
+
+
+@tidily
+async def test_what_is_merged_is_dealt_with_when_the_next_is_asked_for(
+    server: VirtualServer,
+) -> None:
+    """Of whichever subscription that is."""
+    memories = Memory(), Memory()
+    async with kept(server) as it:
+        both = [it.session.subscribe(FROM, resume=after, checkpoint=memory) for memory in memories]
+        for number, events in enumerate(both):
+            await started(events, server.peer, number)
+        assert ([], []) == (memories[0].saved, memories[1].saved)
+        async with gqlwire.merge(both) as merged:
+            step = await begun(anext(merged))
+            server.peer.tell(10, id=both[0].id)
+            await step
+            step = await begun(anext(merged))
+            assert ([10], []) == (memories[0].saved, memories[1].saved)
+            server.peer.tell(11, id=both[1].id)
+            await step
+            step = await begun(anext(merged))
+            assert ([10], [11]) == (memories[0].saved, memories[1].saved)
+            step.cancel()
+            await asyncio.wait([step])
+
+
+@tidily
+async def test_one_that_is_not_tracked_has_nothing_to_acknowledge(server: VirtualServer) -> None:
+    """It is harmless."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        events.acknowledge()
+        await started(events, server.peer, 1)
+        events.acknowledge()
+        await events.aclose()
+
+
+@pytest.mark.parametrize("reconnecting", [True, False])
+@tidily
+async def test_a_client_that_is_not_kept_goes_on_from_a_checkpoint_too(
+    server: VirtualServer, reconnecting: bool
+) -> None:
+    """As that is about another process; over a loss it ends."""
+    memory = Memory({"n": 7})
+    async with gqlwire.connect(server.url, reconnecting=reconnecting) as session:
+        events = session.subscribe(FROM, resume=after, checkpoint=memory)
+        await started(events, server.peer, 8)
+        assert [{"after": 7}] == asked_after(server)
+        events.acknowledge()
+        await events.aclose()
+
+    assert [8] == memory.saved

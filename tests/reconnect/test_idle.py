@@ -1,0 +1,287 @@
+"""`idle_close_after`: a connection that nobody needs is closed, and made again for who does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from doubles import on_virtual_time, pass_time, settle
+from gqlwire._reconnect.idle import Idleness
+from gqlwire._reconnect.options import Survival
+from gqlwire.errors import OperationTimeout, Phase, TransportClosed
+from virtual_server import (
+    QUERY,
+    TICKS,
+    Kept,
+    Meeting,
+    VirtualServer,
+    answering,
+    begun,
+    hangs_up,
+    kept,
+    slowly,
+    soon,
+    started,
+    tidily,
+    virtual_server,
+)
+
+served = pytest.fixture(name="server")(virtual_server)
+
+IDLE = Survival(idle_close_after=10)
+
+
+async def states_after(seconds: float, it: Kept) -> list[str]:
+    """The states of the next so many seconds, one for each."""
+    found = []
+    for _ in range(int(seconds)):
+        await pass_time(1)
+        found.append(str(it.session.state))
+    return found
+
+
+@tidily
+async def test_a_connection_that_nobody_needs_is_closed(server: VirtualServer) -> None:
+    """In good order, after so many seconds; there is no attempt to make another."""
+    async with kept(server, survival=IDLE) as it:
+        assert ["open"] * 9 == await states_after(9, it)
+        await pass_time(1.1)
+
+        assert Phase.IDLE is it.session.state
+        assert (["close"], 1000) == (server.peer.asked, server.peer.close_code)
+        await pass_time(1_000)
+        assert (1, True) == (len(server.times), it.lasting.is_alive)
+        assert str(it.lasting.failure).endswith(
+            "was closed: nothing ran for 10 s (idle_close_after)"
+        )
+
+
+@tidily
+async def test_an_operation_makes_it_again(server: VirtualServer) -> None:
+    """At once, and the time begins anew after the operation's end."""
+    answering(server, after=3)
+    async with kept(server, survival=IDLE) as it:
+        await pass_time(60)
+        assert {"get": 1} == await it.session.execute(QUERY)
+
+        assert [60] == server.waits
+        assert ["open"] * 9 == await states_after(9, it)
+        await pass_time(1.1)
+        assert Phase.IDLE is it.session.state
+
+
+@tidily
+async def test_what_runs_keeps_it_open(server: VirtualServer) -> None:
+    """An operation that takes long, as well as a subscription that has no events."""
+    answering(server, after=100)
+    async with kept(server, survival=IDLE) as it:
+        asking = await begun(it.session.execute(QUERY, timeout=None))
+        await pass_time(90)
+        assert Phase.OPEN is it.session.state
+        await asking
+
+        server.on_start = lambda *_: None
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        await pass_time(1_000)
+        assert Phase.OPEN is it.session.state
+        await events.aclose()
+        await pass_time(10.1)
+
+        assert Phase.IDLE is it.session.state
+
+
+@tidily
+async def test_it_is_not_closed_between_operations_that_follow_each_other(
+    server: VirtualServer,
+) -> None:
+    """Each of them begins the time anew."""
+    answering(server)
+    async with kept(server, survival=IDLE) as it:
+        for _ in range(20):
+            await pass_time(9)
+            await it.session.execute(QUERY)
+
+        assert 1 == len(server.times)
+
+
+@tidily
+async def test_the_last_of_many_begins_the_time(server: VirtualServer) -> None:
+    """As long as one runs, something runs."""
+    async with kept(server, survival=IDLE) as it:
+        asking = [await begun(it.session.execute(QUERY, timeout=None)) for _ in range(3)]
+        for id in [*server.peer.live]:
+            await pass_time(9)
+            server.peer.answer({}, id)
+        await asyncio.gather(*asking)
+        await pass_time(9)
+        assert Phase.OPEN is it.session.state
+        await pass_time(1.1)
+        assert Phase.IDLE is it.session.state
+
+
+@tidily
+async def test_a_lost_connection_is_not_idle(server: VirtualServer) -> None:
+    """The time begins when there is one again, if then nobody needs it."""
+    async with kept(server, survival=IDLE) as it:
+        server.will(slowly(100))
+        server.peer.hang_up()
+        await it.lasting.ready()
+
+        assert ["open"] * 9 == await states_after(9, it)
+        await pass_time(1.1)
+        assert Phase.IDLE is it.session.state
+
+
+@tidily
+async def test_a_subscription_that_was_carried_over_keeps_it_open(server: VirtualServer) -> None:
+    """Though nothing was started by its user on this connection."""
+    async with kept(server, survival=IDLE) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        server.peer.hang_up()
+        await pass_time(100)
+
+        assert (Phase.OPEN, 1) == (it.session.state, len(server.peer.live))
+        await events.aclose()
+
+
+@tidily
+async def test_a_subscription_that_the_server_has_ended_does_not_keep_it_open(
+    server: VirtualServer,
+) -> None:
+    """Though its consumer has not come to its end yet; that is looked at now and then."""
+    async with kept(server, survival=IDLE) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        server.peer.tell(1)
+        server.peer.complete()
+        await pass_time(20.1)
+
+        assert Phase.IDLE is it.session.state
+        assert [{"n": 1}] == [event async for event in events]
+
+
+@tidily
+async def test_an_operation_that_arrives_while_it_closes_waits_for_the_next(
+    server: VirtualServer,
+) -> None:
+    """The socket that says goodbye is none to send on; the next one does not wait for its end."""
+    answering(server)
+    server.will(Meeting(answers_close=False))
+    async with kept(server, survival=IDLE, close_timeout=30) as it:
+        asking: list[asyncio.Task[Any]] = []
+        server.peer.on_close = lambda: asking.append(soon(it.session.execute(QUERY)))
+        states = it.session.states()
+        await pass_time(11)
+
+        assert [{"get": 1}] == [await task for task in asking]
+        changes = [(await anext(states)).state for _ in range(4)]
+        assert [Phase.CLOSING, Phase.IDLE, Phase.CONNECT, Phase.OPEN] == changes
+        assert [10] == server.waits
+        assert [] == server.peers[0].started
+        await it.session.execute(QUERY)
+        await pass_time(31)
+
+
+@pytest.mark.parametrize("begin", ["ask", "subscribe", "ready", "reconnect"])
+@tidily
+async def test_whatever_needs_a_connection_makes_one(server: VirtualServer, begin: str) -> None:
+    """One, for all who need it at once."""
+    async with kept(server, survival=IDLE) as it:
+        await pass_time(60)
+        assert Phase.IDLE is it.session.state
+        events = [it.session.subscribe(TICKS) for _ in range(3)]
+        uses: list[Any] = [
+            {
+                "ask": lambda: it.session.execute(QUERY, timeout=5),
+                "subscribe": lambda each=each: anext(each),
+                "ready": it.session.wait_ready,
+                "reconnect": it.session.reconnect,
+            }[begin]()
+            for each in events
+        ]
+        tasks = [soon(use) for use in uses]
+        await settle()
+
+        assert (Phase.OPEN, [60]) == (it.session.state, server.waits)
+        for each in events:
+            await each.aclose()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@tidily
+async def test_who_waited_in_vain_wakes_nobody(server: VirtualServer) -> None:
+    """An operation that timed out before there was a connection does not keep it from resting."""
+    async with kept(server, survival=IDLE) as it:
+        server.will(slowly(8))
+        server.peer.hang_up()
+        with pytest.raises(OperationTimeout):
+            await it.session.execute(QUERY, timeout=5)
+        await pass_time(200)
+
+        assert (Phase.IDLE, 2) == (it.session.state, len(server.times))
+
+
+@tidily
+async def test_a_connection_that_is_idle_can_be_closed(server: VirtualServer) -> None:
+    """Whoever comes then is told that it is closed, and not that it was idle."""
+    async with kept(server, survival=IDLE) as it:
+        await pass_time(60)
+
+    with pytest.raises(TransportClosed, match=r"closed by close\(\)"):
+        await it.lasting.ready()
+
+
+@tidily
+async def test_an_attempt_after_idleness_goes_by_the_policy(server: VirtualServer) -> None:
+    """It is no first connection: it is retried."""
+    answering(server)
+    async with kept(server, survival=IDLE) as it:
+        await pass_time(60)
+        server.will(hangs_up(1012))
+        assert {"get": 1} == await it.session.execute(QUERY)
+
+        assert [60, 1] == server.waits
+
+
+@on_virtual_time
+async def test_idleness_looks_for_itself() -> None:
+    """It is told of ends; what began without telling is left alone."""
+    rung: list[float] = []
+    loop = asyncio.get_running_loop()
+    busy = False
+    idleness = Idleness(5, lambda: busy, lambda: rung.append(round(loop.time(), 3)))
+    idleness.start()
+    await pass_time(3)
+    idleness.ended()
+    await pass_time(4)
+    busy = True
+    await pass_time(12)
+    busy = False
+    await pass_time(2)
+    assert [] == rung
+    await pass_time(20)
+    assert [1_023.0] == rung
+
+    idleness.start()
+    idleness.start()
+    await pass_time(4)
+    idleness.stop()
+    idleness.stop()
+    await pass_time(100)
+    assert [1_023.0] == rung
+
+
+@on_virtual_time
+async def test_without_a_limit_nothing_is_ever_idle() -> None:
+    """It sets no alarm."""
+    idleness = Idleness(None, lambda: False, lambda: pytest.fail("it rang"))
+    idleness.start()
+    idleness.ended()
+    await pass_time(1_000)
+    idleness.stop()

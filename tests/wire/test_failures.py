@@ -1,0 +1,474 @@
+"""Each way in which connecting can fail reads differently, and nothing foreign gets out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+import pytest
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+from picows import WSError, WSHandshakeError, WSInvalidURL, WSUpgradeResponse
+from python_socks import ProxyError, ProxyTimeoutError
+
+from gqlwire._wire.failures import FOREIGN, translate
+from gqlwire.errors import (
+    ConnectionRefused,
+    ConnectTimeout,
+    HandshakeRejected,
+    InvalidURL,
+    NameNotResolved,
+    Phase,
+    ProxyFailed,
+    TLSFailed,
+    TransportConnectionFailed,
+    TransportError,
+)
+
+HOST = "api.example.com:443"
+PROXY = "http://proxy.example.com:3128"
+
+
+def translated(
+    cause: BaseException, phase: Phase = Phase.CONNECT, proxy: str | None = None
+) -> TransportError:
+    failure = translate(cause, host=HOST, phase=phase, proxy=proxy)
+    assert failure.__cause__ is cause
+    return failure
+
+
+# --- Reaching the server ---------------------------------------------------------------------
+
+GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+NO_ROUTE = OSError(errno.EHOSTUNREACH, "No route to host")
+RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "words"),
+    [
+        (
+            GONE,
+            NameNotResolved,
+            f"the name of {HOST} cannot be resolved: Name or service not known",
+        ),
+        (
+            REFUSED,
+            ConnectionRefused,
+            f"{HOST} refuses connections: nothing listens on this port",
+        ),
+        (NO_ROUTE, ConnectionRefused, f"{HOST} cannot be reached: No route to host"),
+        (
+            OSError("Multiple exceptions: one, other"),
+            ConnectionRefused,
+            f"{HOST} cannot be reached: Multiple exceptions: one, other",
+        ),
+        (TimeoutError(), ConnectionRefused, f"{HOST} cannot be reached: TimeoutError"),
+    ],
+)
+def test_a_server_that_cannot_be_reached(
+    cause: OSError, kind: type[TransportConnectionFailed], words: str
+) -> None:
+    """The sentence names the host, and what the system says."""
+    failure = translated(cause)
+
+    assert kind is type(failure)
+    assert words == str(failure)
+    assert isinstance(failure, TransportConnectionFailed)
+    assert (HOST, Phase.CONNECT) == (failure.host, failure.phase)
+
+
+def test_a_host_that_can_be_no_name() -> None:
+    """Python's IDNA codec finds out, as late as it looks the name up."""
+    with pytest.raises(UnicodeError) as caught:
+        ("x" * 64 + ".example").encode("idna")
+
+    failure = translated(caught.value)
+
+    assert NameNotResolved is type(failure)
+    assert f"the name of {HOST} cannot be resolved: it is no host name" == str(failure)
+
+
+@pytest.mark.parametrize("cause", [GONE, REFUSED, NO_ROUTE])
+def test_a_proxy_that_cannot_be_reached(cause: OSError) -> None:
+    """The server is not to blame."""
+    failure = translated(cause, proxy=PROXY)
+
+    assert ProxyFailed is type(failure)
+    assert f"the proxy {PROXY} on the way to {HOST} cannot be reached: {cause.strerror}" == str(
+        failure
+    )
+
+
+@pytest.mark.parametrize(
+    "cause", [ProxyError("407 Proxy Authentication Required"), ProxyTimeoutError("timed out")]
+)
+def test_a_proxy_that_does_not_pass_us_on(cause: Exception) -> None:
+    """With what it said."""
+    failure = translated(cause, Phase.HANDSHAKE, PROXY)
+
+    assert ProxyFailed is type(failure)
+    assert f"the proxy {PROXY} did not connect us to {HOST}: {cause}" == str(failure)
+
+
+@pytest.mark.parametrize("proxy", [None, PROXY])
+def test_a_line_that_breaks_amid_the_handshake(proxy: str | None) -> None:
+    """By then everything was reached."""
+    failure = translated(RESET, Phase.HANDSHAKE, proxy)
+
+    assert TransportConnectionFailed is type(failure)
+    assert f"the connection to {HOST} broke during the handshake: Connection reset by peer" == str(
+        failure
+    )
+
+
+@pytest.mark.parametrize("cause", [WSError("odd"), ValueError("odd"), UnicodeError("odd")])
+def test_whatever_else_goes_wrong(cause: Exception) -> None:
+    """Its own words must do."""
+    failure = translated(cause, Phase.HANDSHAKE)
+
+    assert TransportConnectionFailed is type(failure)
+    assert f"no connection to {HOST}: odd" == str(failure)
+
+
+def test_what_was_never_thought_of_shows_its_class() -> None:
+    """An exception may have no words at all."""
+    assert f"no connection to {HOST}: KeyError('x')" == str(translated(KeyError("x")))
+
+
+def test_a_url_that_picows_does_not_like_is_an_invalid_one() -> None:
+    """Whoever finds out."""
+    cause = WSInvalidURL("ws://", "no host")
+
+    failure = translate(cause, host=HOST, phase=Phase.CONNECT, proxy=None)
+
+    assert InvalidURL is type(failure)
+    assert "no host" in str(failure)
+
+
+@pytest.mark.parametrize("ours", [InvalidURL("no"), ConnectTimeout("late", limit=1.0)])
+def test_an_error_of_ours_is_left_as_it_is(ours: TransportError) -> None:
+    """It is not its own cause: whoever follows the causes must come to an end."""
+    failure = translate(ours, host=HOST, phase=Phase.CONNECT, proxy=None)
+
+    assert ours is failure
+    assert failure.__cause__ is not failure
+
+
+# --- TLS -------------------------------------------------------------------------------------
+
+
+def handshake(
+    client: ssl.SSLContext, server: ssl.SSLContext, name: str = "api.example.com"
+) -> ssl.SSLError:
+    """Let the two shake hands in memory; return what the client finds wrong."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(back, there, server_hostname=name)
+    theirs = server.wrap_bio(there, back, server_side=True)
+    for _ in range(10):
+        try:
+            ours.do_handshake()
+            ours.read()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as fault:
+            return fault
+        with contextlib.suppress(ssl.SSLError):
+            theirs.do_handshake()
+    raise AssertionError("they agree")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(context)
+    return context
+
+
+def trusting(authority: trustme.CA | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority is not None:
+        authority.configure_trust(context)
+    return context
+
+
+def sentence(fault: ssl.SSLError) -> str:
+    failure = translated(fault, Phase.HANDSHAKE)
+    assert TLSFailed is type(failure)
+    assert isinstance(failure, TransportConnectionFailed)
+    assert (HOST, Phase.HANDSHAKE) == (failure.host, failure.phase)
+    return str(failure)
+
+
+def test_a_certificate_of_an_unknown_authority(authority: trustme.CA) -> None:
+    """The commonest fault of test servers."""
+    server = serving(authority.issue_cert("api.example.com"))
+
+    said = sentence(handshake(trusting(None), server))
+
+    assert f"the certificate of {HOST} was not accepted: it was issued by an authority" in said
+
+
+def test_a_certificate_for_another_name(authority: trustme.CA) -> None:
+    """Or for another address."""
+    by_name = serving(authority.issue_cert("other.example.com"))
+    by_address = serving(authority.issue_cert("127.0.0.2"))
+
+    assert "it is for another host name" in sentence(handshake(trusting(authority), by_name))
+    assert "it is for another IP address" in sentence(
+        handshake(trusting(authority), by_address, "127.0.0.1")
+    )
+
+
+def test_a_certificate_that_has_expired(authority: trustme.CA) -> None:
+    """Renewed too late."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    server = serving(authority.issue_cert("api.example.com", not_after=yesterday))
+
+    assert "it has expired" in sentence(handshake(trusting(authority), server))
+
+
+def test_a_certificate_that_is_not_valid_yet(authority: trustme.CA) -> None:
+    """Or our clock is wrong."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    server = serving(authority.issue_cert("api.example.com", not_before=tomorrow))
+
+    assert "it is not valid yet" in sentence(handshake(trusting(authority), server))
+
+
+def test_a_server_that_requires_a_client_certificate(authority: trustme.CA) -> None:
+    """And gets none."""
+    server = serving(authority.issue_cert("api.example.com"))
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server)
+
+    assert "the server requires a client certificate" in sentence(
+        handshake(trusting(authority), server)
+    )
+
+
+def test_a_server_that_does_not_trust_the_client_certificate(authority: trustme.CA) -> None:
+    """Of an authority of our own."""
+    server = serving(authority.issue_cert("api.example.com"))
+    server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(server)
+    client = trusting(authority)
+    trustme.CA().issue_cert("me.example.com").configure_cert(client)
+
+    assert "the server does not trust our client certificate" in sentence(handshake(client, server))
+
+
+def test_a_server_that_speaks_no_tls() -> None:
+    """Plain HTTP on that port."""
+    answer = ssl.MemoryBIO()
+    answer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    client = ssl.create_default_context().wrap_bio(answer, ssl.MemoryBIO(), server_hostname="h")
+    with pytest.raises(ssl.SSLError) as caught:
+        client.do_handshake()
+
+    assert "does not speak TLS on this port (is it ws:// ?)" in sentence(caught.value)
+
+
+def test_no_tls_version_in_common(authority: trustme.CA) -> None:
+    """One side is from another time."""
+    server = serving(authority.issue_cert("api.example.com"))
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = trusting(authority)
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    said = sentence(handshake(client, server))
+
+    assert said.startswith(f"TLS with {HOST} failed: ")
+    assert len(said) > len(f"TLS with {HOST} failed: ")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ssl.SSLError("ssl handshake failed, unknown error_code=1"),
+        ssl.SSLSyscallError("ssl handshake failed"),
+        ssl.SSLZeroReturnError("ssl handshake failed"),
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_fault_of_tls_without_a_reason(fault: ssl.SSLError) -> None:
+    """What picows's engine raises has none: only OpenSSL's binding in Python sets it."""
+    said = sentence(fault)
+
+    assert said.startswith(f"TLS with {HOST} failed: ")
+    assert str(fault.args[-1]) in said
+
+
+# --- The upgrade -----------------------------------------------------------------------------
+
+
+def answered(
+    status: int, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> WSHandshakeError:
+    response = WSUpgradeResponse()
+    response.version = b"HTTP/1.1"
+    response.status = HTTPStatus(status)
+    response.headers = CIMultiDict(headers or {})
+    response.body = body
+    raw = b"HTTP/1.1 %d Whatever\r\n\r\n" % status
+    return WSHandshakeError(f"status {status}", raw, body, response)
+
+
+def rejection(cause: WSHandshakeError) -> HandshakeRejected:
+    failure = translated(cause, Phase.HANDSHAKE)
+    assert isinstance(failure, HandshakeRejected)
+    assert (HOST, Phase.HANDSHAKE) == (failure.host, failure.phase)
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, ": it wants other credentials"),
+        (403, ": it forbids access"),
+        (404, ": there is nothing at this path"),
+        (429, ": too many requests or connections"),
+        (200, ": this is no WebSocket endpoint"),
+        (204, ": this is no WebSocket endpoint"),
+        (500, ""),
+        (503, ""),
+    ],
+)
+def test_an_upgrade_that_is_refused_tells_its_status(status: int, words: str) -> None:
+    """And what that mostly means."""
+    failure = rejection(answered(status))
+
+    assert status == failure.status
+    assert f"{HOST} answered the WebSocket upgrade with HTTP {status}{words}" == str(failure)
+
+
+def test_an_upgrade_that_is_refused_carries_the_answer() -> None:
+    """Header names in lower case; the sentence shows the beginning of the body on one line."""
+    body = b'{\n  "error":\t"token expired"\n}'
+
+    failure = rejection(answered(401, body, {"WWW-Authenticate": "Bearer", "X-Id": "7"}))
+
+    assert {"www-authenticate": "Bearer", "x-id": "7"} == failure.headers
+    assert body == failure.body
+    assert str(failure).endswith('; it said: { "error": "token expired" }')
+
+
+def test_a_long_answer_is_cut() -> None:
+    """In the sentence, and in what is kept."""
+    failure = rejection(answered(500, b"x" * 100_000))
+
+    assert 4_096 == len(failure.body)
+    assert 400 > len(str(failure))
+
+
+def test_an_answer_that_is_no_text_is_shown_all_the_same() -> None:
+    """As well as can be."""
+    assert "\ufffd" in str(rejection(answered(500, b"\xff\xfe\x00")))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_told_and_not_followed(status: int) -> None:
+    """The request carries credentials."""
+    failure = rejection(answered(status, b"moved", {"location": "wss://elsewhere/"}))
+
+    assert status == failure.status
+    assert "it has moved to wss://elsewhere/; redirects are not followed" in str(failure)
+
+
+def test_a_redirect_to_nowhere_is_a_status_like_any_other() -> None:
+    """Without a Location there is no place to tell."""
+    assert str(rejection(answered(302))).endswith("with HTTP 302")
+
+
+@pytest.mark.parametrize("status", [460, 520, 599])
+def test_a_status_that_nobody_registered_is_told_as_well(status: int) -> None:
+    """Load balancers have their own; picows gives up on them."""
+    cause = WSHandshakeError("odd status", b"HTTP/1.1 %d Odd\r\n\r\n" % status, b"why")
+
+    failure = rejection(cause)
+
+    assert (status, b"why") == (failure.status, failure.body)
+    assert str(failure).endswith(f"with HTTP {status}; it said: why")
+
+
+def test_the_headers_of_an_odd_status_are_told_as_well() -> None:
+    """Empty ones, too; a thousand of them are none."""
+    head = b"HTTP/1.1 520 Odd\r\n"
+    few = WSHandshakeError("odd", head + b"Retry-After: 7\r\nServer:\r\n\r\n")
+    many = WSHandshakeError("odd", head + b"A: 1\r\n" * 1_000 + b"\r\n")
+
+    assert {"retry-after": "7", "server": ""} == rejection(few).headers
+    assert ({}, 520) == (rejection(many).headers, rejection(many).status)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [None, b"", b"HTTP/1.1", b"HTTP/1.1 ok", b"SSH-2.0-OpenSSH_9.6", b"220 mail ESMTP", b"\xff"],
+)
+def test_a_server_that_does_not_speak_http_has_no_status(raw: bytes | None) -> None:
+    """Something else listens there."""
+    failure = rejection(WSHandshakeError("no HTTP", raw))
+
+    assert failure.status is None
+    assert f"{HOST} did not answer as a WebSocket server does: no HTTP" == str(failure)
+
+
+def test_an_upgrade_that_is_wrong_in_itself_is_told() -> None:
+    """101, and yet no WebSocket: a wrong Sec-WebSocket-Accept, for example."""
+    failure = rejection(answered(101))
+
+    assert 101 == failure.status
+    assert "in a way that RFC 6455 does not allow" in str(failure)
+
+
+def test_a_status_of_endless_digits_is_none() -> None:
+    """Python would not even convert it."""
+    failure = rejection(WSHandshakeError("odd", b"HTTP/1.1 " + b"1" * 5_000))
+
+    assert failure.status is None
+
+
+@settings(deadline=None)
+@given(st.binary(), st.binary())
+def test_any_answer_to_the_upgrade_is_a_rejection(raw: bytes, body: bytes) -> None:
+    """Nothing foreign gets out."""
+    for before in (b"", b"HTTP/1.1 ", b"HTTP/1.1 5", b"HTTP/1.1 520 Odd\r\n"):
+        header = before + raw
+        assert str(rejection(WSHandshakeError("odd", header, body)))
+
+
+# --- All of them -----------------------------------------------------------------------------
+
+
+def test_each_reads_differently() -> None:
+    """gql says `Connect failed` to all of it."""
+    expired = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    expired.verify_code, expired.verify_message = 10, "certificate has expired"
+    causes = [GONE, REFUSED, NO_ROUTE, expired, answered(401), answered(403), answered(429)]
+
+    assert len(causes) == len({str(translated(cause)) for cause in causes})
+
+
+@pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.HANDSHAKE])
+@pytest.mark.parametrize("proxy", [None, PROXY])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_everything_foreign_becomes_ours(
+    kind: type[Exception], phase: Phase, proxy: str | None
+) -> None:
+    """Whatever it is, whenever it comes, whichever way was taken."""
+    failure = translate(kind("odd"), host=HOST, phase=phase, proxy=proxy)
+
+    assert isinstance(failure, TransportConnectionFailed)
+    assert "odd" in str(failure)
