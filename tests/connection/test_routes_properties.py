@@ -1,0 +1,112 @@
+"""The short and the long way of a result: any messages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from routing import (
+    COMPACT,
+    CONSUMERS,
+    EAGER,
+    HOLES,
+    IDS,
+    SPEECHES,
+    Consumer,
+    Counted,
+    Slow,
+    Speech,
+    Step,
+    Way,
+    as_sent,
+    courses,
+    numbers,
+    see,
+    ways,
+)
+from routing import quiet as quiet
+
+from doubles import on_virtual_time
+from gqlwire._connection.routes import Routes
+
+
+@settings(deadline=None)
+@given(course=courses(alone=False), consumers=CONSUMERS)
+@on_virtual_time
+async def test_each_consumer_gets_the_same_of_any_bursts(
+    course: tuple[Speech, list[Step]], consumers: list[Consumer]
+) -> None:
+    """However slow it is: the same events, failures and end, the same counts; the server is told
+    the same; the connection ends for the same reason."""
+    long, *others = ways()
+
+    expected = await see(long, course[0], consumers, course[1])
+
+    for way in others:
+        assert expected == await see(way, course[0], consumers, course[1])
+
+
+@settings(deadline=None)
+@given(course=courses(alone=True), consumers=EAGER)
+@on_virtual_time
+async def test_each_consumer_gets_the_same_of_what_only_begins_like_a_result(
+    course: tuple[Speech, list[Step]], consumers: list[Consumer]
+) -> None:
+    """Of a message whose end says that it is another's, another one, or no JSON: if nothing comes
+    between it and its consumer, even the order among consumers is the same.
+
+    Who took it to find that out has `delivered` one more, which is left out here.
+    """
+    long, *others = ways()
+
+    expected = await see(long, course[0], consumers, course[1])
+
+    for way in others:
+        seen = await see(way, course[0], consumers, course[1])
+        assert expected == replace(seen, counts=expected.counts)
+
+
+@settings(deadline=None)
+@given(
+    speech=st.sampled_from(SPEECHES),
+    burst=st.lists(st.sampled_from(IDS) | st.just("end of 12"), max_size=12),
+    hole=st.sampled_from(HOLES),
+    place=st.integers(0, 12),
+    id=st.sampled_from(IDS),
+)
+@on_virtual_time
+async def test_no_json_that_begins_like_a_result_ends_it_when_its_consumer_takes_it(
+    speech: Speech, burst: list[str], hole: str, place: int, id: str
+) -> None:
+    """Not when it comes: others may have got further by then, and get what came for them until
+    then. Its own consumer gets exactly what came before it, and what is wrong."""
+    clean = [
+        COMPACT.write("complete", "12", None)
+        if each == "end of 12"
+        else as_sent(speech, each, n)[0]
+        for n, each in enumerate(burst)
+    ]
+    broken = [*clean[:place], COMPACT.write(speech.result, id, hole), *clean[place:]]
+    begin = as_sent(speech, "1", -1)
+    consumers = [Consumer()] * len(IDS)
+    own = IDS.index(id)
+
+    long = await see(Way(Slow, None), speech, consumers, [begin, broken])
+    without = await see(Way(Slow, None), speech, consumers, [begin, clean])
+    [wrong] = {each for told in long.told for each in told if "ProtocolError" in each}
+    for way in (Way(Routes, Counted()), Way(Routes, None)):
+        short = await see(way, speech, consumers, [begin, broken])
+
+        assert long.told[own] == short.told[own]
+        if id == "12" and COMPACT.write("complete", "12", None) in clean[:place]:
+            # It was over: then nobody waits for the message, and it is read at once.
+            assert long.told == short.told
+        assert "TransportProtocolError" in long.reason
+        assert long.reason == short.reason
+        assert long.sent == short.sent
+        for least, got, most in zip(long.told, short.told, without.told, strict=True):
+            events = numbers(got)
+            assert numbers(least) == events[: len(numbers(least))]
+            assert numbers(most)[: len(events)] == events
+            assert got[len(events) :] in ([wrong, "'the end'"], ["'the end'"])

@@ -1,0 +1,199 @@
+"""`gqlwire.merge`: giving up all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from merging import Speaking, at_once, begin, begun, taken, waiting
+
+from doubles import on_virtual_time, settle
+from gqlwire._operations.merge import merge
+from spelling import Spelling, both
+
+
+@both
+@on_virtual_time
+async def test_closing_it_ends_all_of_them(spelling: Spelling) -> None:
+    """The server is told of each, once, but of none that was over or had not started; what had
+    arrived is dropped, and does not count as delivered. Twice is harmless."""
+    it = Speaking(spelling.make(), spelling.result)
+    merged, (a, b, c, d) = await begun(it, 4)
+    new = it.subscribe()
+    it.complete(d)
+    step = await waiting(merged)
+    it.hear((a, 1), (b, 2), (b, 3), (c, 4))
+    assert (a, 1) == await step
+    merged.add(new)
+
+    await merged.aclose()
+    await merged.aclose()
+
+    assert [a.id, b.id, c.id] == it.stops
+    assert [2, 1, 1, 1, 0] == [each.delivered for each in (a, b, c, d, new)]
+    for each in (merged, a, b, c, d, new):
+        with pytest.raises(StopAsyncIteration):
+            at_once(anext(each))
+    it.hear((b, 5))
+    await settle()
+    assert [a.id, b.id, c.id, d.id] == it.started
+    assert [a.id, b.id, c.id] == it.stops
+
+
+@on_virtual_time
+async def test_closing_it_ends_a_step_that_waits() -> None:
+    """With the good end."""
+    it = Speaking()
+    merged, subscriptions = await begun(it, 2)
+    step = await waiting(merged)
+
+    await merged.aclose()
+
+    with pytest.raises(StopAsyncIteration):
+        await step
+    assert [each.id for each in subscriptions] == it.stops
+
+
+@on_virtual_time
+async def test_closing_it_ends_what_is_just_being_started() -> None:
+    """The one for which the socket has no room yet is not sent then, nor are those after it."""
+    it = Speaking()
+    a, b, c = it.several(3)
+    merged = merge([a])
+    await begin(it, merged, a)
+    it.connection.writable(False)
+    merged.add(b)
+    merged.add(c)
+    step = await waiting(merged)
+    assert 3 == len(merged)
+
+    await merged.aclose()
+    assert 0 == len(merged)
+    it.connection.writable(True)
+
+    with pytest.raises(StopAsyncIteration):
+        await step
+    assert ([a.id], [a.id]) == (it.started, it.stops)
+
+
+@on_virtual_time
+async def test_it_can_go_on_after_it_was_closed() -> None:
+    """With what is added then, and nothing of before."""
+    it = Speaking()
+    merged, (a,) = await begun(it, 1)
+    it.hear((a, 1), (a, 2))
+    await merged.aclose()
+
+    b = it.subscribe()
+    merged.add(b)
+    await begin(it, merged, b)
+    it.hear((b, 3))
+
+    assert [(b, 3)] == taken(merged, 1)
+    assert [a.id] == it.stops
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@on_virtual_time
+async def test_leaving_its_context_ends_all_of_them(fails: bool) -> None:
+    """Also by an exception, which passes."""
+    it = Speaking()
+    merged, subscriptions = await begun(it, 2)
+
+    async def leave() -> None:
+        async with merged as entered:
+            assert merged is entered
+            assert [] == it.stops
+            if fails:
+                raise ZeroDivisionError
+
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            await leave()
+    else:
+        await leave()
+
+    assert [each.id for each in subscriptions] == it.stops
+
+
+@both
+@on_virtual_time
+async def test_cancelling_a_step_that_waits_ends_all_of_them(spelling: Spelling) -> None:
+    """The server is told of each once, whatever else is done then."""
+    it = Speaking(spelling.make(), spelling.result)
+    merged, subscriptions = await begun(it, 3)
+    step = await waiting(merged)
+
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+
+    ids = [each.id for each in subscriptions]
+    assert ids == it.stops
+    it.hear(*((each, 1) for each in subscriptions))
+    with pytest.raises(StopAsyncIteration):
+        at_once(anext(merged))
+    await merged.aclose()
+    for each in subscriptions:
+        await each.aclose()
+    assert ids == it.stops
+    assert [1] * 3 == [each.delivered for each in subscriptions]
+
+
+@on_virtual_time
+async def test_cancelling_a_step_that_was_just_woken_ends_all_of_them() -> None:
+    """What it would have taken is dropped with the rest, and not counted as delivered."""
+    it = Speaking()
+    merged, (a, b) = await begun(it, 2)
+    step = await waiting(merged)
+
+    it.hear((a, 1))
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+
+    assert [a.id, b.id] == it.stops
+    assert [1, 1] == [a.delivered, b.delivered]
+
+
+@pytest.mark.parametrize("started", [0, 1, 2])
+@on_virtual_time
+async def test_cancelling_a_step_that_starts_ends_all_of_them(started: int) -> None:
+    """While the socket has no room: of those that were sent the server is told, the others are
+    never sent."""
+    it = Speaking()
+    subscriptions = it.several(4)
+    merged = merge(subscriptions[:started])
+    if started:
+        await begin(it, merged, *subscriptions[:started])
+    for each in subscriptions[started:]:
+        merged.add(each)
+    it.connection.writable(False)
+    step = await waiting(merged)
+    assert 4 == len(merged)
+
+    step.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await step
+    it.connection.writable(True)
+    await settle()
+
+    assert 0 == len(merged)
+    assert [each.id for each in subscriptions[:started]] == it.started == it.stops
+    with pytest.raises(StopAsyncIteration):
+        at_once(anext(merged))
+    for each in subscriptions:
+        with pytest.raises(StopAsyncIteration):
+            at_once(anext(each))
+
+
+@on_virtual_time
+async def test_a_time_limit_of_one_step_ends_all_of_them() -> None:
+    """As it does for a single subscription: it cancels the step."""
+    it = Speaking()
+    merged, subscriptions = await begun(it, 2)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(merged), 5)
+
+    assert [each.id for each in subscriptions] == it.stops

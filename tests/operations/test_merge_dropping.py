@@ -1,0 +1,88 @@
+"""`gqlwire.merge`: dropping it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+from merging import Speaking, begun
+
+from doubles import on_virtual_time, settle
+from gqlwire._operations.merge import merge
+from spelling import Spelling, both
+
+
+@both
+@on_virtual_time
+async def test_dropping_it_ends_those_that_nobody_else_holds(spelling: Spelling) -> None:
+    """As after a break; by itself, without the garbage collector. Those that somebody holds live
+    on."""
+    it = Speaking(spelling.make(), spelling.result)
+    gc.disable()
+    try:
+        merged, subscriptions = await begun(it, 3)
+        kept = subscriptions.pop(1)
+        dropped = [each.id for each in subscriptions]
+        gone = [weakref.ref(merged), *map(weakref.ref, subscriptions)]
+        del subscriptions
+        await settle()
+        assert [] == it.stops
+
+        del merged
+        await settle()
+
+        assert [None] * 3 == [reference() for reference in gone]
+    finally:
+        gc.enable()
+    assert sorted(dropped) == sorted(it.stops)
+    it.hear((kept, 1))
+    await settle()
+    assert (1, sorted(dropped)) == (kept.buffered, sorted(it.stops))
+    await kept.aclose()
+    assert {kept.id, *dropped} == {*it.stops}
+    assert 3 == len(it.stops)
+
+
+@on_virtual_time
+async def test_a_break_ends_all_of_them() -> None:
+    """Where nothing but the loop holds the merger."""
+    it = Speaking()
+
+    async def first() -> Any:
+        told = []
+        async for _, event in merge(it.several(3)):
+            told.append(event)
+            break
+        return told
+
+    task = asyncio.ensure_future(first())
+    await settle()
+    ids = it.started
+    it.say(b'{"type":"next","id":"%s","payload":{"data":7}}' % ids[1].encode())
+
+    assert [7] == await task
+    del task
+    gc.collect()
+    await settle()
+    assert sorted(ids) == sorted(it.stops)
+
+
+@on_virtual_time
+async def test_one_that_ended_is_not_held() -> None:
+    """Nor one that was closed, once its turn has come: a merger that lives long does not grow."""
+    it = Speaking()
+    merged, subscriptions = await begun(it, 3)
+    references = [*map(weakref.ref, subscriptions)]
+    first, second, third = subscriptions
+    it.complete(first)
+    await second.aclose()
+    it.hear((third, 1))
+    assert (third, 1) == await anext(merged)
+
+    del subscriptions, first, second
+    await settle()
+    gc.collect()
+
+    assert [None, None, third] == [reference() for reference in references]

@@ -1,0 +1,153 @@
+"""A subscription over lost connections: the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from lasting import lose, take
+from lasting import served as served
+
+from doubles import settle
+from gqlwire._operations.subscription import Subscription
+from gqlwire.errors import (
+    ConnectionClosed,
+    TransportClosed,
+)
+from virtual_server import (
+    TICKS,
+    VirtualServer,
+    begun,
+    kept,
+    started,
+    tidily,
+)
+
+
+@tidily
+async def test_it_ends_with_the_connection_if_it_shall_not_survive(server: VirtualServer) -> None:
+    """By the failure, after what was buffered; it is not taken along."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS, survive=False)
+        await started(events, server.peer)
+        server.peer.tell(1)
+        await lose(it, server)
+
+        value, end = await take(events, 2)
+        assert ({"n": 1}, ConnectionClosed, 1012) == (value, type(end), end.code)
+        assert (["the end"], []) == (await take(events, 1), server.peer.started)
+
+
+@tidily
+async def test_a_stop_while_it_is_lost_sends_nothing(server: VirtualServer) -> None:
+    """Nobody is there to be told, and nothing is begun again."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        server.peer.hang_up()
+        await events.aclose()
+        await events.aclose()
+        await it.lasting.ready()
+        await settle()
+
+        assert ([[], []], 1) == (
+            [peer.stopped for peer in server.peers],
+            sum(len(peer.started) for peer in server.peers),
+        )
+
+
+@tidily
+async def test_a_stop_after_a_loss_is_sent_once(server: VirtualServer) -> None:
+    """To the connection that it runs on, with the id that it has there."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        await lose(it, server)
+        await events.aclose()
+        await events.aclose()
+
+        assert [[], [events.id]] == [peer.stopped for peer in server.peers]
+
+
+@tidily
+async def test_a_step_that_is_cancelled_while_it_is_lost_ends_it(server: VirtualServer) -> None:
+    """Nothing is sent, and nothing begun again."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        step = await begun(anext(events))
+        server.peer.hang_up()
+        step.cancel()
+        await asyncio.wait([step])
+        await it.lasting.ready()
+        await settle()
+
+        assert [[], []] == [peer.stopped for peer in server.peers]
+        assert [] == server.peer.started
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+@tidily
+async def test_dropping_the_last_reference_ends_it(server: VirtualServer, is_lost: bool) -> None:
+    """While it is lost as well as after: it is not taken along for nobody."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        if is_lost:
+            server.peer.hang_up()
+        else:
+            await lose(it, server)
+        del events
+        gc.collect()
+        await it.lasting.ready()
+        await settle()
+
+        assert {} == server.peer.live
+        assert [] == server.peer.started if is_lost else server.peer.started == server.peer.stopped
+
+
+@pytest.mark.parametrize("options", [{}, {"resume": lambda last, given: given}])
+@tidily
+async def test_a_subscription_is_not_kept_alive_by_what_carries_it(
+    server: VirtualServer, options: dict[str, Any]
+) -> None:
+    """Nor by what recomputes its variables."""
+    async with kept(server) as it:
+        for _ in range(3):
+            events = it.session.subscribe(TICKS, **options)
+            await started(events, server.peer)
+            await lose(it, server)
+            server.peer.tell(1)
+            await anext(events)
+            del events
+            gc.collect()
+            await settle()
+
+        assert [] == [each for each in gc.get_objects() if isinstance(each, Subscription)]
+
+
+@tidily
+async def test_the_end_of_the_client_ends_what_is_lost(server: VirtualServer) -> None:
+    """By what ended the client, after what was buffered."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        server.peer.tell(1)
+        server.peer.hang_up()
+        await settle()
+
+    value, end = await take(events, 2)
+    assert ({"n": 1}, TransportClosed) == (value, type(end))
+
+
+@tidily
+async def test_one_that_never_began_has_nothing_to_lose(server: VirtualServer) -> None:
+    """It is closed before its first step, and then a drop comes."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await events.aclose()
+        await lose(it, server)
+
+        assert (["the end"], []) == (await take(events, 1), server.peer.started)

@@ -1,0 +1,277 @@
+"""Where the results of an operation wait: in good order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from streaming import LOST, again, came, cost, event, fill, stream_of, take, take_all, turn
+
+from doubles import RecordingGate, on_virtual_time, settle
+from gqlwire._streams.stream import EVENT_OVERHEAD, Buffer, EventStream, Overflow
+from gqlwire.errors import TransportConnectionFailed
+
+
+def test_events_come_out_in_the_order_in_which_they_came() -> None:
+    """And are counted on the way."""
+    stream = stream_of()
+    fill(stream, 1, 2, 3)
+    assert (3, cost(*map(event, (1, 2, 3)))) == (stream.buffered, stream.buffered_size)
+
+    assert [1, 2, 3] == take_all(stream)
+    assert (3, 0, 0, 0) == (
+        stream.delivered,
+        stream.dropped,
+        stream.buffered,
+        stream.buffered_size,
+    )
+
+
+@on_virtual_time
+async def test_who_waits_gets_the_event_when_it_comes() -> None:
+    """And is counted as waiting until then."""
+    gate = RecordingGate()
+    stream = stream_of(gate=gate)
+    taken = asyncio.ensure_future(stream.get())
+    await settle()
+    assert (False, 1) == (taken.done(), gate.waiting)
+
+    fill(stream, 1)
+
+    assert event(1) == await taken
+    assert 0 == gate.waiting
+
+
+@on_virtual_time
+async def test_what_is_there_is_taken_without_waiting() -> None:
+    """Nobody is counted as waiting for it."""
+    gate = RecordingGate()
+    stream = stream_of(gate=gate)
+    fill(stream, 1, 2)
+
+    assert [event(1), event(2)] == [await stream.get(), await stream.get()]
+    assert (0, []) == (gate.waiting, gate.told)
+
+
+@on_virtual_time
+async def test_one_task_at_a_time_waits_for_events() -> None:
+    """The second one is told so, and disturbs nothing."""
+    gate = RecordingGate()
+    stream = stream_of(gate=gate)
+    first = asyncio.ensure_future(stream.get())
+    await settle()
+
+    with pytest.raises(RuntimeError, match="another task"):
+        await stream.get()
+
+    assert 1 == gate.waiting
+    fill(stream, 1)
+    assert event(1) == await first
+
+
+@on_virtual_time
+async def test_an_event_is_handed_to_the_one_who_waits() -> None:
+    """Nobody takes it from them before they run; what came with it is there for anybody."""
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.get())
+    await settle()
+    fill(stream, 1, 2)
+
+    assert (1, 2) == (stream.buffered, take(stream))
+    assert event(1) == await waiting
+    assert 2 == stream.delivered
+
+
+@on_virtual_time
+async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
+    """Who is cancelled before they could take it leaves it to the next, in its place."""
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.get())
+    await settle()
+    fill(stream, 1, 2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert (0, 2) == (stream.delivered, stream.buffered)
+    assert [1, 2] == [take(stream), take(stream)]
+    assert 2 == stream.delivered
+
+
+@on_virtual_time
+async def test_what_was_handed_and_left_is_counted() -> None:
+    """Its bytes are, too."""
+    stream = stream_of()
+    waiting = asyncio.ensure_future(stream.get())
+    await settle()
+    fill(stream, 1)
+    waiting.cancel()
+    await settle()
+
+    assert 1 == stream.buffered
+    assert len(event(1)) + EVENT_OVERHEAD == stream.buffered_size
+
+
+def test_who_lines_up_gets_the_first_event() -> None:
+    """Once; the others are buffered, whether they come with it or later."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    assert not came(mine)
+
+    stream.put_all([event(1), event(2), event(3)])
+    fill(stream, 4)
+
+    assert (True, event(1)) == (came(mine), mine.item)
+    assert (1, 3, cost(event(2), event(3), event(4))) == (
+        stream.delivered,
+        stream.buffered,
+        stream.buffered_size,
+    )
+    assert [2, 3, 4] == take_all(stream)
+
+
+@pytest.mark.parametrize(
+    "put", [EventStream.put, lambda stream, item: stream.put_all([item])], ids=["alone", "only one"]
+)
+def test_one_event_goes_along_without_a_queue(put: Any) -> None:
+    """As an idle subscription is to be small: alone, or as the only one that came."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    put(stream, event(1))
+
+    assert (True, event(1), event(1)) == (came(mine), mine.item, stream.untaken)
+    assert (None, 1, 0) == (stream.items, stream.delivered, stream.buffered)
+
+
+def test_who_has_had_a_turn_may_line_up_again() -> None:
+    """Nothing of the empty buffer is kept meanwhile."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    for number in range(3):
+        fill(stream, number, number + 10)
+        assert (True, event(number)) == (came(mine), mine.item)
+        assert number + 10 == take(stream)
+
+        again(stream, mine)
+        assert stream.items is None
+    assert 6 == stream.delivered
+
+
+@on_virtual_time
+async def test_only_one_waits_for_an_event() -> None:
+    """Another one is told so, also when the first has got one; the first is not disturbed."""
+    stream, mine = stream_of(), turn()
+    stream.line_up(mine)
+    for _ in range(2):
+        for other in (lambda: stream.line_up(turn()), stream.arrival):
+            with pytest.raises(RuntimeError, match="another task"):
+                other()
+        fill(stream, 1)
+    assert (True, event(1), [1]) == (came(mine), mine.item, take_all(stream))
+
+    stream = stream_of()
+    waiting = stream.arrival()
+    with pytest.raises(RuntimeError, match="another task"):
+        stream.line_up(turn())
+    fill(stream, 1)
+    assert event(1) == waiting.result()
+
+
+@pytest.mark.parametrize("failure", [None, LOST])
+def test_the_end_has_a_turn(failure: TransportConnectionFailed) -> None:
+    """With no event, whatever the end is; not where one is on its way, which comes first."""
+    waiting, handed = stream_of(), stream_of()
+    turns = turn(), turn()
+    for stream, mine in zip((waiting, handed), turns, strict=True):
+        stream.line_up(mine)
+    fill(handed, 1)
+
+    waiting.end(failure)
+    handed.end(failure)
+    waiting.put(event(2))
+
+    assert [(True, None), (True, event(1))] == [(came(mine), mine.item) for mine in turns]
+    assert [(0, 0), (1, 0)] == [(each.delivered, each.buffered) for each in (waiting, handed)]
+
+
+def test_where_nobody_waits_events_stay_in_the_buffer() -> None:
+    """Within the bounds; the turn comes with the first, and brings nothing along."""
+    for put in (lambda stream: fill(stream, 1), lambda stream: stream.put_all([event(1)])):
+        stream, mine = stream_of(Buffer(2), Overflow.DROP_OLDEST), turn(awaited=False)
+        stream.line_up(mine)
+        assert not stream.is_awaited
+        put(stream)
+        stream.put_all([event(2), event(3)])
+        stream.end(None)
+
+        assert (True, None, 1, [2, 3]) == (came(mine), mine.item, stream.dropped, take_all(stream))
+
+
+def test_it_is_awaited_until_its_turn_has_come() -> None:
+    """By whoever waits for the line."""
+    stream, mine = stream_of(), turn()
+    assert not stream.is_awaited
+
+    stream.line_up(mine)
+    assert stream.is_awaited
+    fill(stream, 1)
+
+    assert not stream.is_awaited
+
+
+@on_virtual_time
+async def test_nothing_is_taken_back_of_what_was_not_handed() -> None:
+    """As of one who was cancelled while it waited, or was told of the end."""
+    for ends in (False, True):
+        stream = stream_of()
+        arrival = stream.arrival()
+        if ends:
+            stream.end(None)
+        assert stream.untaken is None
+        stream.take_back()
+        arrival.cancel()
+        stream.take_back()
+        stream.arrived()
+
+        assert (0, 0, None) == (stream.buffered, stream.delivered, stream.items)
+
+
+@pytest.mark.parametrize("others", [[], [2], [2, 3]])
+@on_virtual_time
+async def test_what_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
+    """Also where the buffer is full: one more event is no reason to lose any."""
+    stream = stream_of(Buffer(2), Overflow.DROP_OLDEST)
+    stream.arrival()
+    fill(stream, 1, *others)
+    assert event(1) == stream.untaken
+    stream.take_back()
+    stream.arrived()
+
+    assert (0, 0, 1 + len(others)) == (stream.dropped, stream.delivered, stream.buffered)
+    assert cost(*map(event, [1, *others])) == stream.buffered_size
+    assert [1, *others] == take_all(stream)
+    assert 0 == stream.buffered_size
+
+
+def test_what_was_handed_and_is_forgotten_was_not_delivered() -> None:
+    """Nor dropped: it was not for want of room."""
+    stream = stream_of()
+    stream.line_up(turn())
+    fill(stream, 1, 2)
+    stream.forget()
+
+    assert (0, 0, 1) == (stream.delivered, stream.dropped, stream.buffered)
+
+
+def test_what_is_handed_over_is_beside_the_buffer() -> None:
+    """It does not count for the bounds, which begin with what comes after it."""
+    gate = RecordingGate()
+    stream = stream_of(Buffer(2), Overflow.BLOCK, gate)
+    stream.line_up(turn())
+    stream.put_all([event(n) for n in range(3)])
+    assert ([], 2) == (gate.told, stream.buffered)
+
+    fill(stream, 3)
+
+    assert ["hold"] == gate.told
