@@ -1,4 +1,4 @@
-"""The two ways to show credentials, and what a refusal looks like.
+"""Send credentials in two ways, and see what a refusal looks like.
 
 python auth.py [URL [TOKEN]]      (any schema)
 """
@@ -19,7 +19,7 @@ async def main() -> None:
     async with gqlwire.connect(URL, headers=headers) as session:
         print("by header:", await session.execute("{ __typename }"))
 
-    # 2. In the payload of connection_init, in whatever shape the server wants it.
+    # 2. In the payload of connection_init. Its shape depends on the server.
     async with gqlwire.connect(URL, init_payload={"token": TOKEN}) as session:
         print("by init payload:", await session.execute("{ __typename }"))
 

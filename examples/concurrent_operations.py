@@ -1,4 +1,4 @@
-"""Several subscriptions, queries and mutations at once, on one socket.
+"""Run several subscriptions, queries and mutations at the same time, on one socket.
 
 python concurrent_operations.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """

@@ -1,4 +1,4 @@
-"""Finding out soon that a server is gone: pings, their answers, and silence.
+"""Detect quickly that a server is gone: by pings, or by silence.
 
 python keep_alives.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """
@@ -13,8 +13,8 @@ URL = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8000/graphql"
 
 
 async def main() -> None:
-    # A ping every 0.1 s; the connection ends if nothing comes within 5 s after one. In both
-    # protocols: the older one has no ping message, so ping frames are sent there.
+    # Ping every 0.1 s. The connection ends if nothing arrives within 5 s after a ping. This works
+    # in both protocols: the older one has no ping message, so gqlwire sends ping frames there.
     for protocol in ("graphql-transport-ws", "graphql-ws"):
         async with gqlwire.connect(
             URL, subprotocols=[protocol], ping_interval=0.1, pong_timeout=5
@@ -23,15 +23,14 @@ async def main() -> None:
             latency = session.transport.latency
             print(f"{protocol}: answered within a second: {latency is not None and latency < 1}")
 
-    # A ping at any other moment.
+    # You can also send a ping yourself, at any time.
     async with gqlwire.connect(URL, subprotocols=["graphql-transport-ws"]) as session:
         await session.transport.send_ping({"hello": "there"})
         await session.transport.pong_received.wait()
         print(f"pong: {session.transport.payloads['pong']}")
 
-    # The other way round: end it if the server says nothing for 3 seconds. Who says nothing for
-    # longer is taken for dead; whoever waits for an event is told, unless the connection is to be
-    # made again.
+    # Without pings: end the connection if the server sends nothing for 3 seconds. The loop raises
+    # KeepAliveTimeout. With reconnection on, gqlwire would connect again instead.
     async with gqlwire.connect(
         URL,
         subprotocols=["graphql-transport-ws"],

@@ -21,10 +21,10 @@ PRICES = """
 
 
 async def one_for_each(session: AsyncClientSession) -> None:
-    """Fifteen subscriptions, three for each instrument, until each has brought ten events."""
+    """Run fifteen subscriptions, three for each instrument, until each has ten events."""
     answer = await session.execute("{ instruments { symbol } }")
     symbols = [instrument["symbol"] for instrument in answer["instruments"]]
-    # A subscription can be a key: so each leads to what is known of it.
+    # A subscription can be the key of a dict, so that you know whose event it is.
     watched = {
         session.subscribe(PRICES, variable_values={"symbols": [symbol]}): symbol
         for symbol in symbols * 3
@@ -37,13 +37,13 @@ async def one_for_each(session: AsyncClientSession) -> None:
             assert instrument["symbol"] == watched[subscription]
             taken[watched[subscription]] += 1
             if subscription.delivered == 10:
-                # Its part is done; the others go on.
+                # This one is done. The others continue.
                 await subscription.aclose()
     print(dict(sorted(taken.items())))
 
 
 async def some_that_fail(session: AsyncClientSession) -> None:
-    """One that the server refuses, and one that comes later."""
+    """Merge a subscription that the server refuses, and add one later."""
     beats = session.subscribe("subscription { heartbeat(intervalMs: 10) { beat } }")
     refused = session.subscribe("subscription { trades(after: -1) { seq } }")
     merged = gqlwire.merge([beats, refused])
@@ -61,7 +61,7 @@ async def some_that_fail(session: AsyncClientSession) -> None:
 
 
 async def of_two_connections(one: AsyncClientSession, other: AsyncClientSession) -> None:
-    """A loop may have subscriptions of any number of clients."""
+    """Merge subscriptions of two clients in one loop."""
     names = {
         session.subscribe("subscription { heartbeat(intervalMs: 10) { beat } }"): name
         for name, session in (("one", one), ("other", other))
@@ -78,7 +78,7 @@ async def main() -> None:
         async with gqlwire.connect(URL) as other:
             await of_two_connections(session, other)
 
-        # Whatever ended them, the server was told.
+        # However a subscription ended, the server was told to stop it.
         while (await session.execute("{ runningSubscriptions }"))["runningSubscriptions"]:
             pass
         print("the server runs no subscription")

@@ -1,4 +1,4 @@
-"""What becomes of events that come faster than they are taken.
+"""Choose what happens to events that arrive faster than you take them.
 
 python slow_consumer.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """
@@ -25,26 +25,26 @@ async def busy(session: AsyncClientSession) -> None:
 
 async def main() -> None:
     async with gqlwire.connect(URL) as session:
-        # The default loses nothing: the events wait in a buffer (65,536 events, 16 MiB).
+        # By default no event is lost: they wait in a buffer (65,536 events, 16 MiB).
         async with session.subscribe(BEATS) as beats:
             await anext(beats)
             await busy(session)
             first = (await anext(beats))["heartbeat"]["beat"]
             print(f"block: next is {first}, dropped {beats.dropped}")
 
-        # Old events are worth nothing here: keep the ten newest.
+        # If old events are worthless, keep the ten newest.
         async with session.subscribe(BEATS, buffer=10, overflow="drop_oldest") as beats:
             await anext(beats)
             await busy(session)
             print(f"drop_oldest: {beats.buffered} wait, some dropped: {beats.dropped > 0}")
 
-        # Only the newest counts, as with a price that is shown.
+        # If only the newest event matters, such as a price on a screen, keep that one.
         async with session.subscribe(BEATS, overflow="latest") as beats:
             await anext(beats)
             await busy(session)
             print(f"latest: {beats.buffered} waits, some dropped: {beats.dropped > 0}")
 
-        # Rather no events than some.
+        # If a missing event is worse than an error, raise SlowConsumer.
         bound = Buffer(events=10, size=100_000)
         async with session.subscribe(BEATS, buffer=bound, overflow="error") as beats:
             await anext(beats)

@@ -1,4 +1,4 @@
-"""Events as they come, and the ways to end a subscription.
+"""Take events as they arrive, and end subscriptions.
 
 python subscribe.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """
@@ -19,13 +19,13 @@ TRADES = """
 
 async def main() -> None:
     async with gqlwire.connect(URL) as session:
-        # A break is enough: nothing holds the subscription after the loop.
+        # To end this subscription, break is enough: nothing else holds it.
         async for event in session.subscribe(TRADES):
             trade = event["trades"]
             print("{seq} {symbol} {side} {size} at {price}".format(**trade))
             break
 
-        # With a name for it, `async with` ends it.
+        # A variable holds this one, so `async with` ends it.
         only_aura = {"symbols": ["AURA"]}
         async with session.subscribe(TRADES, variable_values=only_aura) as events:
             async for event in events:
@@ -34,7 +34,7 @@ async def main() -> None:
                     break
         print(f"operation {events.id} is over after {events.delivered} events")
 
-        # Whatever ended it, the server was told.
+        # Either way, the server was told to stop.
         while (running := await session.execute("{ runningSubscriptions }")) != {
             "runningSubscriptions": 0
         }:

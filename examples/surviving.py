@@ -1,4 +1,4 @@
-"""A feed, a mutation and a process, each cut off, and what becomes of them.
+"""A feed, a mutation and a process survive lost connections and a restart.
 
 python surviving.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """
@@ -21,16 +21,16 @@ ORDER = 'mutation { placeOrder(symbol: "AURA", side: BUY, size: 1) { status } }'
 Event = dict[str, Any]
 
 
-def go_on(last: Event, variables: Event) -> Event:
-    """The variables to go on with, behind the newest trade that came."""
+def after_last(last: Event, variables: Event) -> Event:
+    """Return the variables for the next subscription: it starts after the newest trade."""
     return {**variables, "after": last["trades"]["seq"]}
 
 
 async def feed(session: AsyncClientSession) -> None:
-    """The socket is dropped, twice; no trade is missing, and none comes twice."""
+    """Drop the socket twice. No trade is lost, and none arrives twice."""
     seqs: list[int] = []
     gaps = 0
-    async with session.subscribe(TRADES, resume=go_on, tell_reconnects=True) as trades:
+    async with session.subscribe(TRADES, resume=after_last, tell_reconnects=True) as trades:
         async for event in trades:
             if isinstance(event, Reconnected):
                 gaps += 1
@@ -38,31 +38,31 @@ async def feed(session: AsyncClientSession) -> None:
                 continue
             seqs.append(event["trades"]["seq"])
             if len(seqs) in (10, 20):
-                session.terminate()  # as if the network were gone
+                session.terminate()  # as if the network had failed
             if len(seqs) == 40:
                 break
     print(f"{gaps} gaps; all trades in order: {seqs == list(range(seqs[0], seqs[0] + 40))}")
 
 
 async def order(session: AsyncClientSession) -> None:
-    """A mutation that was sent is not sent again: nobody knows whether it was run."""
+    """Interrupt a mutation. It is not sent again: nobody knows whether the server ran it."""
     placing = asyncio.create_task(session.execute(ORDER))
-    await asyncio.sleep(0)  # it is on its way
+    await asyncio.sleep(0)  # now it is sent
     session.terminate()
     try:
         await placing
     except OperationInterrupted as interrupted:
         print(f"interrupted; it may have been run: {interrupted.maybe_executed}")
-    # What was not sent yet waits for the next connection.
+    # An operation that was not sent yet waits for the next connection.
     print(await session.execute('{ instrument(symbol: "AURA") { name } }'))
 
 
 async def process(path: pathlib.Path) -> list[int]:
-    """A program that takes five trades and ends; `path` is all that is left of it."""
+    """Take five trades, as a program does before it ends. Only the file at `path` remains."""
     seqs: list[int] = []
     async with gqlwire.connect(URL) as session:
         checkpoint = FileCheckpoint(path)
-        async with session.subscribe(TRADES, resume=go_on, checkpoint=checkpoint) as trades:
+        async with session.subscribe(TRADES, resume=after_last, checkpoint=checkpoint) as trades:
             async for event in trades:
                 seqs.append(event["trades"]["seq"])
                 if len(seqs) == 5:
@@ -71,7 +71,7 @@ async def process(path: pathlib.Path) -> list[int]:
 
 
 async def main() -> None:
-    # Not so patient as by default, for an example.
+    # The default waits are longer; an example should be quick.
     retry = RetryPolicy(first_delay=0.1)
     hooks = Hooks(connected=lambda event: print("connected" + " again" * event.was_retry))
     async with gqlwire.connect(URL, retry=retry, hooks=hooks) as session:
@@ -82,7 +82,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "trades.json")
         first, second = await process(path), await process(path)
-    print(f"the second process begins behind the first: {second[0] == first[-1] + 1}")
+    print(f"the second process continues after the first: {second[0] == first[-1] + 1}")
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Without asyncio: each call connects, runs one operation, and closes.
+"""Run operations without asyncio: each call connects, runs one, and closes.
 
 python sync_script.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """

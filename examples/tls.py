@@ -1,4 +1,4 @@
-"""An encrypted connection: an own authority, and a client certificate.
+"""Connect with TLS, with your own authority and a client certificate.
 
 python tls.py wss://HOST:PORT/graphql CA.pem [CERTIFICATE.pem KEY.pem]      (any schema)
 """

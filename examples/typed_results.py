@@ -1,4 +1,4 @@
-"""Results as types of your own, with exact numbers and a scalar of your own.
+"""Get results as your own types, with exact numbers and your own scalar.
 
 python typed_results.py [URL]      (the schema is that of `gqlwire demo --serve`)
 """
@@ -25,7 +25,7 @@ class Side(Enum):
 
 
 class Symbol:
-    """A type of our own, which is a str in JSON."""
+    """Your own type, which is a str in JSON."""
 
     def __init__(self, name: str) -> None:
         if not name.isupper():
@@ -46,7 +46,7 @@ class Trades(msgspec.Struct):
 
 @dataclass
 class Placed:
-    """What is asked for need not be a Struct; only the fields that are named here are read."""
+    """Types need not be Structs. Only the fields that are named here are read."""
 
     order: dict[str, str]
 
@@ -71,7 +71,7 @@ ORDER = """
 async def main() -> None:
     scalars = {Symbol: Scalar(decode=Symbol, encode=lambda symbol: symbol.name)}
     async with gqlwire.connect(URL, scalars=scalars) as session:
-        # Written by its own rule, and read by it: to a type checker `event` is a `Trades`.
+        # `scalars` writes and reads Symbol. To a type checker, `event` is a `Trades`.
         aura = {"of": [Symbol("AURA")]}
         async for event in session.subscribe(TRADES, variable_values=aura, result_type=Trades):
             trade = event.trades
@@ -83,12 +83,12 @@ async def main() -> None:
         )
         print(placed)
 
-        # Without a type, numbers can keep all of their digits, too.
+        # Numbers can keep all of their digits without a type, too.
         price = '{ instrument(symbol: "AURA") { price } }'
         plain = await session.execute(price, parse_float=Decimal)
         print(type(plain["instrument"]["price"]))
 
-        # What does not fit says where, and costs this event only.
+        # If an event does not fit, the error says where. Only this event is lost.
         beats = session.subscribe(BEATS, result_type=Beats)
         for _ in range(2):
             try:

@@ -81,7 +81,7 @@ interrupted; it may have been run: True
 connected again
 {'instrument': {'name': 'Aurora Robotics'}}
 4 connections, state open
-the second process begins behind the first: True
+the second process continues after the first: True
 """,
     "slow_consumer": """\
 block: next is 2, dropped 0
