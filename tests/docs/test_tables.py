@@ -425,7 +425,7 @@ def test_the_exit_statuses_are_those_of_the_command() -> None:
 def test_the_policies_are_those_of_the_code() -> None:
     """And the bounds that hold by default."""
     page = DOCS / "slow-consumers.md"
-    rows = table(section(page, "What happens beyond"))
+    rows = table(section(page, "When the buffer is full"))
     buffer = gqlwire.Buffer()
 
     named = [re.findall(r'`"(\w+)"`', row[0])[0] for row in rows]
