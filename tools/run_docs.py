@@ -1,4 +1,4 @@
-"""Run the code blocks of README.md and docs/*.md, and compare what they print.
+"""Run the code blocks of README.md and docs/**/*.md, and compare what they print.
 
 Blocks marked `python` are complete programs, `bash` complete scripts; a block marked `console`
 holds commands after `$ ` (continued after `> `), each followed by what it prints, or by nothing
@@ -79,7 +79,7 @@ class Block:
 
 def main(arguments: list[str]) -> int:
     pages = [Path(argument).resolve() for argument in arguments]
-    pages = pages or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = pages or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     try:
         blocks = {page: [checked(block) for block in read(page)] for page in pages}
         skipped = [block for page in pages for block in blocks[page] if block.reason]

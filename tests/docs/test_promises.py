@@ -1,4 +1,4 @@
-"""docs/promises.md: its sentences are those of the page, its tests exist."""
+"""docs/contributing: its sentences are those of the pages for users, its tests exist."""
 
 import ast
 import re
@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "websockets_transport.md"
-PROMISES = ROOT / "docs" / "promises.md"
 COMING = ROOT / "docs" / "coming-from-gql.md"
+PROMISES = ROOT / "docs" / "contributing" / "promises.md"
+GQL = ROOT / "docs" / "contributing" / "gql.md"
 
 ROW = re.compile(r"\| (?P<number>\d+) \| (?P<sentence>.+) \| (?P<shown>`tests/.+) \|")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -23,6 +24,11 @@ def rows() -> list[re.Match[str]]:
 
 def folded(text: str) -> str:
     return " ".join(text.split())
+
+
+def quoted(text: str) -> str:
+    """A sentence of a page for users, whose links lead elsewhere from docs/contributing."""
+    return folded(text.replace("](../", "]("))
 
 
 @cache
@@ -46,10 +52,10 @@ def test_the_rows_are_numbered() -> None:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["number"])
 def test_the_sentence_is_on_the_page(row: re.Match[str]) -> None:
     """Word by word; only white space may differ."""
-    assert folded(row["sentence"]) in folded(PAGE.read_text("utf-8"))
+    assert quoted(row["sentence"]) in folded(PAGE.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("page", [PROMISES, COMING], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [PROMISES, GQL], ids=lambda page: page.stem)
 def test_the_tests_that_are_named_exist(page: Path) -> None:
     """Names of parametrized tests are written without their parameters."""
     text = page.read_text("utf-8")
@@ -64,3 +70,38 @@ def test_the_tests_that_are_named_exist(page: Path) -> None:
 def test_each_row_names_a_test() -> None:
     """One at least."""
     assert [] == [row["number"] for row in rows() if not TEST.search(row["shown"])]
+
+
+def sections(page: Path) -> dict[str, list[list[str]]]:
+    """The rows of the tables below each heading, or line in bold, that has any."""
+    found: dict[str, list[list[str]]] = {}
+    title = ""
+    for line in page.read_text("utf-8").splitlines():
+        if heading := re.fullmatch(r"#+ (.+)|\*\*(.+)\*\*", line):
+            title = heading[1] or heading[2]
+        elif line.startswith("| "):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            found.setdefault(title, []).append(cells)
+    return {title: rows[1:] for title, rows in found.items()}
+
+
+def test_each_difference_from_gql_is_shown() -> None:
+    """Row by row, word by word; of what is not here, what a test can show."""
+    told, shown = sections(COMING), sections(GQL)
+
+    assert told.keys() == shown.keys()
+    for title in told.keys() - {"What is not here"}:
+        assert [row[-1] for row in told[title]] == [quoted(row[-2]) for row in shown[title]], title
+    absent = "What is not here"
+    assert {quoted(row[0]) for row in shown[absent]} <= {row[1] for row in told[absent]}
+    rows = [row for rows in shown.values() for row in rows]
+    assert [] == [row for row in rows if not TEST.search(row[-1])]
+
+
+def test_the_faults_of_gql_have_the_numbers_of_the_page() -> None:
+    """From 1 on."""
+    title = "Faults of gql that are not here"
+    numbers = [row[0] for row in sections(COMING)[title]]
+
+    assert [str(n) for n in range(1, len(numbers) + 1)] == numbers
+    assert numbers == [row[0] for row in sections(GQL)[title]]

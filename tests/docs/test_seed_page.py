@@ -1,6 +1,6 @@
 """What docs/websockets_transport.md and docs/coming-from-gql.md say and no other test shows.
 
-docs/promises.md tells which sentence is shown by which test.
+docs/contributing tells which sentence is shown by which test.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ from servers.fake import Peer, RawPeer, Refusal, fake, raw_fake
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")]
 HOST = "api.example.com:443"
 
 # --- Reading pages --------------------------------------------------------------------------------
@@ -531,7 +531,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Those within the repository; to a file or folder, and to a heading of it."""
     outside = re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
@@ -548,8 +548,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == broken
 
 
-def test_every_page_is_in_the_index() -> None:
-    """Who looks for something begins there."""
-    links = re.findall(r"\]\(([\w-]+\.md)\)", text_of(DOCS / "index.md"))
+@pytest.mark.parametrize("folder", [DOCS, DOCS / "contributing"], ids=lambda folder: folder.name)
+def test_every_page_is_in_the_index(folder: Path) -> None:
+    """Readers start there."""
+    links = re.findall(r"\]\(([\w-]+\.md)\)", text_of(folder / "index.md"))
 
-    assert {page.name for page in DOCS.glob("*.md")} == {*links, "index.md"}
+    assert {page.name for page in folder.glob("*.md")} == {*links, "index.md"}
+
+
+def test_pages_for_users_name_no_tests() -> None:
+    """These are for contributors, below docs/contributing."""
+    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
+
+    assert [] == [page.name for page in pages if re.search(r"\btests/", text_of(page))]

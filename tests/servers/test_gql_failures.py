@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from test_promises import COMING, TEST, functions_in
+from test_promises import GQL, TEST, functions_in
 
 import gqlwire
 from conftest import NEWER, OLDER
@@ -145,11 +145,11 @@ def test_every_fault_has_tests_that_exist() -> None:
 
 
 def test_the_page_names_the_same_tests() -> None:
-    """The table of docs/coming-from-gql.md."""
+    """The table of docs/contributing/gql.md."""
     row = re.compile(r"^\| (\d+) \| .+ \| (`tests/.+) \|$", re.MULTILINE)
     told = {
         int(number): ["::".join(test) for test in TEST.findall(shown)]
-        for number, shown in row.findall(COMING.read_text("utf-8"))
+        for number, shown in row.findall(GQL.read_text("utf-8"))
     }
 
     assert told == FAULTS
