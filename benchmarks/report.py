@@ -23,7 +23,7 @@ class UnknownBlock(Exception):
 
 def markdown(results: Results) -> str:
     """Return everything as one page."""
-    parts = ["# Benchmark results", made(results), "## To reach", to_reach(results)]
+    parts = ["# Benchmark results", made(results), "## Targets", to_reach(results)]
     parts += ["## Where gqlwire is not ahead", behind(results)]
     for name, title in TITLES.items():
         if any(results.matching(name)):
@@ -66,7 +66,7 @@ def to_reach(results: Results) -> str:
 def behind(results: Results) -> str:
     """Return a table of what peers do as well or better."""
     table = comparisons.behind(results)
-    return table.markdown() if table.rows else "Nowhere, of what was measured.\n"
+    return table.markdown() if table.rows else "Nowhere in this run.\n"
 
 
 def made(results: Results) -> str:
@@ -80,7 +80,7 @@ def made(results: Results) -> str:
         ),
         (
             f"- machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-            f"{machine['kernel']}, governor {machine['governor'] or 'not told'}"
+            f"{machine['kernel']}, governor {machine['governor'] or 'unknown'}"
         ),
         f"- versions: {versions}",
     ]

@@ -195,7 +195,7 @@ TARGETS = (
 
 def table(results: Results) -> Table:
     """Return the targets, with what was reached."""
-    listed = Table("To reach", ["figure", "at least", "aim", "reached", ""])
+    listed = Table("Targets", ["figure", "at least", "aim", "reached", ""])
     for target in TARGETS:
         reached = target.figure(results)
         listed.rows.append(

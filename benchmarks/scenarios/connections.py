@@ -16,8 +16,8 @@ NAME = "connections"
 COUNTS = (1, 100, 1_000, 5_000)
 IDLE_SECONDS = 2.0
 ROUNDS = {1: 5, 100: 5, 1_000: 3, 5_000: 2}
-PINGS = "`pinging`: each sends a ping of the protocol per second; the others send none."
-KEPT = "`not kept alive`: with `reconnecting=False`, as the peers are."
+PINGS = "`pinging`: each connection sends a ping of the protocol per second. The others send none."
+KEPT = "`not kept alive`: with `reconnecting=False`, like the peers."
 
 CONTENDERS: dict[str, tuple[Command, str, tuple[int, ...]]] = {
     "gqlwire": (module("ours.connections"), "quiet", COUNTS),

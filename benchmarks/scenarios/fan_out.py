@@ -99,10 +99,11 @@ def tables(results: Results) -> list[Table]:
         ["", *(f"{count:,}" for count in counts)],
         notes=[
             (
-                "The same number of events in all, dealt out to one subscription after the other. "
-                "The limit is picows and msgspec by hand: a dict of queues, a task for each. One "
-                "subscription finds its next event in its queue; where there are many, a task is "
-                "woken up for each event, and with `merge` one for all that came."
+                "The total number of events is always the same. They go to one subscription after "
+                "the other. The limit is written by hand on picows and msgspec: a dict of queues, "
+                "and a task for each. A lone subscription finds its next event in its queue. With "
+                "many, each event wakes up a task; `merge` wakes up one task for all events that "
+                "arrived together."
             ),
         ],
     )
@@ -121,7 +122,7 @@ def _memory(results: Results) -> Table:
     table = Table(
         "Memory of one live, idle subscription (bytes)",
         ["", *(f"of {count:,}" for count in counts)],
-        notes=["The growth of the resident set, after the garbage was collected, by their number."],
+        notes=["The growth of the resident set after a garbage collection, for each of them."],
     )
     for name in results.contenders(NAME, what="memory"):
         values = partial(results.values, NAME, name, "bytes", what="memory")

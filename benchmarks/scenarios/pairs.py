@@ -191,7 +191,7 @@ def trials(bench: Bench) -> list[Trial]:
 
 def tables(results: Results) -> list[Table]:
     """Return the ratios."""
-    table = Table("One by the other", ["", "ratio", "rounds"])
+    table = Table("Ratios of pairs", ["", "ratio", "rounds"])
     for pair in PAIRS:
         if ratios := pair.ratios(results):
             table.rows.append([pair.name, spread(ratios, number), str(len(ratios))])

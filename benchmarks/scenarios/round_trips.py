@@ -26,9 +26,9 @@ CONTENDERS: dict[str, tuple[Command, str]] = {
 }
 NOTES = [
     (
-        "The limit is picows by hand, one future per round trip: `echo` gets its own message back "
-        "and reads nothing of it; `answer` asks the server what gqlwire asks it, and decodes the "
-        "answer with msgspec."
+        "The limit is written by hand on picows, with one future per round trip. `echo` gets its "
+        "own message back and does not read it. `answer` asks the server the same as gqlwire, and "
+        "decodes the answer with msgspec."
     ),
 ]
 

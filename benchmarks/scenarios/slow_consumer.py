@@ -117,9 +117,9 @@ def tables(results: Results) -> list[Table]:
         ["", *(f"events of {SIZES[size]}" for size in sizes), "sent, MB", "dropped"],
         notes=[
             (
-                "The server goes on after the client has told it to stop (`error`). With `block` "
-                "it cannot send it all; what it has sent lies in the buffers of the two sockets. "
-                f"A client that holds over {megabytes(MOST)} MB is ended."
+                "The server continues after the client has told it to stop (`error`). With "
+                "`block` it cannot send everything; what it has sent is in the buffers of the two "
+                f"sockets. A client that needs more than {megabytes(MOST)} MB is killed."
             ),
         ],
     )

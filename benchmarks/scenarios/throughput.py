@@ -33,12 +33,13 @@ CONTENDERS: dict[str, tuple[Command, str]] = {
 }
 NOTES = [
     (
-        "The limit is picows and msgspec by hand, decoding in the frame callback: no queue, no "
-        "task, no `async for`, nothing checked. `frames` are counted, and not decoded."
+        "The limit is written by hand on picows and msgspec, and decodes in the frame callback: no "
+        "queue, no task, no `async for`, no checks. `frames` only counts the frames, and does not "
+        "decode them."
     ),
     (
-        "† The server worked for more than half of the time: this is a bound of the server, and "
-        "not the contender's."
+        "† The server worked for more than half of the time: it is the server that is too slow "
+        "here, not the contender."
     ),
 ]
 

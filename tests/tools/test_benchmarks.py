@@ -491,7 +491,7 @@ def test_the_report_has_everything() -> None:
     """Machine, versions, the targets, and a section with a plot for each scenario measured."""
     text = report.markdown(canned())
 
-    assert "machine: X, 2 cores, 8 GB, K, governor not told" in text
+    assert "machine: X, 2 cores, 8 GB, K, governor unknown" in text
     assert "versions: python 3.11, gql 4.4.0" in text
     assert "| typed events vs Node callback sink | 1.10 | 1.30 | 0.80 | **missed** |" in text
     assert "![Throughput](throughput.svg)" in text
