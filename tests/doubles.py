@@ -13,6 +13,8 @@ import json
 import selectors
 from typing import TYPE_CHECKING, Any
 
+from gqlwire._operations.feed import Link
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import ParamSpec
@@ -138,6 +140,17 @@ class MemoryWire:
     def _tell_end(handler: Connection) -> None:
         handler.closed(1006, "")
         handler.gone()
+
+
+# --- Link ------------------------------------------------------------------------------------
+
+
+def link_to(connection: Connection) -> Link:
+    """A link with this one connection, which no other follows."""
+    dialer: Any = connection  # of which a link asks its host only
+    link = Link(dialer)
+    link.live = connection
+    return link
 
 
 # --- Gate ------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A server without a network, on virtual time: the test says what each attempt to connect meets.
 
-It stands where the socket would be opened (`transport._connector.Dial`), so all above it is real:
-negotiation, credentials, the connection, the one task that keeps it.
+A transport is given its `open_websocket`, so all above the socket is real: negotiation,
+credentials, the connection, the one task that keeps it.
 
     served = pytest.fixture(name="server")(virtual_server)
 
@@ -22,25 +22,24 @@ import asyncio
 import functools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
-import pytest
 
+import gqlwire
 from doubles import MemoryWire, on_virtual_time, settle
-from gqlwire import AsyncClientSession, RetryPolicy
+from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._connection.connection import Connection
 from gqlwire._protocols import SUBPROTOCOLS
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.transport import ReconnectingTransport
-from gqlwire._wire.dial import Way
+from gqlwire._wire import Way
 from gqlwire.client.options import Settings
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
-from gqlwire.transport import negotiation
 from gqlwire.transport.websockets import WebsocketsTransport
 from spelling import NEWER, OLDER, Spelling
 
@@ -245,13 +244,30 @@ class VirtualServer:
         pairs = zip(self.times, self.times[1:], strict=False)
         return [round(later - earlier, 3) for earlier, later in pairs]
 
-    def dial(
+    def transport(self, **options: Any) -> WebsocketsTransport:
+        """A transport that reaches this server, whatever its `url` says."""
+        options.setdefault("url", self.url)
+        return WebsocketsTransport(open_websocket=self.open_websocket, **options)
+
+    def client(self, **options: Any) -> Client:
+        """What `gqlwire.connect` returns for this server."""
+        options.setdefault("url", self.url)
+        return gqlwire.connect(open_websocket=self.open_websocket, **options)
+
+    async def open_websocket(
         self,
         way: Way,
         offered: tuple[str, ...],
         make_handler: Callable[[str | None, Mapping[str, str]], Connection],
-    ) -> _Dial:
-        return _Dial(self, way, offered, make_handler)
+    ) -> Connection:
+        """What a transport is given as its `open_websocket`."""
+        limit = way.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await self.meet(way, offered, make_handler)
+        except TimeoutError:
+            text = f"{HOST} could not be reached within {limit:g} seconds (connect_timeout)"
+            raise ConnectTimeout(text, limit=limit or 0, host=HOST, phase=Phase.CONNECT) from None
 
     async def meet(
         self,
@@ -278,30 +294,9 @@ class VirtualServer:
         return peer.handler
 
 
-@dataclass
-class _Dial:
-    """Takes the place of `_dial.Dial`."""
-
-    server: VirtualServer
-    way: Way
-    offered: tuple[str, ...]
-    make_handler: Callable[[str | None, Mapping[str, str]], Connection]
-
-    async def open(self) -> Connection:
-        limit = self.way.connect_timeout
-        try:
-            async with asyncio.timeout(limit):
-                return await self.server.meet(self.way, self.offered, self.make_handler)
-        except TimeoutError:
-            text = f"{HOST} could not be reached within {limit:g} seconds (connect_timeout)"
-            raise ConnectTimeout(text, limit=limit or 0, host=HOST, phase=Phase.CONNECT) from None
-
-
-def virtual_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualServer]:
-    """To be made a fixture: every attempt to connect meets this server."""
-    server = VirtualServer()
-    monkeypatch.setattr(negotiation, "Dial", server.dial)
-    yield server
+def virtual_server() -> VirtualServer:
+    """To be made a fixture."""
+    return VirtualServer()
 
 
 def answering(server: VirtualServer, after: float = 0.0) -> None:
@@ -328,16 +323,20 @@ def keeping(
     server: VirtualServer,
     policy: RetryPolicy | None = None,
     *,
-    chance: float = 1.0,
+    chance: float | Callable[[], float] = 1.0,
     spelling: Spelling = NEWER,
-    survival: Survival | None = None,
+    reconnect: ReconnectOptions | None = None,
     **options: Any,
 ) -> Kept:
-    """A client that is not connected yet. `chance` is what every draw of lots yields."""
+    """A client that is not connected yet. `chance` is the result of every draw."""
     options.setdefault("subprotocols", [SPELT[id(spelling)]])
-    transport = WebsocketsTransport(server.url, **options)
-    survival = msgspec.structs.replace(survival or Survival(), retry=policy, chance=lambda: chance)
-    lasting = ReconnectingTransport(transport, survival)
+    transport = server.transport(**options)
+    reconnect = msgspec.structs.replace(
+        reconnect or ReconnectOptions(),
+        retry=policy or RetryPolicy(),
+        chance=chance if callable(chance) else lambda: chance,
+    )
+    lasting = ReconnectingTransport(transport, reconnect)
     return Kept(lasting, AsyncClientSession(transport, Settings(), lasting))
 
 

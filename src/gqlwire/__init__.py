@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gqlwire._operations.checkpoint import Checkpoint, FileCheckpoint
-    from gqlwire._operations.feed import Reconnected
     from gqlwire._operations.merge import Merged, merge
+    from gqlwire._operations.options import Reconnected
     from gqlwire._operations.subscription import Batches, Subscription
     from gqlwire._payloads.request import GraphQLRequest, gql
     from gqlwire._payloads.result import ExecutionResult
@@ -70,7 +70,7 @@ _HOMES = {
     "Hooks": "_reconnect.hooks",
     "Merged": "_operations.merge",
     "Overflow": "_streams.buffer",
-    "Reconnected": "_operations.feed",
+    "Reconnected": "_operations.options",
     "RetryPolicy": "retry",
     "Scalar": "_payloads.scalars",
     "Subscription": "_operations.subscription",

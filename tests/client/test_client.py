@@ -62,7 +62,7 @@ async def test_a_client_can_be_connected_by_hand(strawberry: Server) -> None:
 async def test_connecting_twice_is_refused(strawberry: Server) -> None:
     """The first connection goes on."""
     async with client_of(strawberry) as session:
-        with pytest.raises(TransportAlreadyConnected, match="is open already"):
+        with pytest.raises(TransportAlreadyConnected, match="is already connected"):
             await session.transport.connect()
         assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
 

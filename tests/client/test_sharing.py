@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import gqlwire
 from doubles import VirtualTimeLoop, pass_time, settle
 from gqlwire import Client
 from gqlwire.client.sharing import Shared
@@ -19,7 +18,6 @@ from gqlwire.errors import (
     TransportAlreadyConnected,
     TransportClosed,
 )
-from gqlwire.transport.websockets import WebsocketsTransport
 from virtual_server import (
     MUTE,
     QUERY,
@@ -42,7 +40,7 @@ EITHER = pytest.mark.parametrize("reconnecting", [True, False], ids=["kept", "no
 
 
 def client_of(server: VirtualServer, *, reconnecting: bool = True, **options: Any) -> Client:
-    return gqlwire.connect(server.url, reconnecting=reconnecting, **options)
+    return server.client(reconnecting=reconnecting, **options)
 
 
 async def hold(client: Client, released: asyncio.Event) -> Any:
@@ -404,14 +402,14 @@ async def test_a_client_without_a_transport_cannot_be_entered() -> None:
         """A transport of somebody's own."""
 
     other: Any = Other()
-    with pytest.raises(TypeError, match="only a WebsocketsTransport"):
+    with pytest.raises(TypeError, match="Other cannot reconnect"):
         await Client(transport=other).connect_async(reconnecting=True)
 
 
 @tidily
 async def test_what_a_client_is_can_be_changed_when_it_is_connected(server: VirtualServer) -> None:
     """`connect_async(reconnecting=...)` has the last word, from then on."""
-    client = Client(transport=WebsocketsTransport(server.url))
+    client = Client(transport=server.transport())
     assert client.reconnecting is False
     session = await client.connect_async(reconnecting=True)
     assert Phase.OPEN is session.state

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from doubles import MemoryWire, settle
+from doubles import MemoryWire, link_to, settle
 from gqlwire._connection import connection as connection_module
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.routes import Routes
-from gqlwire._operations.feed import Feed, Terms
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import decode_result
 from gqlwire._protocols import Apollo, Dialect, GraphQLTransportWS, Undecided
@@ -135,7 +136,7 @@ class Way:
         buffer: Buffer | None = None,
         overflow: Overflow = Overflow.BLOCK,
     ) -> Subscription[Any]:
-        feed = Feed(lambda: connection, REQUEST, Terms(buffer or Buffer(), overflow))
+        feed = Feed(link_to(connection), REQUEST, Terms(buffer or Buffer(), overflow))
         return Subscription(feed, convert, self.decode)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from doubles import MemoryWire, settle
+from doubles import MemoryWire, link_to, settle
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import Feed, Terms
+from gqlwire._operations.feed import Feed
 from gqlwire._operations.merge import Merged, merge
+from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import decode_result
 from gqlwire._protocols import GraphQLTransportWS
@@ -64,7 +65,7 @@ class Speaking:
         idle_timeout: float | None = None,
     ) -> Events:
         terms = Terms(buffer, overflow, idle_timeout=idle_timeout)
-        feed = Feed(lambda: self.connection, REQUEST, terms)
+        feed = Feed(link_to(self.connection), REQUEST, terms)
         return Subscription(feed, convert, decoder)
 
     def several(self, count: int, **options: Any) -> list[Events]:

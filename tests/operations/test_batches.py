@@ -16,9 +16,10 @@ from msgspec import Raw
 
 import gqlwire
 from conftest import NEWER, OLDER
-from doubles import MemoryWire, on_virtual_time, settle
+from doubles import MemoryWire, link_to, on_virtual_time, settle
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import Feed, Terms
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import decode_result
 from gqlwire._protocols import GraphQLTransportWS
@@ -77,7 +78,7 @@ class Running:
         self.connection.opened(self.wire)
         self.connection.received(b'{"type":"connection_ack"}')
         self.wire.sent.clear()
-        feed = Feed(lambda: self.connection, REQUEST, Terms(buffer, overflow))
+        feed = Feed(link_to(self.connection), REQUEST, Terms(buffer, overflow))
         self.events: Subscription[Any] = Subscription(feed, convert, decoder)
         self._result = result
 
@@ -529,7 +530,7 @@ async def test_who_waits_for_a_list_lets_the_socket_be_read() -> None:
     it = Running(Buffer(1))
     await it.begin()
     other = Subscription(
-        Feed(lambda: it.connection, REQUEST, Terms(ROOMY, Overflow.BLOCK)), convert
+        Feed(link_to(it.connection), REQUEST, Terms(ROOMY, Overflow.BLOCK)), convert
     )
     first = asyncio.ensure_future(anext(other))
     await settle()

@@ -35,7 +35,7 @@ async def entered(
     server: VirtualServer, *, reconnecting: bool
 ) -> AsyncIterator[AsyncClientSession]:
     options: dict[str, Any] = {"ping_interval": None}
-    async with gqlwire.connect(server.url, reconnecting=reconnecting, **options) as session:
+    async with server.client(reconnecting=reconnecting, **options) as session:
         yield session
 
 

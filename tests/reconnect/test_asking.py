@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-import gqlwire
 from doubles import pass_time, settle
 from gqlwire import RetryPolicy
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import (
     ConnectionClosed,
     ConnectionRefused,
@@ -50,7 +49,7 @@ from virtual_server import (
 served = pytest.fixture(name="server")(virtual_server)
 
 REFUSED = ConnectionRefused("nobody listens", host=HOST, phase=Phase.CONNECT)
-RETRY_QUERIES = Survival(retry_queries=True)
+RETRY_QUERIES = ReconnectOptions(retry_queries=True)
 
 
 # --- What was sent -------------------------------------------------------------------------------
@@ -62,8 +61,8 @@ async def test_a_mutation_that_ran_is_never_sent_again(
     server: VirtualServer, spelling: Spelling
 ) -> None:
     """It raises, and says that it may have run, and why it is not known."""
-    survival = Survival(retry_queries=True)
-    async with kept(server, spelling=spelling, survival=survival) as it:
+    reconnect = ReconnectOptions(retry_queries=True)
+    async with kept(server, spelling=spelling, reconnect=reconnect) as it:
         asking = await begun(it.session.execute(MUTATION))
         assert 1 == len(server.peer.live)
         server.peer.hang_up(1012, "restart")
@@ -110,8 +109,8 @@ async def test_what_is_repeated(
     is_repeated: bool,
 ) -> None:
     """A query if that is asked for, a mutation only if it is said to be idempotent."""
-    survival = Survival(retry_queries=retry_queries)
-    async with kept(server, survival=survival) as it:
+    reconnect = ReconnectOptions(retry_queries=retry_queries)
+    async with kept(server, reconnect=reconnect) as it:
         asking = await begun(it.session.execute(operation, idempotent=idempotent))
         server.will(REFUSED)
         server.peer.hang_up()
@@ -129,7 +128,7 @@ async def test_what_is_repeated(
 @tidily
 async def test_a_repetition_has_an_id_of_its_own(server: VirtualServer) -> None:
     """A server that still sees the old connection must not take them for one."""
-    async with kept(server, survival=RETRY_QUERIES) as it:
+    async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         for _ in range(3):
             server.peer.hang_up()
@@ -155,7 +154,7 @@ async def test_an_answer_that_came_before_the_loss_is_one(server: VirtualServer)
 @tidily
 async def test_a_refusal_is_not_repeated(server: VirtualServer) -> None:
     """It is the server's answer, whatever becomes of the connection."""
-    async with kept(server, survival=RETRY_QUERIES) as it:
+    async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         server.peer.refuse("no such field")
         server.peer.hang_up()
@@ -196,7 +195,7 @@ async def test_what_runs_when_it_is_closed_is_told_so(
 @tidily
 async def test_what_is_interrupted_by_reconnect_is_told_so(server: VirtualServer) -> None:
     """A mutation raises; a query that may be repeated runs on the new connection."""
-    async with kept(server, survival=RETRY_QUERIES) as it:
+    async with kept(server, reconnect=RETRY_QUERIES) as it:
         mutation = await begun(it.session.execute(MUTATION))
         query = await begun(it.session.execute(QUERY))
         answering(server)
@@ -210,7 +209,7 @@ async def test_what_is_interrupted_by_reconnect_is_told_so(server: VirtualServer
 @tidily
 async def test_what_may_be_repeated_gets_what_is_final(server: VirtualServer) -> None:
     """If there is no other connection to repeat it on."""
-    async with kept(server, survival=RETRY_QUERIES) as it:
+    async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         server.peer.hang_up(4400, "no")
 
@@ -297,7 +296,7 @@ async def test_the_wait_and_the_answer_share_the_timeout(server: VirtualServer) 
 @tidily
 async def test_repetitions_share_the_timeout(server: VirtualServer) -> None:
     """However often it is lost, it is over in time."""
-    async with kept(server, RetryPolicy(growth=1), survival=RETRY_QUERIES) as it:
+    async with kept(server, RetryPolicy(growth=1), reconnect=RETRY_QUERIES) as it:
         begin = now()
         server.on_start = lambda peer, *_: asyncio.get_running_loop().call_later(1, peer.hang_up)
         with pytest.raises(OperationTimeout):
@@ -332,7 +331,7 @@ async def test_the_final_failure_is_not_taken_for_its_own_timeout(server: Virtua
 @tidily
 async def test_the_clients_timeout_is_that_of_each_operation(server: VirtualServer) -> None:
     """Which may have another."""
-    async with gqlwire.connect(server.url, execute_timeout=3) as session:
+    async with server.client(execute_timeout=3) as session:
         for timeout, options in ((3, {}), (7, {"timeout": 7})):
             begin = now()
             with pytest.raises(OperationTimeout):
@@ -377,7 +376,7 @@ async def test_an_operation_that_is_completed_without_a_result_is_no_answer(
     server: VirtualServer,
 ) -> None:
     """It is told, and not repeated."""
-    async with kept(server, survival=RETRY_QUERIES) as it:
+    async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         server.peer.complete()
 
@@ -400,11 +399,10 @@ async def test_a_subscription_is_stopped_after_its_first_event(server: VirtualSe
 
 
 @tidily
-async def test_a_whole_result_is_had_from_the_transport(server: VirtualServer) -> None:
+async def test_a_whole_result_has_its_errors(server: VirtualServer) -> None:
     """Errors and all, as from one that is not kept."""
     async with kept(server) as it:
-        request = gqlwire.gql(QUERY)
-        asking = await begun(it.lasting.execute(request, timeout=3))
+        asking = await begun(it.session.execute(QUERY, get_execution_result=True))
         server.peer.say(server.peer.result({"data": None, "errors": [{"message": "no"}]}))
 
         assert [{"message": "no"}] == (await asking).errors

@@ -25,7 +25,7 @@ import gqlwire
 from doubles import VirtualTimeLoop, pass_time, settle
 from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._operations.subscription import Subscription
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.options import Settings
 from gqlwire.errors import CloseTimeout, ConnectionRefused, OperationTimeout, Phase, TransportClosed
@@ -133,7 +133,7 @@ class Scene:
     is_connected: bool = True
     closes: bool = False
     policy: RetryPolicy = RetryPolicy(first_delay=0.5, growth=1, initial=True)  # noqa: RUF009  # frozen
-    survival: Survival = Survival()  # noqa: RUF009  # frozen
+    reconnect: ReconnectOptions = ReconnectOptions()  # noqa: RUF009  # frozen
     options: dict[str, Any] = field(default_factory=dict)
     first: Meeting = Meeting()  # noqa: RUF009  # frozen
 
@@ -209,30 +209,28 @@ async def connect(world: World) -> None:
 
 
 async def connect_bare(world: World) -> None:
-    transport = world.things["bare"] = WebsocketsTransport(world.server.url)
+    transport = world.things["bare"] = world.server.transport()
     await transport.connect()
 
 
 async def enter(world: World) -> None:
-    client = world.things["client"] = gqlwire.connect(world.server.url)
+    client = world.things["client"] = world.server.client()
     await client.connect_async()
 
 
 async def enter_with_another(world: World) -> None:
-    client = world.things["client"] = gqlwire.connect(world.server.url)
+    client = world.things["client"] = world.server.client()
     world.things["other"] = asyncio.ensure_future(client.connect_async())
     await client.connect_async()
 
 
 async def enter_with_a_schema(world: World) -> None:
-    client = world.things["client"] = gqlwire.connect(
-        world.server.url, fetch_schema_from_transport=True
-    )
+    client = world.things["client"] = world.server.client(fetch_schema_from_transport=True)
     await client.connect_async()
 
 
 async def use(world: World) -> None:
-    client = world.things["client"] = gqlwire.connect(world.server.url)
+    client = world.things["client"] = world.server.client()
     async with client as session:
         await session.execute(QUERY)
         async with session.subscribe(NUMBERS) as events:
@@ -240,7 +238,7 @@ async def use(world: World) -> None:
 
 
 async def execute_once(world: World) -> None:
-    client = world.things["client"] = gqlwire.connect(world.server.url)
+    client = world.things["client"] = world.server.client()
     await client.execute_async(QUERY)
 
 
@@ -334,7 +332,7 @@ async def slow_token(attempt: Attempt) -> dict[str, str]:
 
 OFF = {"is_connected": False}
 TOKENS = {"headers": slow_token, "init_payload": slow_token}
-IDLE = Survival(idle_close_after=1)
+IDLE = ReconnectOptions(idle_close_after=1)
 
 SCENES: dict[str, Scene] = {
     "connect": Scene(connect, 10, **OFF),
@@ -357,7 +355,7 @@ SCENES: dict[str, Scene] = {
     "execute while lost": Scene(execute, 14, lose),
     "execute while connecting": Scene(execute, 11, have_connecting),
     "execute while clogged": Scene(execute, 6, clog),
-    "execute while idle": Scene(execute, 12, be_idle, survival=IDLE),
+    "execute while idle": Scene(execute, 12, be_idle, reconnect=IDLE),
     "execute too long": Scene(execute_too_long, 2),
     "execute a subscription": Scene(execute_a_subscription, 2),
     "subscribe": Scene(subscribe, 6),
@@ -365,7 +363,7 @@ SCENES: dict[str, Scene] = {
     "subscribe amid a loss": Scene(subscribe_in_a_context, 19, lose_soon),
     "subscribe while lost": Scene(subscribe, 18, lose),
     "subscribe while clogged": Scene(subscribe, 9, clog),
-    "subscribe while idle": Scene(subscribe, 15, be_idle, survival=IDLE),
+    "subscribe while idle": Scene(subscribe, 15, be_idle, reconnect=IDLE),
     "a step": Scene(take_one_more, 2, have_events),
     "a step while lost": Scene(take_one_more, 14, have_lost_events),
     "a step amid a refusal": Scene(take_one_more, 6, have_refused_events),
@@ -378,7 +376,7 @@ SCENES: dict[str, Scene] = {
     "reconnect": Scene(reconnect, 11),
     "reconnect while lost": Scene(reconnect, 12, lose),
     "reconnect while connecting": Scene(reconnect, 16, have_connecting),
-    "reconnect while idle": Scene(reconnect, 10, be_idle, survival=IDLE),
+    "reconnect while idle": Scene(reconnect, 10, be_idle, reconnect=IDLE),
     "wait_ready while lost": Scene(wait_ready, 13, lose),
     "states while lost": Scene(take_states, 15, lose),
     "close": Scene(close, 7, closes=True),
@@ -414,12 +412,12 @@ async def trial(scene: Scene, server: VirtualServer, steps: list[int]) -> tuple[
 async def begin(scene: Scene, server: VirtualServer) -> World:
     world = World(
         server,
-        keeping(server, scene.policy, survival=scene.survival, close_timeout=2, **scene.options),
+        keeping(server, scene.policy, reconnect=scene.reconnect, close_timeout=2, **scene.options),
     )
     server.on_start = serve
     if scene.is_connected:
         await world.it.lasting.connect()
-        if not scene.survival.idle_close_after:
+        if not scene.reconnect.idle_close_after:
             world.bystander = world.session.subscribe(QUIET)
             step = asyncio.ensure_future(anext(world.bystander))
             await settle()
@@ -617,7 +615,7 @@ async def real_trial(
     loop: Any = asyncio.get_running_loop()
     async with fake(script) as server:
         transport = WebsocketsTransport(server.url, close_timeout=2)
-        lasting = ReconnectingTransport(transport, Survival(RetryPolicy(first_delay=0)))
+        lasting = ReconnectingTransport(transport, ReconnectOptions(RetryPolicy(first_delay=0)))
         world = RealWorld(transport, lasting, AsyncClientSession(transport, Settings(), lasting))
         if is_connected:
             await lasting.connect()

@@ -11,7 +11,7 @@ import pytest
 import gqlwire
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire import RetryPolicy
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.states import Change, States
 from gqlwire.errors import (
     CloseTimeout,
@@ -43,7 +43,7 @@ from virtual_server import (
 served = pytest.fixture(name="server")(virtual_server)
 
 REFUSED = ConnectionRefused("nobody listens", host="server.example:80", phase=Phase.CONNECT)
-IDLE = Survival(idle_close_after=5)
+IDLE = ReconnectOptions(idle_close_after=5)
 
 
 class Credentials:
@@ -121,7 +121,7 @@ async def test_reconnect_makes_one_connection_with_other_credentials(
 ) -> None:
     """At once, whatever it was about to do."""
     asked = Credentials()
-    async with kept(server, survival=IDLE, headers=asked) as it:
+    async with kept(server, reconnect=IDLE, headers=asked) as it:
         await brought_to(state, server, it)
         made, before = len(server.times), asyncio.get_running_loop().time()
         await it.session.reconnect("a new token")
@@ -259,7 +259,7 @@ async def test_terminate_drops_the_socket_at_once(server: VirtualServer) -> None
 @tidily
 async def test_terminate_is_harmless_without_a_socket(server: VirtualServer, state: Phase) -> None:
     """There is nothing to drop, and nothing changes."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         await brought_to(state, server, it)
         it.session.terminate()
         it.session.terminate()
@@ -288,7 +288,7 @@ async def test_terminate_does_not_wait_for_a_first_connection(server: VirtualSer
 @tidily
 async def test_close_is_final_in_each_state(server: VirtualServer, state: Phase, how: str) -> None:
     """Whoever waits is told at once, and nothing is left; more of it is harmless."""
-    it = keeping(server, survival=IDLE)
+    it = keeping(server, reconnect=IDLE)
     await it.lasting.connect()
     await brought_to(state, server, it)
     states = it.session.states()
@@ -406,7 +406,7 @@ async def test_before_it_is_connected_nothing_can_be_had(server: VirtualServer) 
 @tidily
 async def test_the_states_are_told_in_order(server: VirtualServer) -> None:
     """With what failed, and how long it waits."""
-    it = keeping(server, survival=IDLE)
+    it = keeping(server, reconnect=IDLE)
     states = it.lasting.changes.watch()
     await it.lasting.connect()
     server.will(REFUSED)
@@ -532,7 +532,7 @@ async def test_a_watcher_is_not_kept_alive(server: VirtualServer) -> None:
 @tidily
 async def test_a_session_that_is_not_kept_says_so(server: VirtualServer) -> None:
     """Where there is nothing to control."""
-    async with gqlwire.connect(server.url, reconnecting=False) as session:
+    async with server.client(reconnecting=False) as session:
         for use in (
             lambda: session.state,
             session.states,

@@ -195,7 +195,7 @@ async def test_a_fault_of_the_reader_is_survived(
         raise bug
 
     async with behind_proxy(speaker) as (session, _), following(session) as follower:
-        monkeypatch.setattr(session.transport.connection.routes, "take", fail)
+        monkeypatch.setattr(session._link.live.routes, "take", fail)
         failure = await follower.reconnects()
     assert isinstance(failure, TransportConnectionFailed)
     assert (1011, bug) == (failure.code, failure.__cause__)

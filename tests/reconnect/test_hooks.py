@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-import gqlwire
 from doubles import pass_time, settle
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._operations.feed import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Caller, Connected, Disconnected
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase, TransportClosed
 from gqlwire.retry import Attempt
 from virtual_server import (
@@ -60,7 +59,7 @@ async def test_hooks_are_told_all_that_happens(server: VirtualServer, hooks_for:
     """In order; functions at once, coroutine functions in tasks of their own."""
     told: list[Event] = []
     server.will(Meeting(greeting=b'{"type":"connection_ack","payload":{"hello":"you"}}'))
-    async with kept(server, survival=Survival(hooks=hooks_for(told))) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=hooks_for(told))) as it:
         server.will(REFUSED)
         await pass_time(100)
         server.peer.hang_up(1012, "restart")
@@ -97,7 +96,7 @@ async def test_a_first_connection_that_took_more_attempts_was_retried(
     told: list[Event] = []
     server.will(REFUSED)
     policy = RetryPolicy(initial=True)
-    async with kept(server, policy, survival=Survival(hooks=recording(told))):
+    async with kept(server, policy, reconnect=ReconnectOptions(hooks=recording(told))):
         assert Connected(None, True) == told[-1]
 
 
@@ -106,7 +105,7 @@ async def test_the_gap_begins_with_the_first_loss(server: VirtualServer) -> None
     """Also if reconnect() throws away what was made meanwhile."""
     told: list[Reconnected] = []
     hooks = Hooks(reconnected=told.append)
-    async with kept(server, survival=Survival(hooks=hooks)) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=hooks)) as it:
         server.will(slowly(5))
         server.peer.hang_up()
         await pass_time(2)
@@ -120,8 +119,8 @@ async def test_the_gap_begins_with_the_first_loss(server: VirtualServer) -> None
 async def test_an_idle_connection_is_no_loss(server: VirtualServer) -> None:
     """It is told to end and to begin, but not to have been lost."""
     told: list[Event] = []
-    survival = Survival(idle_close_after=5, hooks=recording(told))
-    async with kept(server, survival=survival) as it:
+    reconnect = ReconnectOptions(idle_close_after=5, hooks=recording(told))
+    async with kept(server, reconnect=reconnect) as it:
         await pass_time(60)
         await it.lasting.ready()
 
@@ -142,7 +141,7 @@ async def test_an_idle_connection_is_no_loss(server: VirtualServer) -> None:
 async def test_reconnect_is_told_as_such(server: VirtualServer) -> None:
     """With its rule, and no delay."""
     told: list[Event] = []
-    async with kept(server, survival=Survival(hooks=recording(told))) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=recording(told))) as it:
         await it.session.reconnect("new token")
         match told[2:]:
             case [
@@ -197,7 +196,7 @@ async def test_a_hook_that_raises_harms_nothing(
 ) -> None:
     """It is logged, with what it raised, and called again next time."""
     hooks = Hooks(hook, hook, hook, hook)
-    async with kept(server, survival=Survival(hooks=hooks)) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=hooks)) as it:
         events = it.session.subscribe(TICKS, on_reconnect=hook)
         await started(events, server.peer)
         server.peer.hang_up()
@@ -228,7 +227,7 @@ async def test_a_hook_that_takes_long_holds_nothing_up(server: VirtualServer) ->
             ended.append(type(event).__name__)
 
     hooks = Hooks(connecting=dawdle, connected=dawdle)
-    async with kept(server, survival=Survival(hooks=hooks)) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=hooks)) as it:
         server.peer.hang_up()
         await it.lasting.ready()
         await settle()
@@ -246,7 +245,7 @@ async def test_a_hook_may_close_the_connection(server: VirtualServer) -> None:
         await it.lasting.close()
         closed.set()
 
-    it = keeping(server, survival=Survival(hooks=Hooks(disconnected=close)))
+    it = keeping(server, reconnect=ReconnectOptions(hooks=Hooks(disconnected=close)))
     await it.lasting.connect()
     server.peer.hang_up()
     await closed.wait()
@@ -265,7 +264,7 @@ async def test_a_hook_may_ask_for_something_and_reconnect(server: VirtualServer)
             await it.session.reconnect()
 
     answering(server)
-    it = keeping(server, survival=Survival(hooks=Hooks(connected=ask)))
+    it = keeping(server, reconnect=ReconnectOptions(hooks=Hooks(connected=ask)))
     await it.lasting.connect()
     await pass_time(5)
 
@@ -420,7 +419,7 @@ async def test_a_connection_that_was_made_for_nothing_is_counted_as_what_it_is(
 @tidily
 async def test_the_counters_of_a_client_begin_anew_with_it(server: VirtualServer) -> None:
     """Each time that it is entered."""
-    client = gqlwire.connect(server.url)
+    client = server.client()
     for _ in range(2):
         async with client as session:
             assert 1 == session.counters.connections

@@ -9,7 +9,7 @@ import pytest
 
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire._reconnect.idle import Idleness
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import OperationTimeout, Phase, TransportClosed
 from virtual_server import (
     QUERY,
@@ -30,7 +30,7 @@ from virtual_server import (
 
 served = pytest.fixture(name="server")(virtual_server)
 
-IDLE = Survival(idle_close_after=10)
+IDLE = ReconnectOptions(idle_close_after=10)
 
 
 async def states_after(seconds: float, it: Kept) -> list[str]:
@@ -45,7 +45,7 @@ async def states_after(seconds: float, it: Kept) -> list[str]:
 @tidily
 async def test_a_connection_that_nobody_needs_is_closed(server: VirtualServer) -> None:
     """In good order, after so many seconds; there is no attempt to make another."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         assert ["open"] * 9 == await states_after(9, it)
         await pass_time(1.1)
 
@@ -62,7 +62,7 @@ async def test_a_connection_that_nobody_needs_is_closed(server: VirtualServer) -
 async def test_an_operation_makes_it_again(server: VirtualServer) -> None:
     """At once, and the time begins anew after the operation's end."""
     answering(server, after=3)
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         await pass_time(60)
         assert {"get": 1} == await it.session.execute(QUERY)
 
@@ -76,7 +76,7 @@ async def test_an_operation_makes_it_again(server: VirtualServer) -> None:
 async def test_what_runs_keeps_it_open(server: VirtualServer) -> None:
     """An operation that takes long, as well as a subscription that has no events."""
     answering(server, after=100)
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         asking = await begun(it.session.execute(QUERY, timeout=None))
         await pass_time(90)
         assert Phase.OPEN is it.session.state
@@ -99,7 +99,7 @@ async def test_it_is_not_closed_between_operations_that_follow_each_other(
 ) -> None:
     """Each of them begins the time anew."""
     answering(server)
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         for _ in range(20):
             await pass_time(9)
             await it.session.execute(QUERY)
@@ -110,7 +110,7 @@ async def test_it_is_not_closed_between_operations_that_follow_each_other(
 @tidily
 async def test_the_last_of_many_begins_the_time(server: VirtualServer) -> None:
     """As long as one runs, something runs."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         asking = [await begun(it.session.execute(QUERY, timeout=None)) for _ in range(3)]
         for id in [*server.peer.live]:
             await pass_time(9)
@@ -125,7 +125,7 @@ async def test_the_last_of_many_begins_the_time(server: VirtualServer) -> None:
 @tidily
 async def test_a_lost_connection_is_not_idle(server: VirtualServer) -> None:
     """The time begins when there is one again, if then nobody needs it."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         server.will(slowly(100))
         server.peer.hang_up()
         await it.lasting.ready()
@@ -138,7 +138,7 @@ async def test_a_lost_connection_is_not_idle(server: VirtualServer) -> None:
 @tidily
 async def test_a_subscription_that_was_carried_over_keeps_it_open(server: VirtualServer) -> None:
     """Though nothing was started by its user on this connection."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
         server.peer.hang_up()
@@ -153,7 +153,7 @@ async def test_a_subscription_that_the_server_has_ended_does_not_keep_it_open(
     server: VirtualServer,
 ) -> None:
     """Though its consumer has not come to its end yet; that is looked at now and then."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
         server.peer.tell(1)
@@ -171,7 +171,7 @@ async def test_an_operation_that_arrives_while_it_closes_waits_for_the_next(
     """The socket that says goodbye is none to send on; the next one does not wait for its end."""
     answering(server)
     server.will(Meeting(answers_close=False))
-    async with kept(server, survival=IDLE, close_timeout=30) as it:
+    async with kept(server, reconnect=IDLE, close_timeout=30) as it:
         asking: list[asyncio.Task[Any]] = []
         server.peer.on_close = lambda: asking.append(soon(it.session.execute(QUERY)))
         states = it.session.states()
@@ -190,7 +190,7 @@ async def test_an_operation_that_arrives_while_it_closes_waits_for_the_next(
 @tidily
 async def test_whatever_needs_a_connection_makes_one(server: VirtualServer, begin: str) -> None:
     """One, for all who need it at once."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         await pass_time(60)
         assert Phase.IDLE is it.session.state
         events = [it.session.subscribe(TICKS) for _ in range(3)]
@@ -217,7 +217,7 @@ async def test_whatever_needs_a_connection_makes_one(server: VirtualServer, begi
 @tidily
 async def test_who_waited_in_vain_wakes_nobody(server: VirtualServer) -> None:
     """An operation that timed out before there was a connection does not keep it from resting."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         server.will(slowly(8))
         server.peer.hang_up()
         with pytest.raises(OperationTimeout):
@@ -230,7 +230,7 @@ async def test_who_waited_in_vain_wakes_nobody(server: VirtualServer) -> None:
 @tidily
 async def test_a_connection_that_is_idle_can_be_closed(server: VirtualServer) -> None:
     """Whoever comes then is told that it is closed, and not that it was idle."""
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         await pass_time(60)
 
     with pytest.raises(TransportClosed, match=r"closed by close\(\)"):
@@ -241,7 +241,7 @@ async def test_a_connection_that_is_idle_can_be_closed(server: VirtualServer) ->
 async def test_an_attempt_after_idleness_goes_by_the_policy(server: VirtualServer) -> None:
     """It is no first connection: it is retried."""
     answering(server)
-    async with kept(server, survival=IDLE) as it:
+    async with kept(server, reconnect=IDLE) as it:
         await pass_time(60)
         server.will(hangs_up(1012))
         assert {"get": 1} == await it.session.execute(QUERY)

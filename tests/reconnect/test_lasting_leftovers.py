@@ -22,7 +22,7 @@ async def test_nothing_grows_with_the_number_of_losses(server: VirtualServer) ->
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True, key=lambda event: event["n"])
         await started(events, server.peer, -1)
-        stream, resubscribing = events.stream, it.lasting._resubscribing
+        stream, resubscribing = events.stream, it.lasting._subscriptions
         assert stream is not None
         for number in range(50):
             await lose(it, server)

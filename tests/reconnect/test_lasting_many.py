@@ -7,7 +7,7 @@ from lasting import served as served
 
 from doubles import pass_time, settle
 from gqlwire import Hooks, RetryPolicy
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from virtual_server import (
     TICKS,
     VirtualServer,
@@ -83,7 +83,7 @@ async def test_they_wait_for_a_socket_that_takes_no_more(server: VirtualServer) 
         if clogged and connection is not None:
             connection.writable(False)
 
-    async with kept(server, survival=Survival(hooks=Hooks(connected=clog))) as it:
+    async with kept(server, reconnect=ReconnectOptions(hooks=Hooks(connected=clog))) as it:
         all_ = [it.session.subscribe(TICKS) for _ in range(3)]
         for events in all_:
             await started(events, server.peer)

@@ -13,6 +13,7 @@ from lasting import served as served
 import gqlwire
 from doubles import pass_time, settle
 from gqlwire import RetryPolicy
+from gqlwire._operations.feed import Feed
 from gqlwire.errors import (
     Phase,
     TransportError,
@@ -336,7 +337,7 @@ async def test_should_retry_has_the_last_word_on_refusals(server: VirtualServer)
 async def test_who_was_left_alone_is_left_alone(server: VirtualServer) -> None:
     """What comes late about a subscription that is not carried any more changes nothing."""
     async with kept(server) as it:
-        feed = it.lasting.feed(gqlwire.gql(TICKS))
+        feed = Feed(it.lasting, gqlwire.gql(TICKS).encode())
         it.lasting.proven(feed)
         assert it.lasting.refused(feed, LOST) is False
         it.lasting.join(feed)

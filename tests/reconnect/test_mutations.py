@@ -87,7 +87,7 @@ async def test_what_finds_no_room_is_not_sent_twice(place: Place, tmp_path: Path
     async with hardship(place, ledger=ledger) as here:
         here.proxy.strike(Fault.STALL, seconds=2)
         stuffing = asyncio.create_task(recorded(here, "x" * 20_000_000, 30))
-        while not here.session.transport.connection.is_clogged:
+        while not here.session._link.live.is_clogged:
             await asyncio.sleep(0)
         waiting = asyncio.create_task(recorded(here, "waiting", 30))
         await asyncio.sleep(0)

@@ -21,7 +21,7 @@ import pytest
 from doubles import pass_time
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._reconnect.hooks import Connected, Disconnected
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import ConnectionRefused, HandshakeRejected, Phase
 from virtual_server import (
     HOST,
@@ -123,7 +123,7 @@ async def live_through(
     it = keeping(
         server,
         policy,
-        survival=Survival(hooks=diary.hooks),
+        reconnect=ReconnectOptions(hooks=diary.hooks),
         connect_timeout=10,
         ack_timeout=10,
         ping_interval=25,
@@ -346,10 +346,10 @@ async def test_a_herd_of_real_clients_is_spread_as_well(
 ) -> None:
     """Of whole clients, each with subscriptions: they connect, and subscribe, one by one."""
     count, downtime = 100, 20.0
-    herd = [keeping(server, RetryPolicy(spread=spread)) for _ in range(count)]
+    policy = RetryPolicy(spread=spread)
+    herd = [keeping(server, policy, chance=Random(number).random) for number in range(count)]
     starts: list[float] = []
-    for number, it in enumerate(herd):
-        it.lasting._chance = Random(number).random
+    for it in herd:
         await it.lasting.connect()
     events = [it.session.subscribe(TICKS) for it in herd for _ in range(3)]
     steps = [soon(anext(each)) for each in events]

@@ -15,7 +15,7 @@ import pytest
 from doubles import pass_time, settle
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._reconnect.hooks import Disconnected
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import (
     ConnectionClosed,
     ConnectionRefused,
@@ -113,8 +113,8 @@ async def test_connecting_twice_is_an_error(server: VirtualServer) -> None:
     it = keeping(server)
     first = await begun(it.lasting.connect())
 
-    for state in ("connect", "open"):
-        with pytest.raises(TransportAlreadyConnected, match=f"is {state} already"):
+    for state in ("connecting", "connected"):
+        with pytest.raises(TransportAlreadyConnected, match=f"is already {state}"):
             await it.lasting.connect()
         await first
 
@@ -319,7 +319,7 @@ async def test_it_gives_up_after_so_many_attempts(server: VirtualServer) -> None
     """The last failure reaches who waits, who comes later, and the subscriptions."""
     told: list[Disconnected] = []
     hooks = Hooks(disconnected=told.append)
-    async with kept(server, RetryPolicy(attempts=3), survival=Survival(hooks=hooks)) as it:
+    async with kept(server, RetryPolicy(attempts=3), reconnect=ReconnectOptions(hooks=hooks)) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
         step = soon(anext(events))
@@ -341,7 +341,7 @@ async def test_it_gives_up_after_so_many_attempts(server: VirtualServer) -> None
         assert (Phase.CLOSED, False, True) == (
             it.lasting.state,
             it.lasting.is_alive,
-            it.lasting.is_over,
+            it.lasting.is_final,
         )
 
 
@@ -350,7 +350,7 @@ async def test_it_gives_up_after_so_long(server: VirtualServer) -> None:
     """Counted from the first failure in a row."""
     told: list[Disconnected] = []
     hooks = Hooks(disconnected=told.append)
-    async with kept(server, RetryPolicy(elapsed=10), survival=Survival(hooks=hooks)) as it:
+    async with kept(server, RetryPolicy(elapsed=10), reconnect=ReconnectOptions(hooks=hooks)) as it:
         server.otherwise = Meeting(REFUSED)
         server.peer.hang_up()
         with pytest.raises(ConnectionRefused):
@@ -653,8 +653,8 @@ async def test_there_are_no_more_connects_per_hour_than_allowed(server: VirtualS
 async def test_the_ceiling_holds_for_an_idle_connection(server: VirtualServer) -> None:
     """That is closed and made again with each operation."""
     policy = RetryPolicy(connects_per_hour=3)
-    survival = Survival(idle_close_after=1)
-    async with kept(server, policy, survival=survival) as it:
+    reconnect = ReconnectOptions(idle_close_after=1)
+    async with kept(server, policy, reconnect=reconnect) as it:
         for _ in range(12):
             await it.lasting.ready()
             await pass_time(60)

@@ -312,8 +312,8 @@ async def test_connect_twice() -> None:
         assert {"hello": "you"} == (await transport.execute(QUERY)).data
         await transport.close()
 
-    assert f"the transport to {host_of(server)} is connect already" == str(early)
-    assert f"the transport to {host_of(server)} is open already" == str(late)
+    assert f"the transport to {host_of(server)} is already connecting" == str(early)
+    assert f"the transport to {host_of(server)} is already connected" == str(late)
     assert 1 == server.connections
 
 

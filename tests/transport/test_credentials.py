@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import gqlwire
 from doubles import pass_time
 from gqlwire import RetryPolicy
 from gqlwire.errors import CredentialsFailed, InvalidURL, Phase
@@ -68,7 +67,7 @@ GIVEN = pytest.mark.parametrize(
 
 def transport_for(server: VirtualServer, **options: Any) -> WebsocketsTransport:
     url = options.pop("url", server.url)
-    return WebsocketsTransport(url, **options)
+    return WebsocketsTransport(url, open_websocket=server.open_websocket, **options)
 
 
 async def connected(transport: WebsocketsTransport) -> None:
@@ -360,7 +359,7 @@ async def test_what_cannot_be_is_told_as_what_it_is(
 async def test_what_cannot_be_ends_one_that_is_kept(server: VirtualServer) -> None:
     """It would be the same again; `InvalidURL` is final by the tables."""
     urls = iter([URL, "http://example.com/"])
-    async with gqlwire.connect(lambda attempt: next(urls)) as session:
+    async with server.client(url=lambda attempt: next(urls)) as session:
         server.peer.hang_up()
         with pytest.raises(InvalidURL):
             await session.wait_ready()

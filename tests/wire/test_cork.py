@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from doubles import on_virtual_time, settle
+from gqlwire._wire import Way
 from gqlwire._wire import cork as cork_module
 from gqlwire._wire.address import parse
 from gqlwire._wire.cork import Cork
-from gqlwire._wire.dial import Dial, Way
+from gqlwire._wire.dial import open_websocket
 from servers.certificates import Certificates, client_context, server_context
 from servers.fake import RawPeer, raw_fake
 from servers.raw import CLOSE, PING, TEXT
@@ -263,7 +264,7 @@ async def sending(count: int, contexts: Any = (None, None)) -> AsyncIterator[Sen
         handler = Quiet()
         way = Way(parse(server.url), ssl_context=contexts[1])
         it = Sending(None, handler, None)
-        await Dial(way, ("graphql-transport-ws",), lambda *_: handler).open()
+        await open_websocket(way, ("graphql-transport-ws",), lambda *_: handler)
         it.wire = handler.wire
         it.socket = it.wire._transport.underlying_transport.get_extra_info("socket")
         yield it

@@ -24,9 +24,9 @@ from picows import ws_connect
 
 from conftest import examples
 from doubles import VirtualTimeLoop
-from gqlwire._wire import deflate
+from gqlwire._wire import Way, deflate
 from gqlwire._wire.address import parse
-from gqlwire._wire.dial import Dial, Way
+from gqlwire._wire.dial import open_websocket
 from gqlwire._wire.fast_frames import Bursts, cut, length, may_wait
 from gqlwire._wire.picows_wire import PicowsWire
 from gqlwire.errors import TransportError, TransportProtocolError
@@ -902,7 +902,7 @@ async def told_over(
         patch.setattr("gqlwire._wire.dial.PicowsWire", kind)
         async with raw_fake(script, ssl=contexts[0]) as server, asyncio.timeout(BOUND):
             way = Way(parse(server.url), ssl_context=contexts[1], max_message_size=ROOMY)
-            await Dial(way, ("graphql-transport-ws",), lambda *_: listener).open()
+            await open_websocket(way, ("graphql-transport-ws",), lambda *_: listener)
             await listener.left.wait()
     return listener.told, answers, isinstance(listener.reader, Bursts)
 

@@ -105,6 +105,11 @@ class Connection:
         return self._dialect.subprotocol
 
     @property
+    def payloads(self) -> Mapping[str, Any]:
+        """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`."""
+        return self._signals.payloads
+
+    @property
     def is_orphaned(self) -> bool:
         """Whether its event loop was closed under it, so that it cannot even end."""
         return self._loop.is_closed()

@@ -1,4 +1,4 @@
-"""One operation that has one result, on one connection."""
+"""One operation that has one result: sent, awaited, and sent again only where that does no harm."""
 
 from __future__ import annotations
 
@@ -7,36 +7,68 @@ import asyncio
 from msgspec import Raw
 
 from gqlwire._connection.connection import Connection
+from gqlwire._operations.feed import Link, roomy
 from gqlwire._payloads.request import OperationKind
 from gqlwire._payloads.result import decode_result
 from gqlwire._streams.reply import Reply
-from gqlwire.errors import (
-    TransportQueryError,
-)
-from gqlwire.errors.reasons import late
+from gqlwire.errors import OperationTimeout, TransportError, TransportQueryError
+from gqlwire.errors.reasons import interrupted, late
 
 
 async def ask(
-    connection: Connection,
+    link: Link,
     payload: bytes,
     kind: OperationKind,
     timeout: float | None,
-    reply: Reply | None = None,
+    *,
+    idempotent: bool = False,
 ) -> Raw:
-    """Run an operation and return its first result; `payload` is the request as JSON.
+    """Run an operation and return its first result, undecoded; `payload` is the request as JSON.
 
-    `reply` is where it is to be awaited, for who wants to know what became of it.
+    It waits for a connection, within `timeout` seconds. If the connection is lost before the
+    operation was sent, it goes to the next one. If it is lost afterwards, the operation is sent
+    again only if it is `idempotent`, or a query and the link retries those.
 
-    After a subscription the server is told to stop, as it is when the result itself announces more
-    (`@defer`), and when the caller is cancelled or `timeout` seconds are over.
-
-    Raises TransportQueryError if the server refuses the operation or ends it without a result,
-    TransportProtocolError if the result is no JSON, OperationTimeout, or what ended the connection.
+    Raises TransportQueryError if the server refuses the operation or completes it without a
+    result, TransportProtocolError if the result is not JSON, OperationTimeout, OperationInterrupted
+    if the connection was lost and another one follows, or the failure that ended the last one.
+    Cancelling tells the server to stop.
     """
-    if reply is None:
-        reply = Reply(connection.gate)
-    if connection.is_clogged:
-        return await _ask_when_there_is_room(connection, payload, kind, timeout, reply)
+    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    left = timeout
+    link.running += 1
+    try:
+        while True:
+            connection = link.live
+            if connection is None or connection.is_clogged:
+                connection = await roomy(link, kind, deadline, timeout, "execute_timeout")
+                left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+            reply = Reply(connection.gate)
+            try:
+                return await _answer(connection, payload, kind, left, reply)
+            except OperationTimeout:
+                raise late(connection.host, kind, timeout) from None
+            except TransportError as failure:
+                is_unsent = not reply.is_started and connection.reason is not None
+                if link.is_final or not (reply.is_lost or is_unsent):
+                    raise
+                is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
+                if reply.is_lost and not is_repeatable:
+                    raise interrupted(connection.host, kind, failure) from failure
+    finally:
+        link.running -= 1
+        if link.on_finished is not None:
+            link.on_finished()
+
+
+async def _answer(
+    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None, reply: Reply
+) -> Raw:
+    """Run an operation on one connection and return its first result.
+
+    The server is told to stop a subscription, and an operation whose result announces more
+    (`@defer`). It ends all others by itself.
+    """
     id = connection.start(payload, reply)
     reply.is_started = True
     if timeout is not None:
@@ -58,25 +90,6 @@ async def ask(
             connection.stop(id)
         elif not reply.is_over:
             connection.forget(id)
-
-
-async def _ask_when_there_is_room(
-    connection: Connection,
-    payload: bytes,
-    kind: OperationKind,
-    timeout: float | None,
-    reply: Reply,
-) -> Raw:
-    # Rare, and the time that it takes is a part of the limit.
-    scope = asyncio.timeout(timeout)
-    try:
-        async with scope:
-            await connection.ready_to_send()
-            return await ask(connection, payload, kind, None, reply)
-    except TimeoutError:
-        if not scope.expired():
-            raise  # the connection's own
-        raise late(connection.host, kind, timeout) from None
 
 
 def _announces_more(answer: Raw) -> bool:

@@ -1,78 +1,159 @@
-"""Running one operation on a connection: for one result (`ask`), or for all of them (`Feed`).
+"""The raw results of one operation, on whichever connections it runs.
 
-Whatever ends the caller's interest, the server is told of it exactly once. This module knows no
-protocol and no socket.
+A `Feed` runs over a `Link`. When its connection is lost, the feed keeps its stream, and the link
+resubscribes it on the next connection. The server is told once that a feed ends, whatever ends it.
+
+This module knows no protocol and no socket, and does not decide when to resubscribe.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
-from msgspec import Raw, Struct, field
+import msgspec
+from msgspec import Raw, Struct
 
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.dialer import Dialer
+from gqlwire._json import UNREADABLE
 from gqlwire._operations.event_timeout import Patience
-from gqlwire._streams.buffer import Buffer, Overflow
+from gqlwire._operations.options import USUAL_TERMS, Reconnected, Terms
+from gqlwire._payloads.result import decode_result
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
-from gqlwire.errors import (
-    TransportError,
-    TransportProtocolError,
-)
-from gqlwire.errors.reasons import eventless
+from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
+from gqlwire.errors.reasons import eventless, late, not_connected, unconnected
+
+T = TypeVar("T")
+
+_decode_any = msgspec.json.Decoder(Raw).decode
+
+_REFUSAL_SECONDS = 1.0
+"""For so long a result with errors and no data is held back after a resubscription."""
 
 
-class Reconnected(Struct, frozen=True):
-    """A subscription goes on, on a new connection; what happened meanwhile may be missing.
+class Link:
+    """What operations run on: here, one connection of `dialer` that no other follows.
 
-    `gap_seconds`: for how long it had no connection. `attempts`: how many it took. `failure`: why
-    the last connection ended.
+    `ReconnectingTransport` is a link that makes further connections.
+
+    `live`: the connection to use; None where there is none now. `failure`: why the last connection,
+    or attempt to connect, ended. `running`: how many operations with one result run; `on_finished`
+    is called when one is over.
     """
 
-    gap_seconds: float
-    attempts: int
+    __slots__ = ("dialer", "failure", "live", "on_finished", "running")
+
+    def __init__(self, dialer: Dialer) -> None:
+        self.dialer: Dialer = dialer
+        self.live: Connection | None = None
+        self.failure: TransportError | None = None
+        self.running: int = 0
+        self.on_finished: Callable[[], None] | None = None
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self.dialer.host
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other connection will follow."""
+        return True
+
+    @property
+    def retry_queries(self) -> bool:
+        """Whether an interrupted query is sent again."""
+        return False
+
+    async def ready(self) -> Connection:
+        """Return an acknowledged connection, waiting for it if one is being made.
+
+        Raises TransportClosed, or the failure that is not retried.
+        """
+        if self.live is None:
+            raise not_connected(self.host, "connect() first, or use `async with`")
+        return self.live
+
+    async def roomy(self) -> Connection:
+        """Return an acknowledged connection that takes data. Raises what `ready` raises."""
+        while True:
+            connection = await self.ready()
+            try:
+                await connection.ready_to_send()
+            except TransportError:
+                if self.is_final:
+                    raise
+            else:
+                return connection
+
+    def join(self, feed: Feed) -> None:
+        """Resubscribe `feed` on every further connection."""
+
+    def leave(self, feed: Feed) -> None:
+        """Do nothing more with `feed`."""
+
+    def refused(self, feed: Feed, failure: TransportError) -> bool:
+        """Return whether `feed` is resubscribed again later, although the server refused it."""
+        del feed, failure
+        return False
+
+    def proven(self, feed: Feed) -> None:
+        """Forget the refusals of `feed`: results arrive again."""
+
+    def call(self, hook: Callable[[T], object] | None, event: T) -> None:
+        """Call a function that the user gave."""
+
+
+async def roomy(
+    link: Link, kind: str, deadline: float | None, limit: float | None, option: str
+) -> Connection:
+    """Return what `link.roomy()` returns, at `deadline` (of the loop's clock) at the latest.
+
+    Raises OperationTimeout, which names the `limit` in seconds and the `option` that sets it.
+    """
+    scope = asyncio.timeout_at(deadline)
+    try:
+        async with scope:
+            return await link.roomy()
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        if link.live is not None:
+            raise late(link.host, kind, limit, option) from None
+        raise unconnected(link.host, kind, limit, option, link.failure) from None
+
+
+class _Loss(Struct):
+    """A connection that a feed lost.
+
+    `sealed`: an event that the consumer had been handed and had not read, with its payload; the
+    payload is None if the event turned out to be none.
+    """
+
     failure: TransportError
-
-
-class Terms(Struct, frozen=True):
-    """How the results of an operation wait for who takes them: see `session.subscribe`."""
-
-    buffer: Buffer = field(default_factory=Buffer)
-    overflow: Overflow = Overflow.BLOCK
-    first_event_timeout: float | None = None
-    idle_timeout: float | None = None
-
-    @classmethod
-    def of(
-        cls,
-        buffer: Buffer | int | None,
-        overflow: Overflow | str,
-        first_event_timeout: float | None = None,
-        idle_timeout: float | None = None,
-    ) -> Terms:
-        """Return the terms as they are spelt in calls: a `buffer` may be a number of events."""
-        if (buffer, overflow, first_event_timeout, idle_timeout) == _USUAL:
-            return USUAL_TERMS  # one for all: there may be very many of them
-        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
-        return cls(bound, Overflow(overflow), first_event_timeout, idle_timeout)
-
-
-_USUAL = (None, Overflow.BLOCK, None, None)
-USUAL_TERMS = Terms()
+    since: float
+    sealed: tuple[Item, Raw | None] | None = None
+    is_told: bool = False
 
 
 class Feed:
-    """The raw results of one operation, which starts when the first is asked for.
+    """The raw results of one operation. It starts when the first one is asked for.
 
-    `connection` returns what is to run it, or raises; `payload` is the request as JSON.
+    `payload`: the request as JSON; `renew` returns the request for each further connection, None
+    means the same one. `id`: the operation's id on the current connection. `is_over`: whether it
+    was stopped, or has raised its end.
     """
 
     __slots__ = (
-        "_connection",
+        "_link",
         "_loop",
+        "_loss",
         "_patience",
         "_payload",
+        "_renew",
         "_running",
         "_terms",
         "id",
@@ -82,84 +163,60 @@ class Feed:
 
     def __init__(
         self,
-        connection: Callable[[], Connection],
+        link: Link,
         payload: bytes,
-        terms: Terms,
+        terms: Terms = USUAL_TERMS,
+        renew: Callable[[], bytes] | None = None,
     ) -> None:
         self.id: str | None = None
         self.stream: EventStream | None = None
-        self._connection = connection
+        self.is_over: bool = False
+        self._link = link
         self._payload = payload
         self._terms = terms
+        self._renew = renew
+        self._loss: _Loss | None = None
         self._patience: Patience | None = None
-        self.is_over: bool = False
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def payload(self, item: Item) -> Raw | None:
-        """Return the payload of an event that could not be read; None if it is none of ours.
-
-        Raises TransportProtocolError, and ends the connection, if its message is no JSON.
-        """
-        if isinstance(item, Raw):
-            return item
-        if self._running is None or self.id is None:
-            return None
-        try:
-            return self._running.routes.read(item, self.id)
-        except TransportProtocolError as unreadable:
-            self._running.failed(unreadable, code=1002)
-            self.is_over = True
-            # Nothing of what came after it would be there, had it been read when it came.
-            if self.stream is not None:
-                self.stream.clear()
-            raise
+    # --- Starting -----------------------------------------------------------------------------
 
     async def start(self) -> EventStream:
-        """Start the operation, and return where its results arrive.
+        """Start the operation, and return the stream in which its results arrive.
 
-        Raises StopAsyncIteration if it was given up, or what keeps it from being started.
+        Raises StopAsyncIteration if it was stopped before, or what keeps it from being started.
         """
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
         begin = loop.time()
         try:
-            connection = await self._roomy()
+            connection = await self._roomy(begin)
             if self.is_over:
                 raise StopAsyncIteration
             if self.stream is not None:
                 raise RuntimeError("this subscription is being started by another task already")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
-            self._begin(connection, stream, self._payload)
+            self.id = connection.start(self._payload, stream)
         except TransportError:
             self.is_over = True
             raise
+        self._running = connection
+        stream.owner = self
+        self._link.join(self)
         self._loop = loop
         self._watch(stream, begin)
         self.stream = stream
         return stream
 
-    async def _roomy(self) -> Connection:
-        """Return a connection that takes data."""
-        connection = self._connection()
-        await connection.ready_to_send()
-        return connection
-
-    def _begin(self, connection: Connection, stream: EventStream, payload: bytes) -> None:
-        self.id = connection.start(payload, stream)
-        self._running = connection
-        stream.owner = self
-
-    def overrun(self) -> None:
-        """Tell the server to stop: the stream is full."""
-        if self._running is not None and self.id is not None:
-            self._running.stop(self.id)
-
-    def keeps(self, failure: TransportError) -> bool:
-        """Say that it ends with its connection."""
-        del failure
-        return False
+    async def _roomy(self, begin: float) -> Connection:
+        connection = self._link.live
+        if connection is not None and not connection.is_clogged:
+            return connection
+        limit = self._terms.first_event_timeout
+        deadline = None if limit is None else begin + limit
+        return await roomy(self._link, "subscription", deadline, limit, "first_event_timeout")
 
     def _watch(self, stream: EventStream, begin: float) -> None:
         first, idle = self._terms.first_event_timeout, self._terms.idle_timeout
@@ -168,13 +225,125 @@ class Feed:
             self._patience.watch(stream)
 
     def _expire(self, limit: float, option: str) -> None:
-        stream, host = self.stream, "" if self._running is None else self._running.host
-        if stream is not None:
+        host = "" if self._running is None else self._running.host
+        if self.stream is not None:
             self._stop_running()
-            stream.end(eventless(host or "the server", limit, option))
+            self.stream.end(eventless(host or "the server", limit, option))
+
+    # --- Reading ------------------------------------------------------------------------------
+
+    def payload(self, item: Item) -> Raw | None:
+        """Return the payload of an event that could not be decoded at once.
+
+        None means that the message was no event of this operation. A message that is not JSON ends
+        its connection: None if the feed continues on another one, else TransportProtocolError.
+        """
+        if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
+            return self._loss.sealed[1]
+        if isinstance(item, Raw):
+            return item
+        running = self._running
+        if running is None or self.id is None:
+            return Raw(item) if self.is_lost else None
+        try:
+            return running.routes.read(item, self.id)
+        except TransportProtocolError as unreadable:
+            running.failed(unreadable, code=1002)
+            # Nothing that came after it would be there if it had been read when it came.
+            if self.stream is not None:
+                self.stream.clear()
+            if self.is_lost:
+                return None
+            self.is_over = True
+            raise
+
+    # --- From one connection to the next --------------------------------------------------------
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it waits for another connection."""
+        return self._running is None and self.stream is not None and not self.stream.over
+
+    def keeps(self, failure: TransportError) -> bool:
+        """Return whether the stream continues after its connection ended by `failure`."""
+        stream = self.stream
+        if stream is None or self._link.is_final or not self._terms.survive:
+            return False
+        self._loss = _Loss(failure, asyncio.get_running_loop().time(), self._seal(stream))
+        self._running = None
+        return True
+
+    def _seal(self, stream: EventStream) -> tuple[Item, Raw | None] | None:
+        """Read what only this connection can read; return what the consumer holds unread."""
+        untaken = stream.untaken
+        sealed: tuple[Item, Raw | None] | None = None
+        if untaken is not None:
+            sealed = untaken, None
+            try:
+                sealed = untaken, self._payload_of(untaken)
+            except TransportProtocolError:
+                stream.clear()  # nothing that came after it would be there if it had been read
+        stream.seal(self._payload_of)
+        return sealed
+
+    def _payload_of(self, item: Item) -> Raw | None:
+        if isinstance(item, Raw):
+            return item
+        try:
+            return Raw(_decode_any(item))  # it is a value by itself, so it was a plain one
+        except UNREADABLE:
+            running = self._running
+            return running.routes.read(item, self.id) if running and self.id else None
+
+    def resubscribe(self, connection: Connection, tries: int) -> None:
+        """Continue on another connection; `tries` is how many attempts that connection took.
+
+        Raises what `renew` raises.
+        """
+        stream, renew = self.stream, self._renew
+        if stream is None or self.is_over or stream.over:
+            return
+        payload = self._payload if renew is None else renew()
+        self.id = connection.start(payload, _Resubscription(self, stream, connection))
+        self._running = connection
+        loss = self._loss
+        if loss is not None and not loss.is_told:
+            loss.is_told = True
+            gap = asyncio.get_running_loop().time() - loss.since
+            event = Reconnected(gap, tries, loss.failure)
+            if self._terms.marks:
+                stream.mark(event)
+            self._link.call(self._terms.on_reconnect, event)
+
+    def refused(self, failure: TransportError) -> bool:
+        """Note that the server refused it; return whether it is tried again later."""
+        self._running = None
+        return self._link.refused(self, failure)
+
+    def proven(self) -> None:
+        """Note that the server sends results again."""
+        self._link.proven(self)
+
+    def released(self, connection: Connection) -> None:
+        """Send what comes by `connection` straight into the stream from now on."""
+        if self.id is not None and self.stream is not None and self._running is connection:
+            connection.routes.add(self.id, self.stream)
+
+    # --- The end ------------------------------------------------------------------------------
+
+    def overrun(self) -> None:
+        """Tell the server to stop: the stream is full."""
+        if self._running is not None and self.id is not None:
+            self._running.stop(self.id)
+
+    def fail(self, failure: Exception) -> None:
+        """End by `failure`: no other connection follows, or none that helps."""
+        if self.stream is not None:
+            self.stream.end(failure)
 
     def end(self, stream: EventStream) -> Exception:
-        """Return what to raise at the end: once the failure, if there was one."""
+        """Return what to raise at the end: the failure, once, if there was one."""
+        self._link.leave(self)
         ending = StopAsyncIteration() if self.is_over else stream.ending()
         self.is_over = True
         self._running = stream.owner = None
@@ -183,7 +352,8 @@ class Feed:
         return ending
 
     def stop(self) -> None:
-        """Give it up: the server is told, once, and what is buffered is dropped."""
+        """End the operation: tell the server, once, and drop what is buffered."""
+        self._link.leave(self)
         self.is_over = True
         if self._patience is not None:
             self._patience.stop()
@@ -199,23 +369,74 @@ class Feed:
             running.stop(self.id)
 
     def stop_from_anywhere(self) -> None:
-        """Give it up from a finalizer: in whatever thread, amid whatever is going on."""
+        """Do what `stop` does, from a finalizer: in any thread, at any moment."""
         if not self.is_over and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.stop)
 
 
-class Seam(Struct, frozen=True):
-    """What a subscription wants where one connection ends and the next begins.
+class _Resubscription:
+    """The sink of an operation that was resubscribed, until its first result.
 
-    `renew` returns the request, as JSON, to go on with; None is the first one again. `on_reconnect`
-    is called, and with `is_marked` the same comes between the events. What does not survive ends
-    with its connection.
+    Servers that cannot continue yet answer with a result that has errors and no data and complete
+    immediately (Tibber does), or with `error`. That is a refusal, which is tried again, and not an
+    event.
     """
 
-    renew: Callable[[], bytes] | None = None
-    on_reconnect: Callable[[Reconnected], object] | None = None
-    is_marked: bool = False
-    survives: bool = True
+    def __init__(self, feed: Feed, stream: EventStream, connection: Connection) -> None:
+        self._feed = feed
+        self._stream = stream
+        self._connection = connection
+        self._held: list[Raw] = []
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def put(self, payload: Raw) -> None:
+        """Take a result; hold it back if it may be the first half of a refusal."""
+        if is_refusal(payload):
+            self._held.append(payload)
+            if self._alarm is None:
+                loop = asyncio.get_running_loop()
+                self._alarm = loop.call_later(_REFUSAL_SECONDS, self._pass)
+        else:
+            self._pass()
+            self._feed.proven()
+            self._stream.put(payload)
+
+    def end(self, failure: TransportError | None) -> None:
+        """End the stream, unless this is a refusal that is tried again."""
+        refusal = failure
+        if failure is None and self._held:
+            result = decode_result(self._held[-1])
+            refusal = TransportQueryError.of(result.errors or [], data=result.data)
+        if refusal is None or not self._feed.refused(refusal):
+            self._release()
+            self._stream.end(failure)
+        elif self._alarm is not None:
+            self._alarm.cancel()
+
+    def lost(self, failure: TransportError) -> None:
+        """Pass on what was held back, and that the connection is lost."""
+        self._release()
+        self._stream.lost(failure)
+
+    def _pass(self) -> None:
+        """Let the stream have what was held back, and all that comes."""
+        self._feed.released(self._connection)
+        self._release()
+
+    def _release(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for payload in self._held:
+            self._stream.put(payload)
+        self._held.clear()
 
 
-USUAL_SEAM = Seam()
+def is_refusal(payload: Raw) -> bool:
+    """Whether a result has errors and nothing else."""
+    if b'"errors"' not in bytes(payload):
+        return False
+    try:
+        result = decode_result(payload)
+    except TransportProtocolError:
+        return False  # its consumer will see
+    return bool(result.errors) and not result.data

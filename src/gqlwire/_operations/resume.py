@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from gqlwire._operations.checkpoint import Checkpoint
-import weakref
 from types import TracebackType
 
 from msgspec import Raw
 
 from gqlwire._operations.feed import Feed
+from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._streams.sink import Item
 from gqlwire.errors import TransportError
@@ -54,10 +54,13 @@ class Tracker(Generic[T]):
             self._keys[key(self.last)] = None
         self._is_at_seam = bool(self._keys)
 
-    @property
-    def resumes(self) -> bool:
-        """Whether there are other variables to go on with."""
-        return self._resume is not None
+    @classmethod
+    def of(cls, terms: Terms) -> Tracker[Any] | None:
+        """Return a tracker if the terms need one: for most subscriptions they do not."""
+        wanted = (terms.resume, terms.key, terms.checkpoint)
+        if wanted == (None, None, None) and not terms.tell_reconnects:
+            return None
+        return Tracker(*wanted)
 
     def variables(self, last: T | None, given: Variables) -> Variables:
         """Return the variables to go on with after `last`; those `given` if it is None."""
@@ -96,23 +99,22 @@ class TrackedSubscription(Subscription[T]):
     """The results of one operation, with what was asked to be known about them.
 
     An event counts as dealt with when the next one is asked for, when `async with` is left without
-    an error, and by `acknowledge()`; only then it is saved. With `is_told` a `Reconnected` comes
-    between the events where one connection ended and the next began.
+    an error, and by `acknowledge()`; only then it is saved. With `terms.tell_reconnects`
+    a `Reconnected` comes between the events where one connection ended and the next one began.
     """
 
-    __slots__ = ("_is_told", "_tracker")
+    __slots__ = ("_tells_reconnects", "_tracker")
 
     def __init__(
         self,
         feed: Feed,
         convert: Callable[[Raw], T],
         tracker: Tracker[Any],
-        *,
-        is_told: bool,
+        terms: Terms,
     ) -> None:
         super().__init__(feed, convert)
         self._tracker = tracker
-        self._is_told = is_told
+        self._tells_reconnects = terms.tell_reconnects
 
     async def __anext__(self) -> T:
         self._tracker.acknowledge()
@@ -152,21 +154,5 @@ class TrackedSubscription(Subscription[T]):
         if notice is not None:
             self._tracker.cross()
             told: Any = notice
-            return (told,) if self._is_told else ()
+            return (told,) if self._tells_reconnects else ()
         return tuple(value for value in super().read(item) if self._tracker.accepts(value))
-
-
-class Newest:
-    """Asks a subscription for its newest event, without keeping it alive."""
-
-    def __init__(self) -> None:
-        self._subscription: weakref.ref[TrackedSubscription[Any]] | None = None
-
-    def of(self, subscription: TrackedSubscription[Any]) -> None:
-        """Ask this one from now on."""
-        self._subscription = weakref.ref(subscription)
-
-    def __call__(self) -> Any:
-        """Return the newest event, None if there is none."""
-        subscription = None if self._subscription is None else self._subscription()
-        return None if subscription is None else subscription.newest()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from gqlwire._operations.feed import Reconnected
+from gqlwire._operations.options import Reconnected
 from gqlwire.errors import TransportError
 from gqlwire.retry import Attempt
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gqlwire.errors import TransportError
+
 
 class Idleness:
     """Calls `on_idle` once `is_busy` was false for `limit` seconds; None is never.
@@ -17,6 +19,8 @@ class Idleness:
         self, limit: float | None, is_busy: Callable[[], bool], on_idle: Callable[[], None]
     ) -> None:
         self.limit = limit
+        # Why the last connection that was idle was closed.
+        self.failure: TransportError | None = None
         self._is_busy = is_busy
         self._on_idle = on_idle
         self._since = 0.0

@@ -1,24 +1,24 @@
-"""How a connection is kept: what a client says of it."""
+"""How a connection is kept: the arguments of `Client` for it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gqlwire._reconnect.hooks import Hooks
 from gqlwire.retry import RetryPolicy
 
 
-class Survival(Struct, frozen=True):
-    """How a connection is kept: see `Client`, whose arguments these are.
+class ReconnectOptions(Struct, frozen=True):
+    """How a connection is kept; see `Client`, whose arguments these are.
 
-    `chance` returns a number from 0 to 1, as `random.random`.
+    `idle_close_after` is in seconds. `chance` returns a number from 0 to 1, as `random.random`.
     """
 
-    retry: RetryPolicy | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     retry_queries: bool = False
     idle_close_after: float | None = None
-    hooks: Hooks | None = None
+    hooks: Hooks = field(default_factory=Hooks)
     chance: Callable[[], float] = random.random

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from gqlwire._connection.connection import Connection
+from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
-from gqlwire._reconnect.lasting import LastingFeed, Link
 from gqlwire.errors import TransportError
 from gqlwire.retry import Attempts, Decision, RetryPolicy
 
@@ -32,8 +32,8 @@ class Resubscribing:
         self._link = link
         self._policy = policy.for_subscription()
         self._chance = chance
-        self._feeds: dict[LastingFeed, Attempts | None] = {}
-        self._alarms: dict[LastingFeed, asyncio.TimerHandle] = {}
+        self._feeds: dict[Feed, Attempts | None] = {}
+        self._alarms: dict[Feed, asyncio.TimerHandle] = {}
         self._task: asyncio.Task[None] | None = None
         self._tries = 1
 
@@ -42,7 +42,7 @@ class Resubscribing:
         """Whether there is any subscription."""
         return any(feed.stream is None or not feed.stream.over for feed in self._feeds)
 
-    def add(self, feed: LastingFeed) -> None:
+    def add(self, feed: Feed) -> None:
         """Take `feed` along from now on."""
         self._feeds.setdefault(feed, None)
 
@@ -53,12 +53,12 @@ class Resubscribing:
         counters.events = self._events + sum(stream.events for stream in live)
         counters.dropped = self._dropped + sum(stream.dropped for stream in live)
 
-    def _retire(self, feed: LastingFeed) -> None:
+    def _retire(self, feed: Feed) -> None:
         if feed.stream is not None:
             self._events += feed.stream.events
             self._dropped += feed.stream.dropped
 
-    def discard(self, feed: LastingFeed) -> None:
+    def discard(self, feed: Feed) -> None:
         """Leave `feed` alone."""
         if feed in self._feeds:
             self._retire(feed)
@@ -91,7 +91,7 @@ class Resubscribing:
             self._retire(feed)
             feed.fail(failure)
 
-    async def _take(self, feeds: list[LastingFeed], connection: Connection) -> None:
+    async def _take(self, feeds: list[Feed], connection: Connection) -> None:
         pause = self._policy.spread / len(feeds)
         for feed in feeds:
             if pause:
@@ -102,18 +102,18 @@ class Resubscribing:
                     await connection.ready_to_send()
             self._resubscribe(feed, connection)
 
-    def _resubscribe(self, feed: LastingFeed, connection: Connection) -> None:
+    def _resubscribe(self, feed: Feed, connection: Connection) -> None:
         if feed.is_lost and connection.reason is None:
             self.count += 1
             with _Failing(feed):
                 feed.resubscribe(connection, self._tries)
 
-    def proven(self, feed: LastingFeed) -> None:
+    def proven(self, feed: Feed) -> None:
         """Forget the refusals of `feed`."""
         if feed in self._feeds:
             self._feeds[feed] = None
 
-    def refused(self, feed: LastingFeed, failure: TransportError) -> bool:
+    def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Say whether `feed` may try again after a refusal, and let it, after a while."""
         if feed not in self._feeds:
             return False
@@ -134,7 +134,7 @@ class Resubscribing:
         self._alarms[feed] = loop.call_later(decision.delay, self._again, feed)
         return True
 
-    def _again(self, feed: LastingFeed) -> None:
+    def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
         connection = self._link.live
         if connection is not None:  # else the next one takes it along
@@ -144,7 +144,7 @@ class Resubscribing:
 class _Failing:
     """A context that ends a subscription by what its user's functions raise."""
 
-    def __init__(self, feed: LastingFeed) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
 
     def __enter__(self) -> None:

@@ -1,30 +1,23 @@
-"""A transport that lives on when its connection is lost.
+"""Keeps a connection: one task makes one connection after the other.
 
-One task makes the connections, one after the other, whatever told of the end of the last; it asks
-`retry` whether and when, and takes the operations along. It knows no message, no operation id and
-no socket: connections are made by the transport that it was given.
+The task asks `retry` whether and when to connect again, whatever ended the last connection, and the
+operations continue on the next one. This module knows no message, no operation id and no socket: a
+`Dialer` makes the connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
-from msgspec import Raw
+from collections.abc import Callable
+from typing import TypeVar
 
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import USUAL_SEAM, USUAL_TERMS, Seam, Terms
-from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult, decode_result
-from gqlwire._reconnect import lasting
-from gqlwire._reconnect.counters import Counters, Past
-from gqlwire._reconnect.hooks import Caller, Hooks
+from gqlwire._connection.dialer import Dialer
+from gqlwire._operations.feed import Feed, Link
+from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.idle import Idleness
-from gqlwire._reconnect.lasting import LastingFeed
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
 from gqlwire._reconnect.resubscribe import Resubscribing
 from gqlwire._reconnect.states import Changes
@@ -33,74 +26,67 @@ from gqlwire.errors import (
     CloseTimeout,
     Phase,
     TransportAlreadyConnected,
-    TransportClosed,
     TransportError,
     reasons,
 )
-from gqlwire.errors.reasons import replica
-from gqlwire.retry import Attempt, Attempts, Decision, RetryPolicy
-from gqlwire.transport.websockets import WebsocketsTransport
-
-_logger = logging.getLogger("gqlwire")
+from gqlwire.retry import Attempt, Attempts, Decision
 
 T = TypeVar("T")
 
 
-class ReconnectingTransport:
-    """Keeps one connection of `transport`, as `survival` says. Nothing runs before `connect()`."""
+class ReconnectingTransport(Link):
+    """Keeps one connection of `dialer`, as `options` say. Nothing runs before `connect()`.
 
-    def __init__(self, transport: WebsocketsTransport, survival: Survival | None = None) -> None:
-        survival = survival or Survival()
-        self.transport = transport
-        self.policy: RetryPolicy = survival.retry or RetryPolicy()
-        self._retry_queries = survival.retry_queries
-        self._hooks = survival.hooks or Hooks()
-        self._chance = survival.chance
+    `changes`: its state, and the iterators over its changes.
+    """
+
+    def __init__(self, dialer: Dialer, options: ReconnectOptions | None = None) -> None:
+        super().__init__(dialer)
+        self.changes: Changes = Changes()
+        self._options = options or ReconnectOptions()
+        self._idle = Idleness(self._options.idle_close_after, self._is_busy, self._close_idle)
+        if self._options.idle_close_after is not None:
+            self.on_finished = self._idle.ended
         self._task: asyncio.Task[None] | None = None
-        self._failure: TransportError | None = None
+        # Why there will be no other connection; None as long as there may be one.
         self._final: Exception | None = None
-        self._changes = Changes()
-        self._asking = 0
-        self._idleness = Idleness(survival.idle_close_after, self._is_busy, self._close_idle)
 
     # --- For its user -------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Connect, and stay so. Raises what the first attempt fails of, unless `policy.initial`.
+        """Connect, and stay connected.
 
-        Cancelling leaves nothing behind.
+        Raises what the first attempt fails with, unless the policy has `initial`. Cancelling
+        leaves nothing behind.
         """
         if self._task is not None and not self._task.done():
-            raise TransportAlreadyConnected(f"the transport to {self.host} is {self.state} already")
+            raise TransportAlreadyConnected(reasons.already(self.host, self.state))
         self._begin()
         try:
             await self.ready()
-        except BaseException:  # a cancellation, too: nobody else would end it
+        except BaseException:  # cancellation as well: nobody else would end the task
             with contextlib.suppress(CloseTimeout):
                 await self.close()
             raise
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._loop = loop
-        self._attempts = Attempts(self.policy, self._chance, can_refresh=self.transport.can_refresh)
-        self._final = self._failure = None
+        options = self._options
+        self.failure = self._final = None
+        self._attempts = Attempts(
+            options.retry, options.chance, can_refresh=self.dialer.can_refresh
+        )
+        self._report = Report(options.hooks, self.changes)
+        self._subscriptions = Resubscribing(self, options.retry, options.chance)
+        # What `reconnect()` asked for, until an attempt has begun for it.
         self._wanted: Attempt | None = None
-        self._awaited: asyncio.Future[None] | None = None
-        self._dropped: asyncio.Future[None] | None = None
-        self._roused: asyncio.Event | None = None
-        self._past = Past()
-        self._idling: TransportError | None = None
-        self._caller = Caller()
-        self._report = Report(self._hooks, self._changes, self._caller)
-        self._resubscribing = Resubscribing(self, self.policy, self._chance)
-        self.transport.gate = ReadGate()
-        self.transport.on_drop = self._drop
-        self._task = loop.create_task(self._keep())
+        # What tasks in `ready()` wait for, and what `_keep` waits for.
+        self._arrival: asyncio.Future[None] | None = None
+        self._alert: asyncio.Future[None] | None = None
+        self._task = asyncio.get_running_loop().create_task(self._keep(ReadGate()))
         self._task.add_done_callback(self._kept)
 
     async def close(self) -> None:
-        """Close the connection, or give up making one; what runs gets TransportClosed at once.
+        """Close the connection, or stop making one; what runs raises TransportClosed immediately.
 
         Takes the transport's `close_timeout` at most. Safe at any time, more than once. Raises
         CloseTimeout as the transport's `close` does. Cancelling drops the socket.
@@ -109,61 +95,57 @@ class ReconnectingTransport:
         if task is None:
             return
         task.cancel()
+        connection = self.live
         if self._final is None:
             closed = reasons.closed_by_user(self.host, self.state)
-            if self.live is not None:
+            if connection is not None:
                 self._report.ended(closed, Decision(retry=False, why="close()"))
             self._give_up(closed)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            self.terminate()  # nobody would close it any more
+            if connection is not None:  # nobody would close it any more
+                connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
             raise
         else:
-            await self.transport.close()
+            await self.dialer.close()
         finally:
-            await self._caller.close()
+            await self._report.close()
 
     async def reconnect(self, reason: str = "") -> None:
-        """Make the connection anew, with credentials that are asked for with `refresh=True`.
+        """Replace the connection; functions that return credentials are called with `refresh=True`.
 
-        Subscriptions go on on the new one; what runs besides is interrupted. Returns when that is
-        acknowledged. Raises the failure if there will be none. Cancelling does not stop it.
+        Subscriptions continue on the new one; other operations are interrupted. Returns when the
+        new connection is acknowledged. Raises the failure if there will be none. Cancelling does
+        not stop it.
         """
-        self._check_open()
+        self._raise_if_final()
         self._wanted = Attempt(1, refresh=True)
-        connection = self.transport.connection
-        if connection is not None and connection.reason is None:
+        connection = self.live
+        if connection is not None:
             failure = reasons.reconnecting(self.host, connection.phase, reason)
             connection.drop(failure, dead=False)
-        self._rouse()
+        self._wake_task()
         await self.ready()
 
     def terminate(self) -> None:
-        """Drop the socket at once, without a word, as one that hangs; then connect again."""
-        connection = self.transport.connection
-        if connection is not None and connection.reason is None:
-            failure = reasons.terminated(self.host, connection.phase)
-            connection.drop(failure, dead=True)
-
-    @property
-    def changes(self) -> Changes:
-        """Its state, and who watches it."""
-        return self._changes
+        """Drop the socket immediately, without a close frame, and connect again."""
+        connection = self.live
+        if connection is not None:
+            connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
 
     @property
     def state(self) -> Phase:
         """How far the connection has come, or `waiting`, `idle`, `closed`."""
-        return self._changes.state
+        return self.changes.state
 
     @property
     def counters(self) -> Counters:
         """What has happened so far, at this moment."""
         if self._task is None:
             return Counters()
-        found = self._past.with_connection(self.live)
-        self._resubscribing.count_into(found)
-        found.connections, found.retries = self._report.connections, self._report.retries
+        found = self._report.counters(self.live)
+        self._subscriptions.count_into(found)
         return found
 
     @property
@@ -171,226 +153,181 @@ class ReconnectingTransport:
         """Whether there is a connection, or will be."""
         return self._task is not None and self._final is None
 
-    @property
-    def host(self) -> str:
-        """Host and port of the server."""
-        return self.transport.host
-
-    # --- Operations ---------------------------------------------------------------------------
-
-    async def execute(
-        self, request: GraphQLRequest, *, timeout: float | None = None
-    ) -> ExecutionResult:
-        """Run an operation and return its first result, errors and all; see `ask`."""
-        return decode_result(await self.ask(request, timeout=timeout))
-
-    def ask(
-        self,
-        request: GraphQLRequest,
-        *,
-        timeout: float | None = None,
-        idempotent: bool = False,
-    ) -> Coroutine[Any, Any, Raw]:
-        """Run an operation and return the payload of its first result, in JSON.
-
-        It waits for a connection, and is repeated if that is lost meanwhile, if it is a query and
-        `retry_queries` is on, or `idempotent`. Else that raises OperationInterrupted.
-        """
-        kind = request.kind
-        is_repeatable = idempotent or (self._retry_queries and kind != "mutation")
-        return lasting.ask(self, request.encode(), kind, timeout, is_repeatable=is_repeatable)
-
-    def feed(
-        self, request: GraphQLRequest, *, terms: Terms | None = None, seam: Seam | None = None
-    ) -> LastingFeed:
-        """Return the undecoded results of an operation, over all connections."""
-        _ = request.kind
-        return LastingFeed(self, request.encode(), terms or USUAL_TERMS, seam or USUAL_SEAM)
-
-    # --- Link: what operations want of it -----------------------------------------------------
+    # --- Link: for operations -----------------------------------------------------------------
 
     @property
-    def failure(self) -> TransportError | None:
-        """Why the last attempt, or connection, ended."""
-        return self._failure
-
-    @property
-    def live(self) -> Connection | None:
-        """The connection that is acknowledged, if there is one now."""
-        connection = self.transport.connection
-        if connection is None or connection.reason is not None:
-            return None
-        return connection if self._changes.state is Phase.OPEN else None
-
-    async def ready(self) -> Connection:
-        """Return a connection that is acknowledged, waiting for it. Raises the final failure."""
-        while (connection := self.live) is None:
-            self._check_open()
-            if self.state is Phase.IDLE:
-                self._rouse()
-            if self._awaited is None:
-                self._awaited = self._loop.create_future()
-            await asyncio.shield(self._awaited)
-        return connection
-
-    def _check_open(self) -> None:
-        if self._final is not None:
-            raise replica(self._final)
-        if self._task is None:
-            raise TransportClosed(f"the transport to {self.host} is not connected", host=self.host)
-
-    def join(self, feed: LastingFeed) -> None:
-        """Take `feed` along to every further connection."""
-        self._resubscribing.add(feed)
-
-    def leave(self, feed: LastingFeed) -> None:
-        """Leave `feed` alone."""
-        self._resubscribing.discard(feed)
-        self._idleness.ended()
-
-    def refused(self, feed: LastingFeed, failure: TransportError) -> bool:
-        """Say whether `feed` may try again, and let it, after a while."""
-        return self._resubscribing.refused(feed, failure)
-
-    def proven(self, feed: LastingFeed) -> None:
-        """Forget the refusals of `feed`: it brings results."""
-        self._resubscribing.proven(feed)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there will be no other connection."""
+    def is_final(self) -> bool:
+        """Whether no other connection will follow."""
         return self._final is not None
 
-    def asking(self, change: int) -> None:
-        """Note that an operation with one result begins (+1) or is over (-1)."""
-        self._asking += change
-        if change < 0:
-            self._idleness.ended()
+    @property
+    def retry_queries(self) -> bool:
+        """Whether an interrupted query is sent again."""
+        return self._options.retry_queries
+
+    async def ready(self) -> Connection:
+        """Return an acknowledged connection, waiting for it.
+
+        Raises the failure that is not retried.
+        """
+        while (connection := self.live) is None:
+            self._raise_if_final()
+            if self.state is Phase.IDLE:
+                self._wake_task()
+            if self._arrival is None:
+                self._arrival = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._arrival)
+        return connection
+
+    def _raise_if_final(self) -> None:
+        if self._final is not None:
+            raise reasons.replica(self._final)
+        if self._task is None:
+            raise reasons.not_connected(self.host, "connect() first")
+
+    def join(self, feed: Feed) -> None:
+        """Resubscribe `feed` on every further connection."""
+        self._subscriptions.add(feed)
+
+    def leave(self, feed: Feed) -> None:
+        """Do nothing more with `feed`."""
+        self._subscriptions.discard(feed)
+        self._idle.ended()
+
+    def refused(self, feed: Feed, failure: TransportError) -> bool:
+        """Return whether `feed` is resubscribed again later, although the server refused it."""
+        return self._subscriptions.refused(feed, failure)
+
+    def proven(self, feed: Feed) -> None:
+        """Forget the refusals of `feed`: results arrive again."""
+        self._subscriptions.proven(feed)
 
     def call(self, hook: Callable[[T], object] | None, event: T) -> None:
-        """Call what a user gave us to call."""
-        self._caller.call(hook, event)
+        """Call a function that the user gave; what it raises is logged."""
+        self._report.call(hook, event)
 
     # --- The one task -------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
+    async def _keep(self, gate: ReadGate) -> None:
         attempt = Attempt(1)
         while True:
-            failure = await self._run(await self._allowed(attempt))
-            self._failure = failure
-            wanted, self._wanted = self._wanted, None
+            await self._until_allowed()
+            failure = self.failure = await self._run(self._take_wanted() or attempt, gate)
+            wanted = self._take_wanted()
             if wanted is not None:
                 self._report.ended(failure, Decision(retry=True, why="reconnect()"))
                 attempt = wanted
-            elif failure is self._idling:
+            elif failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
                 await self._rest()
                 attempt = Attempt(1)
             else:
-                decision = self._attempts.failed(failure, self._loop.time())
+                decision = self._attempts.failed(failure, self._now())
                 self._report.ended(failure, decision)
                 if not decision.retry:
                     self._give_up(failure)
                     return
-                attempt = await self._wait(failure, decision)
+                await self._wait(decision.delay)
+                attempt = Attempt(decision.attempt + 1, failure, decision.refresh)
 
-    async def _allowed(self, attempt: Attempt) -> Attempt:
-        """Return what is wanted when `connects_per_hour` allows it, whoever wants it."""
-        delay = self._attempts.until_allowed(self._loop.time())
-        if delay:
-            self._report.waiting(self._failure, delay)
-            await asyncio.sleep(delay)
+    def _take_wanted(self) -> Attempt | None:
         wanted, self._wanted = self._wanted, None
-        return wanted or attempt
+        return wanted
 
-    async def _run(self, attempt: Attempt) -> TransportError:
-        """Make one attempt; return why it, or the connection that came of it, ended."""
-        self._attempts.connecting(self._loop.time())
+    async def _until_allowed(self) -> None:
+        """Wait until `connects_per_hour` allows an attempt."""
+        delay = self._attempts.until_allowed(self._now())
+        if delay:
+            self._report.waiting(self.failure, delay)
+            await asyncio.sleep(delay)
+
+    async def _run(self, attempt: Attempt, gate: ReadGate) -> TransportError:
+        """Make one attempt; return why it, or the connection that it led to, ended."""
+        self._attempts.connecting(self._now())
         self._report.connecting(attempt)
         try:
-            await self.transport.connect(attempt)
+            connection = await self.dialer.dial(attempt, gate, self._drop)
         except TransportError as failure:
             return failure
-        connection = self.transport.connection
-        if connection is None:
-            raise AssertionError("a transport that is connected has a connection")
-        self._dropped = self._loop.create_future()
         if self._wanted is not None:
             connection.drop(reasons.reconnecting(self.host, connection.phase, ""), dead=False)
         if connection.reason is None:
             self._arrive(connection)
-            await self._dropped
-        return connection.reason or reasons.given_up(self.host, connection.phase)
+        while connection.reason is None:
+            await self._alerted()
+        return connection.reason
 
     def _arrive(self, connection: Connection) -> None:
-        self._attempts.acknowledged(self._loop.time())
-        self._resubscribing.begin(connection, self._report.tries)
-        self._report.connected(self.transport.payloads.get("connection_ack"))
-        self._wake()
-        self._idleness.start()
+        self._attempts.acknowledged(self._now())
+        self._subscriptions.begin(connection, self._report.tries)
+        self.live = connection
+        self._report.connected(connection.payloads.get("connection_ack"))
+        self._wake_waiters()
+        self._idle.start()
 
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
-        self._past.add(connection)
-        self._resubscribing.stop()
-        if self._final is None and connection.reason is not None:
-            self._report.lost(connection.reason)
-        if self._dropped is not None and not self._dropped.done():
-            self._dropped.set_result(None)
+        self.live = None
+        self._subscriptions.stop()
+        self._report.lost(connection, is_final=self._final is not None)
+        self._wake_task()
 
-    async def _wait(self, failure: TransportError, decision: Decision) -> Attempt:
-        self._report.waiting(failure, decision.delay)
+    async def _wait(self, delay: float) -> None:
+        self._report.waiting(self.failure, delay)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(decision.delay):
-                await self._until_roused()
-        return Attempt(decision.attempt + 1, failure, decision.refresh)
+            async with asyncio.timeout(delay):
+                await self._alerted()
 
-    async def _until_roused(self) -> None:
-        self._roused = asyncio.Event()
+    async def _rest(self) -> None:
+        """Wait until an operation needs a connection."""
+        self._report.resting()
+        if self._arrival is None:
+            await self._alerted()
+
+    async def _alerted(self) -> None:
+        """Wait until something has happened that this task has to look at."""
+        self._alert = asyncio.get_running_loop().create_future()
         try:
-            await self._roused.wait()
+            await self._alert
         finally:
-            self._roused = None
+            self._alert = None
 
-    def _rouse(self) -> None:
-        """Have `_keep` connect now, if it waits before it does."""
-        if self._roused is not None:
-            self._roused.set()
+    def _wake_task(self) -> None:
+        if self._alert is not None and not self._alert.done():
+            self._alert.set_result(None)
+
+    def _wake_waiters(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+        self._arrival = None
 
     def _give_up(self, failure: Exception) -> None:
-        """End for good: whoever waits, and whatever runs, gets `failure`."""
+        """End for good: every operation raises `failure`."""
         self._final = failure
+        self.live = None
         self._report.closed(failure)
-        self._idleness.stop()
-        self._resubscribing.end(failure)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._awaited is not None and not self._awaited.done():
-            self._awaited.set_result(None)
-        self._awaited = None
+        self._idle.stop()
+        self._subscriptions.end(failure)
+        self._wake_waiters()
 
     def _kept(self, task: asyncio.Task[None]) -> None:
-        # A fault of ours, or of a function of the user's in the policy, shall not leave anybody
-        # waiting; nor shall a cancellation that such a function let out of something of its own.
+        # A fault of ours, or of a function of the user's in the policy, must not leave anybody
+        # waiting. The same holds for a cancellation that comes out of such a function.
         fault: BaseException | None = reasons.given_up(self.host, self.state)
         if not task.cancelled():
             fault = task.exception()
         if fault is not None and self._final is None:
             self._give_up(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
 
-    # --- Idleness -----------------------------------------------------------------------------
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- Idle connections ---------------------------------------------------------------------
 
     def _is_busy(self) -> bool:
-        return bool(self.live is None or self._asking or self._resubscribing.is_busy)
+        return bool(self.live is None or self.running or self._subscriptions.is_busy)
 
     def _close_idle(self) -> None:
-        connection = self.live
-        if connection is not None:
-            self._idling = reasons.idle(self.host, self._idleness.limit or 0.0)
-            connection.drop(self._idling, dead=False)
-
-    async def _rest(self) -> None:
-        self._report.resting()
-        if self._awaited is None:
-            await self._until_roused()
+        if self.live is not None:
+            self._idle.failure = reasons.idle(self.host, self._idle.limit or 0.0)
+            self.live.drop(self._idle.failure, dead=False)

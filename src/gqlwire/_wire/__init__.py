@@ -1,13 +1,24 @@
-"""The seam between a connection and its WebSocket, and the log of what crosses it.
+"""The seam between a connection and its WebSocket, both directions on one screen.
 
-This file knows no picows, no protocol and no GraphQL.
+A `Connection` calls a `Wire`; the wire calls its `Handler`, which is the connection. A function of
+the form `OpenWebSocket` makes the wire: `dial.open_websocket`, or what a test puts in its place.
+
+This module knows no picows, no protocol and no GraphQL.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
+from msgspec import Struct, field
+
+from gqlwire._wire.address import Address
 from gqlwire.errors import TransportError
+
+MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+"""Bytes that a message may have, unless the user sets another limit."""
 
 
 class Wire(Protocol):
@@ -75,4 +86,38 @@ class Handler(Protocol):
 
     def gone(self) -> None:
         """The socket is no more. The last call."""
+        ...
+
+
+class Way(Struct, frozen=True):
+    """How to reach a server. `proxy` is a URL; `connect_timeout` is in seconds."""
+
+    address: Address
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    ssl_context: ssl.SSLContext | None = None
+    proxy: str | None = None
+    compressed: bool = False
+    connect_timeout: float | None = 10.0
+    max_message_size: int = MAX_MESSAGE_SIZE
+
+
+H = TypeVar("H", bound=Handler)
+
+
+class OpenWebSocket(Protocol):
+    """Opens one WebSocket."""
+
+    async def __call__(
+        self,
+        way: Way,
+        offered: tuple[str, ...],
+        make_handler: Callable[[str | None, Mapping[str, str]], H],
+    ) -> H:
+        """Return the handler of an open WebSocket, for which the subprotocols `offered` were.
+
+        `make_handler` gets the `Sec-WebSocket-Protocol` of the server's answer (None if absent) and
+        the answer's headers. Its result is the handler; it has been `opened`.
+
+        Raises a TransportConnectionFailed. Cancelling closes what was opened.
+        """
         ...

@@ -9,19 +9,16 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from platform import python_version
 from typing import Generic, TypeVar
 
 import aiohappyeyeballs
-from msgspec import Struct, field
 from picows import WSUpgradeRequest, WSUpgradeResponse, ws_connect
 from picows.url import WSParsedURL
 
 from gqlwire._version import __version__
-from gqlwire._wire import Handler, deflate
-from gqlwire._wire.address import Address
+from gqlwire._wire import Handler, Way, deflate
 from gqlwire._wire.failures import FOREIGN, translate
 from gqlwire._wire.picows_wire import PicowsWire
 from gqlwire._wire.proxy import redacted
@@ -40,24 +37,17 @@ _TLS_HINT = "a server that wants (another) client certificate hangs up like this
 _OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
 
 
-class Way(Struct, frozen=True):
-    """How to reach a server. `proxy` is a URL; `max_message_size` is in bytes."""
-
-    address: Address
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    ssl_context: ssl.SSLContext | None = None
-    proxy: str | None = None
-    compressed: bool = False
-    connect_timeout: float | None = 10.0
-    max_message_size: int = 64 * 1024 * 1024
+async def open_websocket(
+    way: Way,
+    offered: tuple[str, ...],
+    make_handler: Callable[[str | None, Mapping[str, str]], H],
+) -> H:
+    """Open a WebSocket with picows and return its handler; see `OpenWebSocket`."""
+    return await _Dial(way, offered, make_handler).open()
 
 
-class Dial(Generic[H]):
-    """One attempt to open a WebSocket.
-
-    `make_handler` gets the value of `Sec-WebSocket-Protocol` in the server's answer (None if
-    absent) and the answer's headers, and returns who is to be told what happens on the socket.
-    """
+class _Dial(Generic[H]):
+    """One attempt to open a WebSocket."""
 
     def __init__(
         self,

@@ -12,15 +12,17 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._connection.dialer import Dialer
+from gqlwire._operations.options import ExecuteOptions, SubscribeOptions
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire._payloads.scalars import NO_SCALARS, Scalar, Scalars
-from gqlwire._reconnect import LastingTransport
 from gqlwire._reconnect.hooks import Hooks
-from gqlwire._reconnect.options import Survival
+from gqlwire._reconnect.options import ReconnectOptions
+from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.blocking import Portal
-from gqlwire.client.options import ExecuteOptions, Settings, SubscribeOptions
+from gqlwire.client.options import Settings
 from gqlwire.client.session import AsyncClientSession, T
 from gqlwire.client.sharing import Shared
 from gqlwire.errors import CloseTimeout
@@ -82,8 +84,10 @@ class Client:
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
         self.reconnecting: bool = reconnecting
-        self._survival = Survival(retry, retry_queries, idle_close_after, hooks)
-        self._runner: Transport | None = None
+        self._reconnect_options = ReconnectOptions(
+            retry or RetryPolicy(), retry_queries, idle_close_after, hooks or Hooks()
+        )
+        self._runner: Transport | ReconnectingTransport | None = None
         self._shared = Shared(self._open, self._close, self._is_alive)
         self._settings = Settings(
             _built(schema if introspection is None else introspection),
@@ -161,10 +165,11 @@ class Client:
     async def _open(self) -> AsyncClientSession:
         if self.transport is None:
             raise ValueError("this client has no transport: it can only validate")
-        lasting = self._lasting() if self.reconnecting else None
-        runner = self._runner = lasting or self.transport
+        transport = self.transport
+        runner = self._runner = self._kept(transport) if self.reconnecting else transport
         await runner.connect()
-        session = AsyncClientSession(self.transport, self._settings, lasting)
+        link = runner if isinstance(runner, ReconnectingTransport) else transport.link
+        session = AsyncClientSession(transport, self._settings, link)
         if self.fetch_schema_from_transport and self.schema is None:
             try:
                 await session.fetch_schema()
@@ -175,14 +180,10 @@ class Client:
         self.session = session
         return session
 
-    def _lasting(self) -> LastingTransport:
-        # It loads picows.
-        from gqlwire._reconnect.transport import ReconnectingTransport
-        from gqlwire.transport.websockets import WebsocketsTransport
-
-        if not isinstance(self.transport, WebsocketsTransport):
-            raise TypeError("only a WebsocketsTransport can be reconnected")
-        return ReconnectingTransport(self.transport, self._survival)
+    def _kept(self, transport: Transport) -> ReconnectingTransport:
+        if not isinstance(transport, Dialer):
+            raise TypeError(f"a {type(transport).__name__} cannot reconnect: it has no dial()")
+        return ReconnectingTransport(transport, self._reconnect_options)
 
     def _is_alive(self) -> bool:
         return self._runner is not None and self._runner.is_alive

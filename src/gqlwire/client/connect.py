@@ -11,7 +11,7 @@ from gqlwire._reconnect.hooks import Hooks
 from gqlwire.client import Client
 from gqlwire.retry import RetryPolicy
 from gqlwire.transport import Transport
-from gqlwire.transport.options import TransportOptions
+from gqlwire.transport.options import ConnectOptions
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
@@ -40,7 +40,7 @@ def connect(
     retry_queries: bool = False,
     idle_close_after: float | None = None,
     hooks: Hooks | None = None,
-    **options: Unpack[TransportOptions],
+    **options: Unpack[ConnectOptions],
 ) -> Client:
     """Return a client for the server at `url`, to be entered with `async with`.
 
@@ -72,7 +72,7 @@ def connect(
     )
 
 
-def _transport(url: Given[str], options: TransportOptions) -> Transport:
+def _transport(url: Given[str], options: ConnectOptions) -> Transport:
     # picows is loaded here and not with the package.
     from gqlwire.transport.websockets import WebsocketsTransport
 

@@ -1,108 +1,118 @@
-"""What is done to a request before it is sent, and to its results before they are handed out.
+"""What happens to a request before it is sent, and to its results before they are handed out.
 
-As the client was told, and the call. This module knows no transport and no connection.
+The client's settings and the options of the call decide. This module knows no transport.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.options import RequestOptions, SubscribeOptions, Terms
+from gqlwire._operations.resume import TrackedSubscription, Tracker
+from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.reader import Decode, Reader, reader_for
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire.client.options import RequestOptions, Settings
+from gqlwire.client.options import Settings
 
 if TYPE_CHECKING:
     from graphql import DocumentNode
-from gqlwire._operations.feed import USUAL_SEAM, Seam
-from gqlwire._operations.resume import Newest, TrackedSubscription, Tracker
-from gqlwire._operations.subscription import Result, Subscription
-from gqlwire._streams.sink import Item
-from gqlwire.client.options import SubscribeOptions, terms_of
-from gqlwire.transport import Transport
+
+    Source = GraphQLRequest | DocumentNode | str
 
 
-class Preparation:
-    """Prepares one operation: `request` is what is to be sent, checked and converted."""
+def check_names(call: str, options: RequestOptions, kind: type[Any]) -> None:
+    """Raise TypeError for an unknown option, as Python does for arguments."""
+    if not kind.__optional_keys__.issuperset(options):
+        unknown = min(options.keys() - kind.__optional_keys__)
+        raise TypeError(f"{call}() got an unexpected keyword argument {unknown!r}")
 
-    def __init__(
-        self,
-        settings: Settings,
-        request: GraphQLRequest | DocumentNode | str,
-        options: RequestOptions,
-    ) -> None:
-        self._settings = settings
-        self._source = request
-        self._options = options
-        self.request: GraphQLRequest = self.with_variables(None)
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """The variables that were given."""
-        given = self._options.get("variable_values")
-        if given is None and isinstance(self._source, GraphQLRequest):
-            given = self._source.variable_values
-        return given or {}
+# --- On the way out -------------------------------------------------------------------------------
 
-    def with_variables(self, variables: dict[str, Any] | None) -> GraphQLRequest:
-        """Return the request with other variables; None means those that were given."""
-        options, settings = self._options, self._settings
-        prepared = GraphQLRequest(
-            self._source,
-            variable_values=options.get("variable_values") if variables is None else variables,
-            operation_name=options.get("operation_name"),
-            extensions=options.get("extensions"),
+
+def prepare(
+    settings: Settings,
+    source: Source,
+    options: RequestOptions,
+    variables: dict[str, Any] | None = None,
+) -> GraphQLRequest:
+    """Return the request to send: validated and converted if the client has a schema.
+
+    `variables` stand in for those of the call; None means those of the call.
+
+    Raises graphql-core's GraphQLError for a request that is wrong.
+    """
+    request = GraphQLRequest(
+        source,
+        variable_values=options.get("variable_values") if variables is None else variables,
+        operation_name=options.get("operation_name"),
+        extensions=options.get("extensions"),
+    )
+    if settings.schema is not None:
+        settings.validate(request)
+        wanted = options.get("serialize_variables")
+        is_wanted = settings.serialize_variables if wanted is None else wanted
+        if request.variable_values and is_wanted:
+            request = request.serialize_variable_values(settings.schema)
+    if request.variable_values:
+        request.variable_values = settings.scalars.plain(request.variable_values)
+    return request
+
+
+def _given_variables(source: Source, options: RequestOptions) -> dict[str, Any]:
+    given = options.get("variable_values")
+    if given is None and isinstance(source, GraphQLRequest):
+        given = source.variable_values
+    return given or {}
+
+
+# --- On the way back ------------------------------------------------------------------------------
+
+
+def converters(
+    settings: Settings,
+    request: GraphQLRequest,
+    options: RequestOptions,
+    result_type: Any,
+    *,
+    whole: bool,
+) -> tuple[Callable[[Raw], Any], Decode | None]:
+    """Return `(convert, decode)`.
+
+    `convert` turns the payload of a result into the user's value: its data, or with `whole` the
+    ExecutionResult. `decode` does it in one pass for plain results, or is None.
+
+    Raises TypeError for a `result_type` that cannot be one, ValueError for `result_type` together
+    with `parse_result`.
+    """
+    if result_type is not None and options.get("parse_result"):
+        raise ValueError(
+            "result_type and parse_result=True exclude each other: the annotations of result_type "
+            "say what the values become"
         )
-        if settings.schema is not None:
-            settings.validate(prepared)
-            wanted = options.get("serialize_variables")
-            if prepared.variable_values and (
-                settings.serialize_variables if wanted is None else wanted
-            ):
-                prepared = prepared.serialize_variable_values(settings.schema)
-        if prepared.variable_values:
-            prepared.variable_values = settings.scalars.plain(prepared.variable_values)
-        return prepared
-
-    def way_back(
-        self, result_type: Any, *, whole: bool
-    ) -> tuple[Callable[[Raw], Any], Decode | None]:
-        """Return what makes of the payload of a result what the user gets.
-
-        With it comes what does the same in one pass for results that are plain, if that can be.
-        """
-        reader = self._reader(result_type)
-        parse = None if self._settings.schema is None else self._parser(result_type)
-        if parse is not None:
-            return _parsing(reader, parse, whole=whole), None
-        return (reader.read_whole, None) if whole else (reader.read, reader.decode)
-
-    def _reader(self, result_type: Any) -> Reader[Any]:
-        if result_type is not None and self._options.get("parse_result"):
-            raise ValueError(
-                "result_type and parse_result=True exclude each other: what the annotations of "
-                "result_type say is what the values become"
-            )
-        parse_float = self._options.get("parse_float") or self._settings.parse_float
-        return reader_for(result_type, self._settings.scalars, parse_float)
-
-    def _parser(self, result_type: Any) -> Callable[[Any], Any] | None:
-        """Return what converts data by the schema, if that is to be done."""
-        wanted = self._options.get("parse_result")
-        is_wanted = self._settings.parse_results if wanted is None else wanted
-        if not is_wanted or result_type is not None or self._settings.schema is None:
-            return None
-        from gqlwire._payloads.schema import ResultParser
-
-        request = self.request
-        return ResultParser(self._settings.schema, request.document, request.operation_name).parse
+    parse_float = options.get("parse_float") or settings.parse_float
+    reader = reader_for(result_type, settings.scalars, parse_float)
+    if settings.schema is not None and result_type is None:
+        wanted = options.get("parse_result")
+        if settings.parse_results if wanted is None else wanted:
+            return _parsing(settings, request, reader, whole=whole), None
+    return (reader.read_whole, None) if whole else (reader.read, reader.decode)
 
 
 def _parsing(
-    reader: Reader[Any], parse: Callable[[Any], Any], *, whole: bool
+    settings: Settings, request: GraphQLRequest, reader: Reader[Any], *, whole: bool
 ) -> Callable[[Raw], Any]:
+    from gqlwire._payloads.schema import ResultParser
+
+    if settings.schema is None:
+        raise ValueError("there is no schema to parse results with")
+    parse = ResultParser(settings.schema, request.document, request.operation_name).parse
+
     def convert(payload: Raw) -> Any:
         result = reader.read_whole(payload)
         result.data = parse(result.data)
@@ -111,63 +121,39 @@ def _parsing(
     return convert
 
 
-class Subscribing:
-    """Makes a subscription of a prepared operation; with `is_told` it tells of reconnections."""
+# --- Subscriptions --------------------------------------------------------------------------------
 
-    def __init__(self, it: Preparation, options: SubscribeOptions, *, is_told: bool) -> None:
-        self._it = it
-        self._options = options
-        self._is_told = is_told
 
-    def on(
-        self,
-        transport: Transport,
-        convert: Callable[[Raw], Any],
-        decode: Callable[[Item], Result[Any]] | None,
-    ) -> Subscription[Any]:
-        """Return it, on `transport`.
+def subscription(
+    link: Link,
+    settings: Settings,
+    source: Source,
+    options: SubscribeOptions,
+    terms: Terms,
+    *,
+    result_type: Any,
+    whole: bool,
+) -> Subscription[Any]:
+    """Return a subscription on `link`. Nothing is sent before its first step."""
+    tracker = Tracker.of(terms)
+    last = None if tracker is None else tracker.last
+    given = _given_variables(source, options)
+    first = None if tracker is None or last is None else tracker.variables(last, given)
+    request = prepare(settings, source, options, first)
+    convert, decode = converters(settings, request, options, result_type, whole=whole)
+    _ = request.kind  # raises if the operation cannot be told
+    if tracker is None:
+        return Subscription(Feed(link, request.encode(), terms), convert, decode)
 
-        `convert` makes of a payload what is handed out; `decode` does the same in one pass for
-        those that are plain.
-        """
-        tracker = self._tracker()
-        newest = Newest()
-        feed = transport.feed(
-            self._first(tracker),
-            terms=terms_of(self._options),
-            seam=self._seam(tracker, newest),
-        )
-        if tracker is None:
-            return Subscription(feed, convert, decode)
-        tracked = TrackedSubscription(feed, convert, tracker, is_told=self._is_told)
-        newest.of(tracked)
-        return tracked
+    def renew() -> bytes:
+        # By a weak reference: the feed shall not keep its subscription alive.
+        current = reference()
+        last = None if current is None else current.newest()
+        if last is None:
+            return request.encode()
+        return prepare(settings, source, options, tracker.variables(last, given)).encode()
 
-    def _tracker(self) -> Tracker[Any] | None:
-        resume, key = self._options.get("resume"), self._options.get("key")
-        checkpoint = self._options.get("checkpoint")
-        if resume is None and key is None and checkpoint is None and not self._is_told:
-            return None
-        return Tracker(resume, key, checkpoint)
-
-    def _first(self, tracker: Tracker[Any] | None) -> Any:
-        if tracker is None or tracker.last is None:
-            return self._it.request
-        return self._it.with_variables(tracker.variables(tracker.last, self._it.given))
-
-    def _seam(self, tracker: Tracker[Any] | None, newest: Newest) -> Seam:
-        if tracker is None and self._options.keys().isdisjoint(("on_reconnect", "survive")):
-            return USUAL_SEAM  # one for all: there may be very many of them
-
-        def renew() -> bytes:
-            last = newest()
-            if tracker is None or last is None:
-                return self._it.request.encode()
-            return self._it.with_variables(tracker.variables(last, self._it.given)).encode()
-
-        return Seam(
-            renew if tracker is not None and tracker.resumes else None,
-            self._options.get("on_reconnect"),
-            is_marked=self._is_told or self._options.get("key") is not None,
-            survives=self._options.get("survive", True),
-        )
+    feed = Feed(link, request.encode(), terms, renew if terms.resume is not None else None)
+    tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms)
+    reference = weakref.ref(tracked)
+    return tracked

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from gqlwire._operations.feed import Reconnected
+from gqlwire._operations.ask import ask
+from gqlwire._operations.feed import Link
+from gqlwire._operations.options import ExecuteOptions, Reconnected, SubscribeOptions, Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult
-from gqlwire._reconnect import LastingTransport
+from gqlwire._payloads.result import ExecutionResult, decode_result
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.states import States
-from gqlwire.client.options import ExecuteOptions, Settings, SubscribeOptions, check_names
-from gqlwire.client.prepare import Preparation, Subscribing
+from gqlwire._reconnect.transport import ReconnectingTransport
+from gqlwire.client.options import Settings
+from gqlwire.client.prepare import check_names, converters, prepare, subscription
 from gqlwire.errors import Phase
 from gqlwire.transport import Transport
 
@@ -36,15 +38,9 @@ class AsyncClientSession:
     `transport` is that of the client.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        settings: Settings,
-        lasting: LastingTransport | None = None,
-    ) -> None:
+    def __init__(self, transport: Transport, settings: Settings, link: Link) -> None:
         self.transport: Transport = transport
-        self._lasting = lasting
-        self._runner: Transport = lasting or transport
+        self._link = link
         self._settings = settings
 
     @overload
@@ -120,14 +116,19 @@ class AsyncClientSession:
         a `result_type` that cannot be one. Cancelling tells the server to stop.
         """
         check_names("execute", options, ExecuteOptions)
-        it = Preparation(self._settings, request, options)
-        read, _ = it.way_back(result_type, whole=get_execution_result)
-        payload = await self._runner.ask(
-            it.request,
-            timeout=options.get("timeout", self._settings.execute_timeout),
+        settings = self._settings
+        prepared = prepare(settings, request, options)
+        convert, _ = converters(
+            settings, prepared, options, result_type, whole=get_execution_result
+        )
+        payload = await ask(
+            self._link,
+            prepared.encode(),
+            prepared.kind,
+            options.get("timeout", settings.execute_timeout),
             idempotent=options.get("idempotent", False),
         )
-        return read(payload)
+        return convert(payload)
 
     @overload
     def subscribe(
@@ -206,27 +207,33 @@ class AsyncClientSession:
         too slow, or the failure that is final.
         """
         check_names("subscribe", options, SubscribeOptions)
-        it = Preparation(self._settings, request, options)
-        convert, decode = it.way_back(result_type, whole=get_execution_result)
-        return Subscribing(it, options, is_told=tell_reconnects).on(self._runner, convert, decode)
+        return subscription(
+            self._link,
+            self._settings,
+            request,
+            options,
+            Terms.of(options, tell_reconnects=tell_reconnects),
+            result_type=result_type,
+            whole=get_execution_result,
+        )
 
     # --- The connection, where it is kept alive -----------------------------------------------
 
     @property
     def state(self) -> Phase:
         """How far the connection has come, or `waiting`, `idle`, `closed`."""
-        return self._connection.state
+        return self._kept.state
 
     def states(self) -> States:
         """Return the changes of `state` from now on, to be taken with `async for`.
 
         They end with `closed`.
         """
-        return self._connection.changes.watch()
+        return self._kept.changes.watch()
 
     async def wait_ready(self) -> None:
         """Wait until there is an acknowledged connection. Raises the failure that is final."""
-        await self._connection.ready()
+        await self._kept.ready()
 
     async def reconnect(self, reason: str = "") -> None:
         """Make the connection anew, with credentials asked for with `refresh=True`.
@@ -235,22 +242,22 @@ class AsyncClientSession:
         again where that is allowed. Returns when the new one is acknowledged; raises the failure if
         there will be none. Cancelling does not stop it.
         """
-        await self._connection.reconnect(reason)
+        await self._kept.reconnect(reason)
 
     def terminate(self) -> None:
         """Drop the socket at once, without waiting for a server that hangs, and connect again."""
-        self._connection.terminate()
+        self._kept.terminate()
 
     @property
     def counters(self) -> Counters:
         """What has happened so far, at this moment."""
-        return self._connection.counters
+        return self._kept.counters
 
     @property
-    def _connection(self) -> LastingTransport:
-        if self._lasting is None:
+    def _kept(self) -> ReconnectingTransport:
+        if not isinstance(self._link, ReconnectingTransport):
             raise RuntimeError("this session does not keep its connection: see `reconnecting`")
-        return self._lasting
+        return self._link
 
     async def fetch_schema(self) -> None:
         """Ask the server for its schema, for validation and conversion from then on.
@@ -260,8 +267,8 @@ class AsyncClientSession:
         from gqlwire._payloads import schema
 
         document = schema.introspection_document(**self._settings.introspection_args)
-        result = await self._runner.execute(
-            GraphQLRequest(document), timeout=self._settings.execute_timeout
-        )
-        self._settings.introspection = result.data_or_raise()
+        request = GraphQLRequest(document)
+        timeout = self._settings.execute_timeout
+        payload = await ask(self._link, request.encode(), request.kind, timeout)
+        self._settings.introspection = decode_result(payload).data_or_raise()
         self._settings.schema = schema.build_schema_from(self._settings.introspection or {})

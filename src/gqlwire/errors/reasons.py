@@ -53,6 +53,8 @@ MEANINGS = {
     4504: "the server gave up waiting",
 }
 
+_CONNECTING = {Phase.CONNECT, Phase.HANDSHAKE, Phase.INIT, Phase.WAITING}
+
 _WHEN = {
     Phase.HANDSHAKE: " during the handshake",
     Phase.INIT: " before it acknowledged connection_init",
@@ -108,10 +110,23 @@ def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
 
 
-def late(host: str, kind: str, limit: float | None) -> OperationTimeout:
-    """An operation of this kind had no answer within `limit` seconds."""
+def already(host: str, phase: Phase) -> str:
+    """`connect()` was called again."""
+    doing = "connecting" if phase in _CONNECTING else "connected"
+    return f"the transport to {host} is already {doing}"
+
+
+def not_connected(host: str, why: str) -> TransportClosed:
+    """An operation was started before `connect()`, or `close()` ended the attempt to connect."""
+    return TransportClosed(f"the transport to {host} is not connected: {why}", host=host)
+
+
+def late(
+    host: str, kind: str, limit: float | None, option: str = "execute_timeout"
+) -> OperationTimeout:
+    """An operation of this kind had no answer within `limit` seconds; `option` sets the limit."""
     limit = limit or 0.0
-    text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
+    text = f"{host} did not answer the {kind} within {limit:g} seconds ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 

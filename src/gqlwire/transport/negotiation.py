@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 from gqlwire._connection.connection import Connection
 from gqlwire._protocols import SUBPROTOCOLS
-from gqlwire._wire.dial import Dial, Way
+from gqlwire._wire import OpenWebSocket, Way
+from gqlwire._wire.dial import open_websocket
 from gqlwire.errors import (
     ConnectionClosed,
     HandshakeRejected,
@@ -107,8 +108,10 @@ class Connector:
         *,
         forced: tuple[str, ...] | None,
         ack_timeout: float | None,
+        open_websocket: OpenWebSocket = open_websocket,
     ) -> None:
         self._way = way
+        self._open_websocket = open_websocket
         self._place = way.address.place
         self._make_connection = make_connection
         self._forced = forced
@@ -149,7 +152,7 @@ class Connector:
             self.response_headers = headers
             return self._make_connection(offered, selected)
 
-        connection = await Dial(self._way, offered, make).open()
+        connection = await self._open_websocket(self._way, offered, make)
         try:
             await connection.acknowledged(self._ack_timeout)
         except BaseException:  # a cancellation, too: nobody else knows this connection

@@ -1,21 +1,46 @@
-"""What the options of a transport have to be, checked before anything runs."""
+"""The options of a transport, each declared once, and what they have to be.
+
+A new option is a field of `TransportOptions`, a key of `ConnectOptions` for type checkers, and the
+place that uses it.
+"""
 
 from __future__ import annotations
 
 import ssl as ssl_module
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
+
+from msgspec import Struct
 
 from gqlwire._protocols import SUBPROTOCOLS
-from gqlwire._wire import deflate
+from gqlwire._wire import MAX_MESSAGE_SIZE, OpenWebSocket, deflate
 from gqlwire._wire.address import Address
-
-if TYPE_CHECKING:
-    from gqlwire.transport.credentials import Given, Headers, InitPayload
+from gqlwire.transport.credentials import Given, Headers, InitPayload
 
 
-class TransportOptions(TypedDict, total=False):
+class TransportOptions(Struct, kw_only=True, dict=True, weakref=True, eq=False):
     """The options of `WebsocketsTransport`, which explains them."""
+
+    headers: Given[Headers | None] = None
+    ssl: ssl_module.SSLContext | bool | None = None
+    init_payload: Given[InitPayload | None] = None
+    connect_timeout: float | None = 10
+    close_timeout: float | None = 10
+    ack_timeout: float | None = 10
+    keep_alive_timeout: float | None = None
+    ping_interval: float | None = None
+    pong_timeout: float | None = None
+    answer_pings: bool = True
+    subprotocols: Sequence[str] | None = None
+    max_message_size: int = MAX_MESSAGE_SIZE
+    proxy: str | bool | None = True
+    compression: Literal["deflate"] | None = None
+    open_websocket: OpenWebSocket | None = None
+    connect_args: Mapping[str, Any] | None = None
+
+
+class ConnectOptions(TypedDict, total=False):
+    """`TransportOptions`, as the keyword arguments of a function."""
 
     headers: Given[Headers | None]
     ssl: ssl_module.SSLContext | bool | None
@@ -31,6 +56,7 @@ class TransportOptions(TypedDict, total=False):
     max_message_size: int
     proxy: str | bool | None
     compression: Literal["deflate"] | None
+    open_websocket: OpenWebSocket | None
 
 
 def check_connect_args(connect_args: Mapping[str, Any] | None) -> None:
@@ -44,9 +70,12 @@ def check_connect_args(connect_args: Mapping[str, Any] | None) -> None:
 
 def check_subprotocols(forced: tuple[str, ...] | None) -> None:
     """Raise ValueError for subprotocols that there are not, and for none."""
+    known = ", ".join(SUBPROTOCOLS)
     unknown = [name for name in forced or () if name not in SUBPROTOCOLS]
-    if unknown or forced == ():
-        raise ValueError(f"subprotocols are of {', '.join(SUBPROTOCOLS)}, not {unknown}")
+    if unknown:
+        raise ValueError(f"unknown subprotocols {unknown}; known: {known}")
+    if forced == ():
+        raise ValueError(f"subprotocols is empty; known: {known}")
 
 
 def check_compression(compression: str | None) -> None:

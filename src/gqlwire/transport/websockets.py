@@ -1,7 +1,7 @@
 """GraphQL over one WebSocket, in whichever of the two protocols the server speaks.
 
-The transport makes connections (`connect`) and hands operations to the one it has. It knows no
-message and no operation id; those are the affair of `_connection` and `_operations`.
+The transport makes connections, and gives its operations the one that it has. It knows no message
+and no operation id; `_connection` and `_operations` do.
 """
 
 from __future__ import annotations
@@ -9,27 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
-
-from msgspec import Raw
+from typing import Any
 
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
 from gqlwire._operations.ask import ask
-from gqlwire._operations.feed import USUAL_TERMS, Feed, Seam, Terms
+from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult, decode_result
 from gqlwire._protocols import SUBPROTOCOLS, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
+from gqlwire._wire import Way
 from gqlwire._wire.address import PENDING, parse
-from gqlwire._wire.dial import Way
+from gqlwire._wire.dial import open_websocket
 from gqlwire._wire.proxy import chosen, proxy_for
-from gqlwire.errors import Phase, TransportAlreadyConnected, TransportClosed
+from gqlwire.errors import Phase, TransportAlreadyConnected
+from gqlwire.errors.reasons import already, not_connected
 from gqlwire.retry import Attempt
 from gqlwire.transport.credentials import (
     Credentials,
@@ -42,6 +43,7 @@ from gqlwire.transport.credentials import (
 )
 from gqlwire.transport.negotiation import Connector, is_wrong_protocol, memory
 from gqlwire.transport.options import (
+    TransportOptions,
     check_compression,
     check_connect_args,
     check_ssl,
@@ -50,10 +52,8 @@ from gqlwire.transport.options import (
 
 _logger = logging.getLogger("gqlwire")
 
-MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
-
-class WebsocketsTransport:
+class WebsocketsTransport(TransportOptions):
     """Many queries, mutations and subscriptions at once, over one WebSocket.
 
     `url`: `ws://` or `wss://`; `wss` means verified TLS.
@@ -76,6 +76,8 @@ class WebsocketsTransport:
     `proxy`: True takes it from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
     `no_proxy`), None or False goes without, a str is the proxy's URL (http, https, socks5, socks4).
     `compression`: "deflate" offers permessage-deflate (RFC 7692; extra `gqlwire[deflate]`).
+    `open_websocket`: opens the WebSocket in place of gqlwire; for tests without sockets.
+    `connect_args`: not taken; it raises TypeError, which names what to use instead.
 
     Raises InvalidURL for a URL that cannot be one, ValueError or TypeError for other arguments,
     ModuleNotFoundError where the extra is missing that an argument needs.
@@ -85,126 +87,110 @@ class WebsocketsTransport:
     APOLLO_SUBPROTOCOL = "graphql-ws"
     GRAPHQLWS_SUBPROTOCOL = "graphql-transport-ws"
 
-    def __init__(
-        self,
-        url: Given[str],
-        *,
-        headers: Given[Headers | None] = None,
-        ssl: ssl_module.SSLContext | bool | None = None,
-        init_payload: Given[InitPayload | None] = None,
-        connect_timeout: float | None = 10,
-        close_timeout: float | None = 10,
-        ack_timeout: float | None = 10,
-        keep_alive_timeout: float | None = None,
-        ping_interval: float | None = None,
-        pong_timeout: float | None = None,
-        answer_pings: bool = True,
-        subprotocols: Sequence[str] | None = None,
-        max_message_size: int = MAX_MESSAGE_SIZE,
-        proxy: str | bool | None = True,
-        compression: Literal["deflate"] | None = None,
-        connect_args: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._url = url
-        self.headers: Given[Headers | None] = lasting(headers)
-        self.ssl = ssl
-        self.init_payload = init_payload
-        self.connect_timeout = connect_timeout
-        self.close_timeout = close_timeout
-        self.ack_timeout = ack_timeout
-        self.keep_alive_timeout = keep_alive_timeout
-        self.ping_interval = ping_interval
-        self.pong_timeout = pong_timeout
-        self.answer_pings = answer_pings
-        self.max_message_size = max_message_size
-        self.proxy = proxy
-        self.compression = compression
-        self._forced = None if subprotocols is None else tuple(subprotocols)
-        self._address = PENDING if callable(url) else parse(url)
-        check_connect_args(connect_args)
-        self._check()
-        self._reset()
+    url: Given[str]
 
-    def _reset(self) -> None:
+    def __post_init__(self) -> None:
+        check_connect_args(self.connect_args)
+        self.headers: Given[Headers | None] = lasting(self.headers)
+        self._forced = None if self.subprotocols is None else tuple(self.subprotocols)
+        self._address = PENDING if callable(self.url) else parse(self.url)
+        self._check()
         self._response_headers: Mapping[str, str] = {}
         self._signals = Signals()
         self._connection: Connection | None = None
-        self.gate: ReadGate = ReadGate()
-        self.on_drop: Callable[[Connection], None] | None = None
+        # Connections that are still closing.
         self._leaving: list[Connection] = []
         self._connecting: asyncio.Task[Connection] | None = None
+        self.link: Link = Link(self)
 
     def _check(self) -> None:
         check_subprotocols(self._forced)
         check_compression(self.compression)
-        if isinstance(self.proxy, str) and not callable(self._url):
+        if isinstance(self.proxy, str) and not callable(self.url):
             proxy_for(self._address.url, self.proxy)
         if self.max_message_size < 1:
             raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
         check_ssl(self.ssl, self._address)
 
+    def __repr__(self) -> str:
+        # The options may hold secrets.
+        return f"<{type(self).__name__} to {self.host}, {self.phase}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show the host only: the options may hold secrets."""
+        return [("host", self.host)]
+
     # --- Connecting ---------------------------------------------------------------------------
 
-    async def connect(self, attempt: Attempt | None = None) -> None:
-        """Open the WebSocket and be acknowledged.
-
-        `attempt` is what callables are told; who gives it keeps what waits for events, and its
-        `gate`, over connections.
+    async def connect(self) -> None:
+        """Open the WebSocket, and wait until the server acknowledges the connection.
 
         Raises TransportAlreadyConnected if it is connected or connecting; TransportClosed if
-        `close()` is called meanwhile; TransportConnectionFailed, or a kind of it, if the server
-        cannot be reached, refuses us or takes too long. Cancelling leaves nothing behind.
+        `close()` is called before it is connected; a subclass of TransportConnectionFailed if the
+        server cannot be reached, refuses the connection or takes too long. Cancelling leaves
+        nothing behind.
         """
+        await self.dial(Attempt(), ReadGate(), lambda _: None)
+
+    async def dial(
+        self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
+    ) -> Connection:
+        """Do what `connect` does and return the connection; see `Dialer`."""
         if self._connection is not None and self._connection.is_orphaned:
             self._connection = None
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
-            raise TransportAlreadyConnected(
-                f"the transport to {self._address.host} is {self.phase} already"
-            )
-        if attempt is None:
-            self.gate = ReadGate()
+            raise TransportAlreadyConnected(already(self.host, self.phase))
         self._let_go()
-        task = asyncio.get_running_loop().create_task(self._open(attempt or Attempt()))
-        self._connecting = task
+        opening = self._open(attempt, gate, on_drop)
+        task = self._connecting = asyncio.get_running_loop().create_task(opening)
         try:
-            self._connection = await task
+            connection = self._connection = self.link.live = await task
         except asyncio.CancelledError:
             if task.done() and not (task.cancelled() or task.exception()):
                 await task.result().discard()  # it came about in this very moment
             if not task.cancelled() or self._connecting is task:
                 raise
-            raise self._not_connected("close() was called while it was connecting") from None
+            why = "close() was called while it was connecting"
+            raise not_connected(self.host, why) from None
         finally:
             if self._connecting is task:
                 self._connecting = None
-        _logger.info("connected to %s (%s)", self._address.place, self._connection.subprotocol)
+        _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
+        return connection
 
     def _let_go(self) -> None:
-        """Remember a connection that is still saying goodbye."""
+        """Remember a connection that is still closing."""
         old = self._connection
         self._leaving = [left for left in self._leaving if left.phase is not Phase.CLOSED]
         if old is not None and old.phase is Phase.CLOSING and old not in self._leaving:
             self._leaving.append(old)
 
-    async def _open(self, attempt: Attempt) -> Connection:
-        limit = self.connect_timeout
-        url = self._url if callable(self._url) else self._address
-        known = await gather(url, self.headers, self.init_payload, attempt, limit)
+    async def _open(
+        self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
+    ) -> Connection:
+        url = self.url if callable(self.url) else self._address
+        known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         check_ssl(self.ssl, known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
-            partial(self._make_connection, known.init_payload),
+            partial(self._make_connection, known.init_payload, gate, on_drop),
             forced=self._forced,
             ack_timeout=self.ack_timeout,
+            open_websocket=self.open_websocket or open_websocket,
         )
         connection = await connector.open()
         self._response_headers = connector.response_headers
         return connection
 
     def _make_connection(
-        self, init_payload: InitPayload | None, offered: tuple[str, ...], selected: str | None
+        self,
+        init_payload: InitPayload | None,
+        gate: ReadGate,
+        on_drop: Callable[[Connection], None],
+        offered: tuple[str, ...],
+        selected: str | None,
     ) -> Connection:
         return Connection(
             choose(offered, selected, answer_pings=self.answer_pings),
@@ -213,8 +199,8 @@ class WebsocketsTransport:
             limits=self._limits(),
             close_timeout=self.close_timeout,
             signals=self._signals,
-            gate=self.gate,
-            on_end=self._on_end,
+            gate=gate,
+            on_end=partial(self._on_end, on_drop),
         )
 
     def _limits(self) -> Limits:
@@ -231,37 +217,28 @@ class WebsocketsTransport:
             max_message_size=self.max_message_size,
         )
 
-    def _on_end(self, connection: Connection) -> None:
+    def _on_end(self, on_drop: Callable[[Connection], None], connection: Connection) -> None:
         if connection is not self._connection:
             return
         _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
         if connection.was_guessed and is_wrong_protocol(connection.reason):
             newer, older = SUBPROTOCOLS
             memory.keep(self._address.place, older if connection.subprotocol == newer else newer)
-        if self.on_drop is not None:
-            self.on_drop(connection)
+        on_drop(connection)
 
     # --- Operations ---------------------------------------------------------------------------
 
     async def execute(
         self, request: GraphQLRequest, *, timeout: float | None = None
     ) -> ExecutionResult:
-        """Run an operation and return its first result, errors and all.
+        """Run an operation and return its first result, errors included.
 
         Raises TransportQueryError if the server refuses the operation, TransportProtocolError if
-        the result is none, TransportClosed or what ended the connection if there is none,
+        it sends an invalid result, TransportClosed or what ended the connection if there is none,
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
-        return decode_result(await self.ask(request, timeout=timeout))
-
-    def ask(
-        self, request: GraphQLRequest, *, timeout: float | None = None, idempotent: bool = False
-    ) -> Coroutine[Any, Any, Raw]:
-        """Do what `execute` does, and return the result's payload undecoded; never repeated."""
-        del idempotent
-        kind = request.kind
-        return ask(self._live(), request.encode(), kind, timeout)
+        return decode_result(await ask(self.link, request.encode(), request.kind, timeout))
 
     def subscribe(
         self,
@@ -272,33 +249,13 @@ class WebsocketsTransport:
     ) -> Subscription[ExecutionResult]:
         """Return the results of an operation, to be taken with `async for`; see `Subscription`.
 
-        `buffer` is how much may wait for a slow consumer (an int: so many events), `overflow`
-        what happens beyond it. The operation starts with the first step, which raises what
+        `buffer` is how much may wait for a slow consumer (an int is a number of events), `overflow`
+        what happens when it is full. The operation starts with the first step, which raises what
         `execute` raises.
         """
-        terms = Terms.of(buffer, overflow)
-        return Subscription(self.feed(request, terms=terms), decode_result)
-
-    def feed(
-        self,
-        request: GraphQLRequest,
-        *,
-        terms: Terms | None = None,
-        seam: Seam | None = None,
-    ) -> Feed:
-        """Return the undecoded results of an operation; there is no `seam` where they end."""
-        _ = request.kind, seam
-        return Feed(self._live, request.encode(), terms or USUAL_TERMS)
-
-    def _live(self) -> Connection:
-        if self._connection is None:
-            raise self._not_connected("connect() first, or use `async with`")
-        return self._connection
-
-    @property
-    def connection(self) -> Connection | None:
-        """The last connection that was acknowledged."""
-        return self._connection
+        _ = request.kind  # raises if it cannot be told
+        terms = Terms.of({"buffer": buffer, "overflow": overflow})
+        return Subscription(Feed(self.link, request.encode(), terms), decode_result)
 
     @property
     def is_alive(self) -> bool:
@@ -308,16 +265,12 @@ class WebsocketsTransport:
     @property
     def can_refresh(self) -> bool:
         """Whether there is something to ask for at each attempt."""
-        return any(map(callable, (self._url, self.headers, self.init_payload)))
+        return any(map(callable, (self.url, self.headers, self.init_payload)))
 
     @property
     def host(self) -> str:
         """Host and port of the server."""
         return self._address.host
-
-    def _not_connected(self, why: str) -> TransportClosed:
-        host = self._address.host
-        return TransportClosed(f"the transport to {host} is not connected: {why}", host=host)
 
     # --- Closing ------------------------------------------------------------------------------
 
@@ -348,16 +301,11 @@ class WebsocketsTransport:
 
     async def send_ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a ping now; the answer sets `pong_received` and `latency`."""
-        self._live().ping(payload)
+        (await self.link.ready()).ping(payload)
 
     async def send_pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Send a pong now (graphql-transport-ws only), as `answer_pings=False` asks of you."""
-        self._live().pong(payload)
-
-    @property
-    def url(self) -> Given[str]:
-        """The URL, as it was given."""
-        return self._url
+        """Send a pong now (graphql-transport-ws only), for use with `answer_pings=False`."""
+        (await self.link.ready()).pong(payload)
 
     @property
     def phase(self) -> Phase:

@@ -1,0 +1,129 @@
+"""What `execute` and `subscribe` take besides the request; each option is declared once.
+
+A new option of `subscribe` is a field of `Terms`, a key of `SubscribeOptions` for type checkers,
+and the place that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from msgspec import Struct, field
+
+from gqlwire._payloads.reader import ParseFloat
+from gqlwire._streams.buffer import Buffer, Overflow
+from gqlwire.errors import TransportError
+
+if TYPE_CHECKING:
+    from gqlwire._operations.checkpoint import Checkpoint
+
+
+class Reconnected(Struct, frozen=True):
+    """A subscription continues on a new connection. Events sent in the gap may be missing.
+
+    `gap_seconds`: how long it had no connection. `attempts`: how many attempts to connect it took.
+    `failure`: why the last connection ended.
+    """
+
+    gap_seconds: float
+    attempts: int
+    failure: TransportError
+
+
+class RequestOptions(TypedDict, total=False):
+    """What `execute` and `subscribe` take besides the request.
+
+    `variable_values`, `operation_name`, `extensions`: as in `GraphQLRequest`; these win.
+    `serialize_variables`, `parse_result`, `parse_float`: override the client's settings for one
+    operation.
+    """
+
+    variable_values: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+    serialize_variables: bool | None
+    parse_result: bool | None
+    parse_float: ParseFloat | None
+
+
+class ExecuteOptions(RequestOptions, total=False):
+    """What only `execute` takes.
+
+    `timeout`: seconds for this operation, including the wait for a connection; None for no limit.
+    The default is the client's `execute_timeout`. `idempotent`: whether the operation may be sent
+    again if the connection is lost while it runs; a mutation never is unless this is true.
+    """
+
+    timeout: float | None
+    idempotent: bool
+
+
+class SubscribeOptions(RequestOptions, total=False):
+    """What only `subscribe` takes.
+
+    `buffer`: how much may wait for a slow consumer, a `Buffer` or a number of events; the default
+    is 65,536 events and 16 MiB. `overflow`: what happens when it is full, see `Overflow`.
+    `first_event_timeout`, `idle_timeout`: seconds that a step waits for the first event, counted
+    from the start, and for any later one. Then the step raises OperationTimeout and the
+    subscription is over. The default is no limit.
+
+    When the connection is lost (see `Client`):
+    `survive`: whether the subscription continues at all; True by default.
+    `on_reconnect`: called with a `Reconnected` each time; may be a coroutine function.
+    `resume`: a function of the newest event that arrived and of the given variables. It returns the
+    variables for the next subscription. It is not called before the first event.
+    `key`: a function of an event that returns what tells the event from others. Leading events of a
+    new connection that arrived before are dropped.
+    `checkpoint`: keeps the last event over restarts of the process, for `resume`; see `Checkpoint`.
+    """
+
+    buffer: Buffer | int | None
+    overflow: Overflow | str
+    first_event_timeout: float | None
+    idle_timeout: float | None
+    survive: bool
+    on_reconnect: Callable[[Reconnected], object] | None
+    resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None
+    key: Callable[[Any], Hashable] | None
+    checkpoint: Checkpoint[Any] | None
+
+
+class Terms(Struct, frozen=True):
+    """The options of one subscription, see `SubscribeOptions`.
+
+    `tell_reconnects`: whether a `Reconnected` comes between the events.
+    """
+
+    buffer: Buffer = field(default_factory=Buffer)
+    overflow: Overflow = Overflow.BLOCK
+    first_event_timeout: float | None = None
+    idle_timeout: float | None = None
+    survive: bool = True
+    on_reconnect: Callable[[Reconnected], object] | None = None
+    resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
+    key: Callable[[Any], Hashable] | None = None
+    checkpoint: Checkpoint[Any] | None = None
+    tell_reconnects: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], *, tell_reconnects: bool = False) -> Terms:
+        """Return the terms for the options of a call, in which `buffer` may be a number of events.
+
+        Raises ValueError for an `overflow` or a `buffer` that cannot be.
+        """
+        chosen = {name: options[name] for name in cls.__struct_fields__ if name in options}
+        if not chosen and not tell_reconnects:
+            return USUAL_TERMS  # one for all: there may be very many of them
+        buffer = chosen.pop("buffer", None)
+        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
+        overflow = Overflow(chosen.pop("overflow", Overflow.BLOCK))
+        return cls(bound, overflow, **chosen, tell_reconnects=tell_reconnects)
+
+    @property
+    def marks(self) -> bool:
+        """Whether the stream has to know where one connection ended and the next one began."""
+        return self.tell_reconnects or self.key is not None
+
+
+USUAL_TERMS = Terms()
