@@ -27,6 +27,8 @@ from gqlwire.errors import (
     TransportError,
 )
 
+__all__ = ["BEFORE_ACK", "CLOSE_CODES", "STATUSES", "Action", "Attempt", "RetryPolicy"]
+
 
 class Action(StrEnum):
     """What to do about a failure."""

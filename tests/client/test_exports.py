@@ -53,6 +53,24 @@ PUBLIC = [
 ]
 
 
+# Each is documented, or what gql calls it.
+MODULES = {
+    "gqlwire.client": ["Client"],
+    "gqlwire.errors": exceptions.__all__,
+    "gqlwire.retry": [
+        "BEFORE_ACK",
+        "CLOSE_CODES",
+        "STATUSES",
+        "Action",
+        "Attempt",
+        "RetryPolicy",
+    ],
+    "gqlwire.transport": ["Transport"],
+    "gqlwire.transport.exceptions": exceptions.__all__,
+    "gqlwire.transport.websockets": ["WebsocketsTransport"],
+}
+
+
 def loaded_by(statement: str) -> set[str]:
     """Run a statement in a Python of its own; return the packages that it loads."""
     script = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -72,6 +90,20 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_is_there_and_explained(name: str) -> None:
     """With a docstring."""
     assert inspect.getdoc(getattr(gqlwire, name))
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_the_public_names_of_a_module_are_these(path: str) -> None:
+    """Listed in the module itself."""
+    assert MODULES[path] == importlib.import_module(path).__all__
+
+
+def test_other_modules_are_private_or_those_of_commands() -> None:
+    """What completion of `gqlwire.` shows is public."""
+    shown = {module.name for module in pkgutil.iter_modules(gqlwire.__path__)}
+    public = {path.split(".")[1] for path in MODULES}
+
+    assert public | {"cli", "demo"} == {name for name in shown if not name.startswith("_")}
 
 
 def test_the_exceptions_of_gqls_path_are_the_tree() -> None:
@@ -151,6 +183,16 @@ def test_importing_loads_neither_picows_nor_graphql_core(statement: str) -> None
     assert "gqlwire" in loaded
     others = {"websockets", "strawberry", "python_socks", "pydantic", "attr"}
     assert set() == loaded & {"picows", "graphql", *others}
+
+
+def test_importing_loads_one_module_besides_the_package() -> None:
+    """The version. Each other name loads its module when it is used."""
+    script = "import sys\nimport gqlwire\nprint(*(m for m in sys.modules if 'gqlwire' in m))"
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert {"gqlwire", "gqlwire._version"} == {
+        name for name in run.stdout.split() if not name.startswith("__editable__")
+    }
 
 
 def test_the_transport_loads_picows_and_not_graphql_core() -> None:

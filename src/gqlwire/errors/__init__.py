@@ -36,6 +36,35 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+__all__ = [
+    "AckTimeout",
+    "CloseTimeout",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "ConnectionRefused",
+    "ConnectionRejected",
+    "CredentialsFailed",
+    "HandshakeRejected",
+    "InvalidURL",
+    "KeepAliveTimeout",
+    "MessageTooBig",
+    "NameNotResolved",
+    "OperationInterrupted",
+    "OperationTimeout",
+    "Phase",
+    "ProxyFailed",
+    "ResultMismatch",
+    "SlowConsumer",
+    "TLSFailed",
+    "TransportAlreadyConnected",
+    "TransportClosed",
+    "TransportConnectionFailed",
+    "TransportError",
+    "TransportProtocolError",
+    "TransportQueryError",
+    "TransportServerError",
+]
+
 
 class Phase(StrEnum):
     """How far a connection has come. Errors say in which phase they arose."""

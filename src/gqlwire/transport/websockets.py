@@ -50,6 +50,8 @@ from gqlwire.transport.options import (
     check_subprotocols,
 )
 
+__all__ = ["WebsocketsTransport"]
+
 _logger = logging.getLogger("gqlwire")
 
 
