@@ -343,25 +343,27 @@ class Feed:
 
     def end(self, stream: EventStream) -> Exception:
         """Return what to raise at the end: the failure, once, if there was one."""
-        self._link.leave(self)
         ending = StopAsyncIteration() if self.is_over else stream.ending()
-        self.is_over = True
-        self._running = stream.owner = None
-        if self._patience is not None:
-            self._patience.stop()
+        self._running = None
+        self._finish()
         return ending
 
     def stop(self) -> None:
         """End the operation: tell the server, once, and drop what is buffered."""
-        self._link.leave(self)
+        self._finish()
+        if self.stream is not None:
+            self.stream.end(None)
+            self.stream.clear()
+        self._stop_running()
+
+    def _finish(self) -> None:
+        """Be over. Each operation that has started comes here when it ends."""
         self.is_over = True
+        self._link.leave(self)
         if self._patience is not None:
             self._patience.stop()
         if self.stream is not None:
             self.stream.owner = None
-            self.stream.end(None)
-            self.stream.clear()
-        self._stop_running()
 
     def _stop_running(self) -> None:
         running, self._running = self._running, None
