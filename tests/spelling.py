@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gqlwire._protocols import Apollo, GraphQLTransportWS, apollo, graphql_transport_ws
+from gqlwire._protocols import (
+    Apollo,
+    GraphQLTransportWS,
+    Setup,
+    Undecided,
+    apollo,
+    choose,
+    default_offer,
+    graphql_transport_ws,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +32,7 @@ REQUEST = b'{"query":"subscription { n }"}'
 class Spelling:
     """One protocol: its machine, its module, and its words for start, stop and a result."""
 
-    make: Callable[[], Dialect]
+    make: Callable[..., Dialect]
     module: ModuleType
     start: str
     stop: str
@@ -34,6 +43,13 @@ NEWER = Spelling(GraphQLTransportWS, graphql_transport_ws, "subscribe", "complet
 OLDER = Spelling(Apollo, apollo, "start", "stop", "data")
 
 both = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["graphql-transport-ws", "apollo"])
+
+
+def guessing(**setup: Any) -> Undecided:
+    """Return what speaks to a server that named neither protocol."""
+    dialect = choose(default_offer(), None, Setup(**setup))
+    assert isinstance(dialect, Undecided)
+    return dialect
 
 
 def says(type: str, **rest: Any) -> bytes:
@@ -49,7 +65,7 @@ def read(message: bytes | None) -> Any:
 
 def opened(dialect: Dialect, *ids: str) -> Dialect:
     """Bring a conversation to its open phase, with the operations `ids` running."""
-    dialect.connection_init(None)
+    dialect.connection_init()
     dialect.receive(says("connection_ack"))
     for id in ids:
         dialect.subscribe(id, REQUEST)

@@ -34,7 +34,7 @@ import gqlwire
 from doubles import MemoryWire, on_virtual_time, settle
 from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._connection.connection import Connection
-from gqlwire._protocols import SUBPROTOCOLS
+from gqlwire._protocols import default_offer
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire._wire import Way
@@ -51,8 +51,8 @@ HOST = "server.example:80"
 QUERY = "query Get { get }"
 MUTATION = "mutation Set { set }"
 TICKS = "subscription Ticks { n }"
-SPELLINGS = dict(zip(SUBPROTOCOLS, (NEWER, OLDER), strict=True))
-SPELT = {id(NEWER): SUBPROTOCOLS[0], id(OLDER): SUBPROTOCOLS[1]}
+SPELLINGS = dict(zip(default_offer(), (NEWER, OLDER), strict=True))
+SPELT = dict(zip((id(NEWER), id(OLDER)), default_offer(), strict=True))
 
 # --- What an attempt meets -----------------------------------------------------------------------
 

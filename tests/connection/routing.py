@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,12 @@ from gqlwire._operations.feed import Feed
 from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import decode_result
-from gqlwire._protocols import Apollo, Dialect, GraphQLTransportWS, Undecided
+from gqlwire._protocols import Apollo, Dialect, GraphQLTransportWS
 from gqlwire._streams.reply import Reply
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import Buffer, Overflow
 from gqlwire.errors import TransportError
-from spelling import REQUEST
+from spelling import REQUEST, guessing
 
 HOST = "h.example:443"
 
@@ -52,7 +52,7 @@ class Speech:
     """A protocol, how it calls a result, and what a server says first."""
 
     name: str
-    make: type[Dialect]
+    make: Callable[[], Dialect]
     result: str
     greeting: tuple[str, ...] = ("connection_ack",)
 
@@ -66,10 +66,10 @@ NEWER = Speech("graphql-transport-ws", GraphQLTransportWS, "next")
 OLDER = Speech("graphql-ws", Apollo, "data")
 
 
-GUESSED_OLDER = Speech("guessed to be the older", Undecided, "data")
+GUESSED_OLDER = Speech("guessed to be the older", guessing, "data")
 
 
-GUESSED_NEWER = Speech("guessed to be the newer", Undecided, "next", ("ping", "connection_ack"))
+GUESSED_NEWER = Speech("guessed to be the newer", guessing, "next", ("ping", "connection_ack"))
 
 
 SPEECHES = [NEWER, OLDER, GUESSED_OLDER, GUESSED_NEWER]

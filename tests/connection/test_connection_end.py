@@ -11,7 +11,7 @@ import pytest
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
-from gqlwire._protocols import GraphQLTransportWS, Undecided
+from gqlwire._protocols import GraphQLTransportWS
 from gqlwire._streams.reply import Reply
 from gqlwire.errors import (
     AckTimeout,
@@ -22,7 +22,7 @@ from gqlwire.errors import (
     TransportError,
     TransportProtocolError,
 )
-from spelling import REQUEST, Spelling, both, says
+from spelling import REQUEST, Spelling, both, guessing, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,7 +231,7 @@ async def test_what_arrives_after_the_end_is_ignored(
 @on_virtual_time
 async def test_a_connection_that_ended_before_the_server_spoke_stays_over(first: bytes) -> None:
     """Which protocol it would have been does not matter any more."""
-    connection, wire = opened(Undecided(), answers_close=False)
+    connection, wire = opened(guessing(), answers_close=False)
     we_close(connection)
     await asyncio.sleep(0)
     said = len(wire.sent)

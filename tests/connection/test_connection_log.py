@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from doubles import on_virtual_time
-from gqlwire._protocols import GraphQLTransportWS
+from gqlwire._protocols import GraphQLTransportWS, Setup
 from gqlwire._streams.reply import Reply
 from spelling import Spelling, both, says
 
@@ -43,7 +43,7 @@ async def test_the_init_payload_is_not_logged(
 ) -> None:
     """It holds the credentials."""
     caplog.set_level(logging.DEBUG)
-    opened(spelling.make(), init_payload={"token": "secret"})
+    opened(spelling.make(Setup(init_payload={"token": "secret"})))
 
     assert [
         f'{HOST} > {{"type":"connection_init","payload":"<redacted>"}}',
@@ -57,7 +57,7 @@ async def test_what_else_is_said_before_the_acknowledgement_is_logged_as_it_is(
 ) -> None:
     """Only the init has a secret in it."""
     caplog.set_level(logging.DEBUG)
-    connection, _ = opened(GraphQLTransportWS(), init_payload={"token": "secret"})
+    connection, _ = opened(GraphQLTransportWS(Setup(init_payload={"token": "secret"})))
     hear(connection, PING)
 
     assert f'{HOST} > {{"type":"pong"}}' == logged(caplog)[-1]

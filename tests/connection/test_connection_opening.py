@@ -10,7 +10,7 @@ import pytest
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.telemetry import Signals
-from gqlwire._protocols import Apollo, GraphQLTransportWS
+from gqlwire._protocols import Apollo, GraphQLTransportWS, Setup
 from gqlwire.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -32,7 +32,7 @@ async def test_init_goes_out_as_soon_as_the_socket_is_open(
     spelling: Spelling, payload: dict[str, str] | None
 ) -> None:
     """Servers close with 4408 if it is late."""
-    connection, wire = opened(spelling.make(), init_payload=payload)
+    connection, wire = opened(spelling.make(Setup(init_payload=payload)))
 
     rest = {} if payload is None else {"payload": payload}
     assert [{"type": "connection_init", **rest}] == wire.said
@@ -46,7 +46,7 @@ async def test_before_the_socket_is_open_it_is_in_the_handshake(spelling: Spelli
     connection = Connection(spelling.make(), host=HOST)
 
     assert Phase.HANDSHAKE is connection.phase
-    assert spelling.make().subprotocol == connection.subprotocol
+    assert spelling.make().name == connection.subprotocol
 
 
 @both

@@ -9,7 +9,7 @@ import pytest
 from doubles import on_virtual_time, pass_time
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
-from gqlwire._protocols import Apollo, GraphQLTransportWS
+from gqlwire._protocols import Apollo, GraphQLTransportWS, Setup
 from gqlwire._streams.stream import Buffer
 from gqlwire.errors import (
     ConnectionClosed,
@@ -187,7 +187,7 @@ async def test_a_pong_frame_is_told_like_a_pong() -> None:
 async def test_the_answer_to_pings_can_be_left_to_the_user() -> None:
     """Who sends it, with whatever payload."""
     signals = Signals()
-    connection, wire = acked(GraphQLTransportWS(answer_pings=False), signals=signals)
+    connection, wire = acked(GraphQLTransportWS(Setup(answer_pings=False)), signals=signals)
     hear(connection, says("ping", payload={"a": 1}))
     assert (True, []) == (signals.ping_received.is_set(), wire.sent)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from doubles import on_virtual_time
-from gqlwire._protocols import Undecided
-from spelling import NEWER, OLDER, Spelling, both, says
+from spelling import NEWER, OLDER, Spelling, both, guessing, says
 
 if TYPE_CHECKING:
     pass
@@ -24,7 +23,7 @@ async def test_a_server_that_named_no_protocol_is_found_out(
     first: bytes, spelling: Spelling
 ) -> None:
     """By its first word; that it was a guess can be seen."""
-    connection, wire = opened(Undecided())
+    connection, wire = opened(guessing())
     assert connection.was_guessed is True
     hear(connection, first, ACK)
     wire.sent.clear()
@@ -32,7 +31,7 @@ async def test_a_server_that_named_no_protocol_is_found_out(
     id, reply = asked(connection)
     hear(connection, says(spelling.result, id=id, payload=RESULT))
 
-    assert spelling.make().subprotocol == connection.subprotocol
+    assert spelling.make().name == connection.subprotocol
     assert [spelling.start] == [said["type"] for said in wire.said]
     assert RESULT == json.loads(bytes(await reply or b""))
 

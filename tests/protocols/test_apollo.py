@@ -14,7 +14,7 @@ from spelling import opened, read, says
 
 def test_its_name_is_that_of_the_subprotocol() -> None:
     """The npm library of that name speaks the other protocol, which misleads many."""
-    assert "graphql-ws" == Apollo.subprotocol
+    assert "graphql-ws" == Apollo.name
 
 
 # --- Keep-alive ------------------------------------------------------------------------------

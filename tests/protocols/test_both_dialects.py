@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from gqlwire._json import NOTHING
-from gqlwire._protocols import events
+from gqlwire._protocols import Setup, events
 from gqlwire.errors import Phase, TransportProtocolError
 from spelling import REQUEST, Spelling, both, opened, read, says
 
@@ -28,7 +28,7 @@ def raw(value: Any) -> Raw:
 
 def test_connection_init_without_a_payload_has_no_such_key(spelling: Spelling) -> None:
     """Strawberry rejects a payload of null; what is not there is left out."""
-    assert {"type": "connection_init"} == read(spelling.make().connection_init(None))
+    assert {"type": "connection_init"} == read(spelling.make().connection_init())
 
 
 @pytest.mark.parametrize("payload", [{}, {"token": "t"}, {"headers": {"a": None}}])
@@ -36,7 +36,7 @@ def test_the_init_payload_goes_out_as_it_is(spelling: Spelling, payload: dict[st
     """Servers want different shapes, so ours is the user's, an empty one, too."""
     expected = {"type": "connection_init", "payload": payload}
 
-    assert expected == read(spelling.make().connection_init(payload))
+    assert expected == read(spelling.make(Setup(init_payload=payload)).connection_init())
 
 
 def test_the_acknowledgement_opens_the_conversation(spelling: Spelling) -> None:

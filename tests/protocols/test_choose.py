@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gqlwire._protocols import SUBPROTOCOLS, Apollo, Dialect, GraphQLTransportWS, Undecided, choose
+from gqlwire._protocols import (
+    DIALECTS,
+    Apollo,
+    Dialect,
+    GraphQLTransportWS,
+    Row,
+    Setup,
+    Undecided,
+    choose,
+    default_offer,
+    subprotocols,
+)
 from spelling import says
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
@@ -12,7 +23,7 @@ NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
 
 def test_the_newer_protocol_is_offered_first() -> None:
     """Servers that speak both mostly take the first."""
-    assert (NEWER, OLDER) == SUBPROTOCOLS
+    assert (NEWER, OLDER) == default_offer()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,7 @@ def test_the_servers_pick_decides_if_it_was_on_offer(
 @pytest.mark.parametrize("answers", [True, False])
 def test_whether_pings_are_answered_is_handed_on(selected: str | None, answers: bool) -> None:
     """To the newer protocol, and to the one that may become it."""
-    dialect = choose(SUBPROTOCOLS, selected, answer_pings=answers)
+    dialect = choose(default_offer(), selected, Setup(answer_pings=answers))
     dialect.receive(says("ping"))
 
     assert answers is (dialect.reply() is not None)
@@ -56,7 +67,51 @@ def test_whether_pings_are_answered_is_handed_on(selected: str | None, answers: 
 
 def test_each_connection_has_a_conversation_of_its_own() -> None:
     """Nothing of one shows in the next."""
-    first = choose(SUBPROTOCOLS, NEWER)
+    first = choose(default_offer(), NEWER)
     first.receive(says("connection_ack"))
 
-    assert first.phase is not choose(SUBPROTOCOLS, NEWER).phase
+    assert first.phase is not choose(default_offer(), NEWER).phase
+
+
+# --- A third protocol ------------------------------------------------------------------------
+
+VARIANT = "a variant of Apollo's"
+
+
+class Variant(Apollo):
+    """What some servers speak under the name of Apollo's protocol."""
+
+    name = VARIANT
+    own_types = frozenset({"start_ack"})
+
+
+@pytest.fixture
+def a_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register it. It is not offered by default."""
+    monkeypatch.setitem(DIALECTS, VARIANT, Row(OLDER, Variant, is_offered=False))
+
+
+@pytest.mark.usefixtures("a_variant")
+def test_a_protocol_that_is_not_offered_by_default_is_spoken_if_it_is_named() -> None:
+    """Its name is the user's word for it, and not what is on the wire."""
+    assert (NEWER, OLDER) == default_offer()
+    assert (OLDER,) == subprotocols([VARIANT])
+    assert [Variant, Variant] == [type(choose((VARIANT,), said)) for said in (OLDER, None)]
+
+
+@pytest.mark.usefixtures("a_variant")
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("start_ack", VARIANT), ("ka", OLDER), ("ping", VARIANT), ("connection_ack", VARIANT)],
+)
+def test_of_two_protocols_with_one_subprotocol_the_first_word_tells_which(
+    first: str, expected: str
+) -> None:
+    """The server picked a name that both have; only these two come into question."""
+    offered = (NEWER, VARIANT, OLDER)
+    assert (NEWER, OLDER) == subprotocols(offered)
+
+    dialect = choose(offered, OLDER)
+    dialect.receive(says(first))
+
+    assert expected == dialect.name

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gqlwire._protocols import GraphQLTransportWS, events
+from gqlwire._protocols import GraphQLTransportWS, Setup, events
 from gqlwire._protocols.graphql_transport_ws import SERVER_SAYS
 from gqlwire.errors import Phase
 from spelling import opened, read, says
@@ -14,7 +14,7 @@ from spelling import opened, read, says
 
 def test_its_name_is_that_of_the_subprotocol() -> None:
     """The npm library of the authors is called otherwise, which misleads many."""
-    assert "graphql-transport-ws" == GraphQLTransportWS.subprotocol
+    assert "graphql-transport-ws" == GraphQLTransportWS.name
 
 
 def test_silence_counts_from_the_acknowledgement() -> None:
@@ -67,7 +67,7 @@ def test_nothing_but_a_ping_has_an_answer() -> None:
 
 def test_the_answer_can_be_left_to_the_user() -> None:
     """With `answer_pings=False` the ping is told, and no more."""
-    dialect = GraphQLTransportWS(answer_pings=False)
+    dialect = GraphQLTransportWS(Setup(answer_pings=False))
 
     event = dialect.receive(says("ping", payload={"n": 1}))
 

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gqlwire._json import UNREADABLE
-from gqlwire._protocols import SUBPROTOCOLS, Dialect, Undecided, choose, events, lenient
+from gqlwire._protocols import Dialect, Setup, choose, default_offer, events, lenient
 from gqlwire.errors import Phase, TransportProtocolError
-from spelling import NEWER, OLDER, REQUEST, Spelling, both, opened, read
+from spelling import NEWER, OLDER, REQUEST, Spelling, both, guessing, opened, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,7 @@ class Observer:
     stops: Counter[str] = field(default_factory=Counter)
 
     def go(self, course: list[Server | Client]) -> None:
-        self.sent(self.dialect.connection_init(None))
+        self.sent(self.dialect.connection_init())
         for step in course:
             before = self.dialect.phase
             if isinstance(step, Server):
@@ -150,7 +150,7 @@ class Observer:
                 self.act(step)
                 allowed = [(before, Phase.CLOSED if step.act == "close" else before)]
             assert (before, self.dialect.phase) in allowed
-            assert self.dialect.subprotocol in SUBPROTOCOLS
+            assert self.dialect.name in default_offer()
 
     def hear(self, text: bytes) -> None:
         phase = self.dialect.phase
@@ -197,10 +197,10 @@ class Observer:
 
 
 MAKERS: list[Callable[[], Dialect]] = [
-    lambda: choose(SUBPROTOCOLS, "graphql-transport-ws"),
-    lambda: choose(SUBPROTOCOLS, "graphql-transport-ws", answer_pings=False),
-    lambda: choose(SUBPROTOCOLS, "graphql-ws"),
-    lambda: choose(SUBPROTOCOLS, None),
+    lambda: choose(default_offer(), "graphql-transport-ws"),
+    lambda: choose(default_offer(), "graphql-transport-ws", Setup(answer_pings=False)),
+    lambda: choose(default_offer(), "graphql-ws"),
+    lambda: choose(default_offer(), None),
 ]
 machines = pytest.mark.parametrize(
     "make", MAKERS, ids=["graphql-transport-ws", "not answering", "apollo", "undecided"]
@@ -291,10 +291,10 @@ def test_the_lenient_reader_reads_what_the_strict_one_does(
 @given(st.lists(messages, min_size=1))
 def test_undecided_is_one_of_the_two_from_the_first_message_on(texts: list[bytes]) -> None:
     """It tells what the one that was chosen tells."""
-    undecided = Undecided()
+    undecided = guessing()
     with_refusals = [_told(undecided, text) for text in texts]
 
-    chosen = next(s for s in (NEWER, OLDER) if s.make().subprotocol == undecided.subprotocol)
+    chosen = next(s for s in (NEWER, OLDER) if s.make().name == undecided.name)
     alone = chosen.make()
 
     assert with_refusals == [_told(alone, text) for text in texts]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gqlwire._protocols import Apollo, GraphQLTransportWS, Undecided, events
+from gqlwire._protocols import Apollo, GraphQLTransportWS, Setup, events
 from gqlwire.errors import Phase, TransportProtocolError
-from spelling import REQUEST, opened, read, says
+from spelling import REQUEST, guessing, opened, read, says
 
-NEWER, OLDER = GraphQLTransportWS.subprotocol, Apollo.subprotocol
+NEWER, OLDER = GraphQLTransportWS.name, Apollo.name
 
 
 def test_until_the_server_has_spoken_it_is_the_older_one_in_its_beginning() -> None:
     """Servers that name none are mostly that old."""
-    undecided = Undecided()
+    undecided = guessing()
 
-    assert (OLDER, Phase.INIT) == (undecided.subprotocol, undecided.phase)
+    assert (OLDER, Phase.INIT) == (undecided.name, undecided.phase)
     assert undecided.watches_from_first_sign is True
     assert undecided.reply() is None
 
@@ -23,21 +23,22 @@ def test_until_the_server_has_spoken_it_is_the_older_one_in_its_beginning() -> N
 @pytest.mark.parametrize("payload", [None, {"token": "t"}])
 def test_the_opening_is_that_of_both(payload: dict[str, str] | None) -> None:
     """So the conversation can begin before it is known which one it is."""
-    opening = Undecided().connection_init(payload)
+    setup = Setup(init_payload=payload)
+    opening = guessing(init_payload=payload).connection_init()
 
-    assert GraphQLTransportWS().connection_init(payload) == opening
-    assert Apollo().connection_init(payload) == opening
+    assert GraphQLTransportWS(setup).connection_init() == opening
+    assert Apollo(setup).connection_init() == opening
 
 
 @pytest.mark.parametrize("word", ["ping", "pong"])
 def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
     """The older one has no such words."""
-    undecided = Undecided()
+    undecided = guessing()
 
     event = undecided.receive(says(word))
 
     assert isinstance(event, events.Pinged | events.Ponged)
-    assert NEWER == undecided.subprotocol
+    assert NEWER == undecided.name
     assert undecided.watches_from_first_sign is False
 
 
@@ -47,11 +48,11 @@ def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
 )
 def test_any_other_first_message_tells_the_older_one(message: bytes) -> None:
     """`ka` for certain, an acknowledgement for want of anything better."""
-    undecided = Undecided()
+    undecided = guessing()
 
     undecided.receive(message)
 
-    assert OLDER == undecided.subprotocol
+    assert OLDER == undecided.name
     assert events.Stray("ping") == undecided.receive(says("ping")) or (
         Phase.CLOSED is undecided.phase
     )
@@ -62,7 +63,7 @@ def test_any_other_first_message_tells_the_older_one(message: bytes) -> None:
 )
 def test_a_first_message_whose_type_is_no_word_is_a_stray(type: bytes) -> None:
     """One odd message harms nobody, not even as the first."""
-    undecided = Undecided()
+    undecided = guessing()
 
     assert isinstance(undecided.receive(b'{"type":%s}' % type), events.Stray)
     assert isinstance(undecided.receive(says("connection_ack")), events.Acknowledged)
@@ -72,23 +73,23 @@ def test_a_first_message_whose_type_is_no_word_is_a_stray(type: bytes) -> None:
 def test_a_first_message_that_is_no_json_object_is_refused(message: bytes) -> None:
     """As either protocol refuses it."""
     with pytest.raises(TransportProtocolError, match="the server sent a message that is not"):
-        Undecided().receive(message)
+        guessing().receive(message)
 
 
 def test_the_first_word_settles_it() -> None:
     """What comes later is judged by the one that was chosen."""
-    undecided = Undecided()
+    undecided = guessing()
     undecided.receive(says("ping"))
     undecided.receive(says("connection_ack"))
 
     assert events.Stray("ka") == undecided.receive(says("ka"))
-    assert NEWER == undecided.subprotocol
+    assert NEWER == undecided.name
     assert Phase.OPEN is undecided.phase
 
 
 def test_the_ping_that_tells_the_newer_one_is_answered() -> None:
     """With its payload, as ever."""
-    undecided = Undecided()
+    undecided = guessing()
     undecided.receive(says("ping", payload={"n": 1}))
 
     assert {"type": "pong", "payload": {"n": 1}} == read(undecided.reply())
@@ -96,7 +97,7 @@ def test_the_ping_that_tells_the_newer_one_is_answered() -> None:
 
 def test_the_answer_to_pings_can_be_left_to_the_user() -> None:
     """The choice is handed on."""
-    undecided = Undecided(answer_pings=False)
+    undecided = guessing(answer_pings=False)
     undecided.receive(says("ping"))
 
     assert undecided.reply() is None
@@ -110,7 +111,7 @@ def test_operations_are_those_of_the_one_that_was_chosen(
     first_word: str, start: str, stop: str, result: str
 ) -> None:
     """Words and all."""
-    undecided = Undecided()
+    undecided = guessing()
     undecided.receive(says(first_word))
     opened(undecided)
 
@@ -123,7 +124,7 @@ def test_operations_are_those_of_the_one_that_was_chosen(
 
 def test_pings_of_ours_are_those_of_the_one_that_was_chosen() -> None:
     """There are none before the choice, and none in the older one."""
-    undecided = Undecided()
+    undecided = guessing()
     assert (None, None) == (undecided.ping(), undecided.pong())
 
     undecided.receive(says("pong"))
@@ -134,7 +135,7 @@ def test_pings_of_ours_are_those_of_the_one_that_was_chosen() -> None:
 
 def test_before_the_server_has_spoken_the_end_is_silent() -> None:
     """A word of the one might be an offence in the other."""
-    undecided = Undecided()
+    undecided = guessing()
 
     assert undecided.close() is None
     assert Phase.CLOSED is undecided.phase
@@ -142,7 +143,7 @@ def test_before_the_server_has_spoken_the_end_is_silent() -> None:
 
 def test_after_the_server_has_spoken_the_end_is_that_of_the_one_that_was_chosen() -> None:
     """The older one has a word for it, the newer one has none."""
-    older, newer = Undecided(), Undecided()
+    older, newer = guessing(), guessing()
     older.receive(says("ka"))
     newer.receive(says("ping"))
 
@@ -154,7 +155,7 @@ def test_after_the_server_has_spoken_the_end_is_that_of_the_one_that_was_chosen(
 def test_what_arrives_after_an_end_before_the_choice_means_nothing() -> None:
     """Not even an acknowledgement, in whichever protocol it may be."""
     for first in (says("ping"), says("connection_ack"), says("nonsense")):
-        undecided = Undecided()
+        undecided = guessing()
         undecided.close()
 
         assert undecided.receive(first) is None

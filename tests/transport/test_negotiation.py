@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gqlwire._protocols import SUBPROTOCOLS
+from gqlwire._protocols import DIALECTS, Apollo, Row, default_offer
 from gqlwire.errors import (
     AckTimeout,
     ConnectionClosed,
@@ -19,7 +19,7 @@ from gqlwire.errors import (
 )
 from gqlwire.transport.negotiation import Memory, is_wrong_protocol, next_offer
 
-NEWER, OLDER = SUBPROTOCOLS
+BOTH = NEWER, OLDER = default_offer()
 PLACE = "wss://h/graphql"
 
 
@@ -49,8 +49,7 @@ def test_a_server_that_hangs_up_on_one_protocol_is_offered_the_other_alone(
     code: int, phase: Phase, spoken: str, other: str
 ) -> None:
     """1002 is Apollo's reference server's, 4406 Strawberry's."""
-    assert (other,) == next_offer(SUBPROTOCOLS, spoken, closed(code, phase))
-    assert (other,) == next_offer((spoken,), spoken, closed(code, phase))
+    assert other == next_offer(closed(code, phase), tried={spoken})
 
 
 @pytest.mark.parametrize("status", [400, 406, 426])
@@ -58,12 +57,12 @@ def test_a_server_that_refuses_the_offer_is_offered_one_name_and_then_the_other(
     status: int,
 ) -> None:
     """Some cannot read two names; some know only one of them."""
-    assert (NEWER,) == next_offer(SUBPROTOCOLS, None, rejected(status))
-    assert (OLDER,) == next_offer((NEWER,), None, rejected(status))
-    assert (NEWER,) == next_offer((OLDER,), None, rejected(status))
+    assert NEWER == next_offer(rejected(status), tried=())
+    assert OLDER == next_offer(rejected(status), tried={NEWER})
+    assert NEWER == next_offer(rejected(status), tried={OLDER})
 
 
-@pytest.mark.parametrize("spoken", [NEWER, OLDER, None])
+@pytest.mark.parametrize("tried", [{NEWER}, {OLDER}, set()], ids=str)
 @pytest.mark.parametrize(
     "failure",
     [
@@ -91,16 +90,38 @@ def test_a_server_that_refuses_the_offer_is_offered_one_name_and_then_the_other(
     ids=lambda failure: f"{type(failure).__name__} {getattr(failure, 'code', '')}",
 )
 def test_what_has_nothing_to_do_with_the_protocol_is_not_tried_again(
-    spoken: str | None, failure: TransportError
+    tried: set[str], failure: TransportError
 ) -> None:
     """Wrong credentials, a dead line, a wrong path: another name would not help."""
-    assert next_offer(SUBPROTOCOLS, spoken, failure) is None
+    assert next_offer(failure, tried) is None
 
 
-@pytest.mark.parametrize("code", [1002, 4400, 4406])
-def test_a_connection_that_spoke_no_protocol_tells_nothing(code: int) -> None:
-    """It came to none."""
-    assert next_offer(SUBPROTOCOLS, None, closed(code)) is None
+@pytest.mark.parametrize("failure", [closed(1002), closed(4406), rejected(400)], ids=str)
+def test_no_protocol_is_offered_alone_twice(failure: TransportError) -> None:
+    """After all of them the failure is final."""
+    assert next_offer(failure, tried=BOTH) is None
+
+
+THIRD = "third"
+
+
+@pytest.fixture
+def a_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register a third protocol, which is offered by default."""
+    monkeypatch.setitem(DIALECTS, THIRD, Row("third.example", Apollo))
+
+
+@pytest.mark.usefixtures("a_third")
+@pytest.mark.parametrize("failure", [closed(4406), rejected(400)], ids=str)
+def test_of_three_protocols_the_others_are_offered_alone_in_their_order(
+    failure: TransportError,
+) -> None:
+    """Whatever was tried before."""
+    assert (*BOTH, THIRD) == Memory().offer(PLACE)
+    assert NEWER == next_offer(failure, tried={OLDER})
+    assert OLDER == next_offer(failure, tried={NEWER})
+    assert THIRD == next_offer(failure, tried={NEWER, OLDER})
+    assert next_offer(failure, tried={NEWER, OLDER, THIRD}) is None
 
 
 def test_no_failure_is_no_wrong_protocol() -> None:
@@ -113,7 +134,7 @@ def test_no_failure_is_no_wrong_protocol() -> None:
 
 def test_at_first_everything_is_offered() -> None:
     """The newer first."""
-    assert SUBPROTOCOLS == Memory().offer(PLACE)
+    assert BOTH == Memory().offer(PLACE)
 
 
 def test_what_worked_is_offered_alone_next_time() -> None:
@@ -122,7 +143,7 @@ def test_what_worked_is_offered_alone_next_time() -> None:
     memory.keep(PLACE, OLDER)
 
     assert (OLDER,) == memory.offer(PLACE)
-    assert SUBPROTOCOLS == memory.offer(PLACE + "/v2")
+    assert BOTH == memory.offer(PLACE + "/v2")
 
 
 def test_a_server_that_was_replaced_is_remembered_anew() -> None:
@@ -141,7 +162,7 @@ def test_what_is_forgotten_is_offered_everything_again() -> None:
     for _ in range(2):
         memory.forget(PLACE)
 
-        assert SUBPROTOCOLS == memory.offer(PLACE)
+        assert BOTH == memory.offer(PLACE)
 
 
 def test_memory_is_bounded_and_keeps_the_latest() -> None:
@@ -153,6 +174,6 @@ def test_memory_is_bounded_and_keeps_the_latest() -> None:
     memory.keep("ws://h/new", NEWER)
 
     assert (OLDER,) == memory.offer("ws://h/0")
-    assert SUBPROTOCOLS == memory.offer("ws://h/1")
+    assert BOTH == memory.offer("ws://h/1")
     assert (NEWER,) == memory.offer("ws://h/new")
     assert (OLDER,) == memory.offer("ws://h/2")

@@ -38,8 +38,6 @@ from gqlwire.errors.reasons import connection_closed, replica
 
 _logger = logging.getLogger("gqlwire")
 
-_REDACTED_INIT = b'{"type":"connection_init","payload":"<redacted>"}'
-
 _UNLIMITED = Limits()
 
 # A server that still sees an old connection of ours must never meet an id of it again, so ids
@@ -64,7 +62,6 @@ class Connection:
         dialect: Dialect,
         *,
         host: str,
-        init_payload: Mapping[str, Any] | None = None,
         limits: Limits = _UNLIMITED,
         close_timeout: float | None = 10.0,
         signals: Signals | None = None,
@@ -76,7 +73,6 @@ class Connection:
         self.strays: Strays = Strays(host)
         self._dialect = dialect
         self.host = host
-        self._init_payload = init_payload
         self._close_timeout = close_timeout
         self._signals = signals or Signals()
         self._on_end = on_end
@@ -101,8 +97,8 @@ class Connection:
 
     @property
     def subprotocol(self) -> str:
-        """The protocol that is spoken."""
-        return self._dialect.subprotocol
+        """The name of the protocol that is spoken."""
+        return self._dialect.name
 
     @property
     def payloads(self) -> Mapping[str, Any]:
@@ -131,10 +127,7 @@ class Connection:
         self._wire = wire
         self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
-        self._send(
-            self._dialect.connection_init(self._init_payload),
-            shown=None if self._init_payload is None else _REDACTED_INIT,
-        )
+        self._send(self._dialect.connection_init())
 
     def received(self, text: bytes) -> None:
         """Take one message."""
@@ -391,10 +384,10 @@ class Connection:
 
     # --- Sending ------------------------------------------------------------------------------
 
-    def _send(self, text: bytes | None, shown: bytes | None = None) -> None:
+    def _send(self, text: bytes | None) -> None:
         if text is None or self.reason is not None:
             return
         if self._tap.on:
-            self._tap.sent(shown or text)
+            self._tap.sent(self._dialect.redacted(text))
         self.sent_bytes += len(text)
         self._wire.send(text)

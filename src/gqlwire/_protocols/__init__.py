@@ -1,38 +1,76 @@
-"""The two protocols, without I/O: messages in, events and messages out.
+"""The protocols, without I/O: messages in, events and messages out.
 
-Nothing here knows asyncio, picows, clocks, chance or logging.
+`DIALECTS` is the registry. A further protocol is a file with a `Dialect` and a row there; no other
+file knows how many protocols there are. Nothing here knows asyncio, picows, clocks, chance or
+logging.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
 
 from gqlwire._protocols.apollo import Apollo
-from gqlwire._protocols.events import Dialect
+from gqlwire._protocols.dialect import Dialect, Setup
 from gqlwire._protocols.graphql_transport_ws import GraphQLTransportWS
 from gqlwire._protocols.undecided import Undecided
 
-SUBPROTOCOLS = (GraphQLTransportWS.subprotocol, Apollo.subprotocol)
-"""In the order in which they are offered: servers that speak both mostly take the first, and the
-second is deprecated by its own authors."""
+
+class Row(Struct, frozen=True):
+    """A protocol in the registry.
+
+    `subprotocol`: what is offered for it in `Sec-WebSocket-Protocol`. Two protocols may share one:
+    there are servers that call a variant of Apollo's protocol `graphql-ws`. `make`: returns a new
+    conversation. `is_offered`: whether it is offered where the user names no protocol.
+    """
+
+    subprotocol: str
+    make: Callable[[Setup], Dialect]
+    is_offered: bool = True
 
 
-def choose(offered: tuple[str, ...], selected: str | None, *, answer_pings: bool = True) -> Dialect:
+DIALECTS: dict[str, Row] = {
+    "graphql-transport-ws": Row("graphql-transport-ws", GraphQLTransportWS),
+    "graphql-ws": Row("graphql-ws", Apollo),
+}
+"""The protocols by name, in the order in which they are offered. Most servers that speak several
+take the first. The last is the most likely one where a server names none: that server is old."""
+
+_USUAL = Setup()
+
+
+def default_offer() -> tuple[str, ...]:
+    """Return the names of the protocols to offer where the user names none."""
+    return tuple(name for name, row in DIALECTS.items() if row.is_offered)
+
+
+def subprotocols(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what to write into `Sec-WebSocket-Protocol` to offer the protocols with `names`."""
+    return tuple(dict.fromkeys(DIALECTS[name].subprotocol for name in names))
+
+
+def choose(offered: tuple[str, ...], selected: str | None, setup: Setup = _USUAL) -> Dialect:
     """Return the protocol for a server that answered an offer of `offered` with `selected`.
 
-    `selected` is the value of `Sec-WebSocket-Protocol` (RFC 6455, section 4.2.2), None if absent.
-    A name that was not offered is no answer. With one name on offer, no answer means that one.
+    `offered` are names in the registry. `selected` is the value of `Sec-WebSocket-Protocol` in the
+    answer (RFC 6455, section 4.2.2), or None. If it is none of those offered, the server may speak
+    any of them. Where several are possible, the first word of the server decides (`Undecided`).
     """
-    makers: dict[str, Callable[[], Dialect]] = {
-        GraphQLTransportWS.subprotocol: lambda: GraphQLTransportWS(answer_pings=answer_pings),
-        Apollo.subprotocol: Apollo,
-    }
-    name = selected if selected in offered else None
-    if name is None and len(offered) == 1:
-        name = offered[0]
-    if name is None:
-        return Undecided(answer_pings=answer_pings)
-    return makers[name]()
+    named = [name for name in offered if DIALECTS[name].subprotocol == selected]
+    possible = [row.make(setup) for name, row in DIALECTS.items() if name in (named or offered)]
+    return possible[0] if len(possible) == 1 else Undecided(possible)
 
 
-__all__ = ["SUBPROTOCOLS", "Apollo", "Dialect", "GraphQLTransportWS", "Undecided", "choose"]
+__all__ = [
+    "DIALECTS",
+    "Apollo",
+    "Dialect",
+    "GraphQLTransportWS",
+    "Row",
+    "Setup",
+    "Undecided",
+    "choose",
+    "default_offer",
+    "subprotocols",
+]

@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from gqlwire._json import UNREADABLE
 from gqlwire._protocols import events, lenient
 from gqlwire._protocols.conversation import Conversation, Table
+from gqlwire._protocols.dialect import Setup
 from gqlwire.errors import Phase
 
 # --- Messages --------------------------------------------------------------------------------
@@ -91,15 +92,21 @@ SERVER_SAYS: Table = {
 
 # --- Machine ---------------------------------------------------------------------------------
 
+_USUAL = Setup()
+_INIT_WITH_PAYLOAD = b'{"type":"connection_init","payload":'
+_REDACTED_INIT = _INIT_WITH_PAYLOAD + b'"<redacted>"}'
+
 
 class Apollo:
-    """The client's side of one conversation. Implements `events.Dialect`."""
+    """The client's side of one conversation. Implements `Dialect`."""
 
-    subprotocol = "graphql-ws"
+    name = "graphql-ws"
+    own_types = frozenset({"ka"})
     # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
     watches_from_first_sign = True
 
-    def __init__(self) -> None:
+    def __init__(self, setup: Setup = _USUAL) -> None:
+        self._setup = setup
         self._conversation = Conversation(SERVER_SAYS)
 
     @property
@@ -107,9 +114,13 @@ class Apollo:
         """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
         return self._conversation.phase
 
-    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
-        """Open the conversation. `payload` goes out as it is; None omits the key."""
-        return _encode(ConnectionInit(payload))
+    def connection_init(self) -> bytes:
+        """Open the conversation. The payload goes out as it is; None omits the key."""
+        return _encode(ConnectionInit(self._setup.init_payload))
+
+    def redacted(self, message: bytes) -> bytes:
+        """Return a message of ours as a log may show it: the init payload holds credentials."""
+        return _REDACTED_INIT if message.startswith(_INIT_WITH_PAYLOAD) else message
 
     def read(self, text: bytes) -> ServerMessage | events.Stray:
         """Read one message, whatever the conversation makes of it."""

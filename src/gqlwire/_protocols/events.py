@@ -7,13 +7,9 @@ its consumer, so that nobody pays for what nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
 from msgspec import Raw, Struct
 
 from gqlwire._json import NOTHING
-from gqlwire.errors import Phase
 
 # None of these can be part of a reference cycle, so the garbage collector need not look at them
 # (`gc=False`): it has a million a second to look at otherwise.
@@ -81,72 +77,3 @@ class Stray(Struct):
 
 
 Event = Acknowledged | Complaint | Pinged | Ponged | KeptAlive | Result | Failed | Completed | Stray
-
-
-class Dialect(Protocol):
-    """What the two protocols have in common: messages in, events and messages out, no I/O.
-
-    Every method that returns bytes returns a message for the caller to send, or None where this
-    protocol has none to send.
-    """
-
-    @property
-    def subprotocol(self) -> str:
-        """The name in `Sec-WebSocket-Protocol`."""
-        ...
-
-    @property
-    def watches_from_first_sign(self) -> bool:
-        """Whether the server's silence counts only once it has given a sign of life."""
-        ...
-
-    @property
-    def phase(self) -> Phase:
-        """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
-        ...
-
-    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
-        """Open the conversation. `payload` goes out as it is; None omits the key."""
-        ...
-
-    def read(self, text: bytes) -> Event:
-        """Read one message, whatever the conversation makes of it.
-
-        Raises TransportProtocolError if `text` is no JSON object.
-        """
-        ...
-
-    def receive(self, text: bytes) -> Event | None:
-        """Take one message; return what it means, None if it is of an operation that is over.
-
-        Send `reply()` next. Raises TransportProtocolError if `text` is no JSON object.
-        """
-        ...
-
-    def reply(self) -> bytes | None:
-        """Return the answer to what was just received, once."""
-        ...
-
-    def subscribe(self, id: str, payload: bytes) -> bytes:
-        """Start the operation `id`. `payload` is the request, encoded as JSON."""
-        ...
-
-    def complete(self, id: str) -> bytes | None:
-        """Give up the operation `id`. None if it is over already: it is never stopped twice."""
-        ...
-
-    def forget(self, id: str) -> None:
-        """Expect no more of the operation `id`, which the server ends by itself."""
-        ...
-
-    def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
-        """Ask for a sign of life."""
-        ...
-
-    def pong(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
-        """Give a sign of life."""
-        ...
-
-    def close(self) -> bytes | None:
-        """End the conversation: nothing that arrives from now on means anything."""
-        ...

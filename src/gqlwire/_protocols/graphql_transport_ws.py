@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from gqlwire._json import NOTHING, UNREADABLE
 from gqlwire._protocols import events, lenient
 from gqlwire._protocols.conversation import Conversation, Table
+from gqlwire._protocols.dialect import Setup
 from gqlwire.errors import Phase
 
 # --- Messages --------------------------------------------------------------------------------
@@ -84,19 +85,21 @@ SERVER_SAYS: Table = {
 
 # --- Machine ---------------------------------------------------------------------------------
 
+_USUAL = Setup()
+_INIT_WITH_PAYLOAD = b'{"type":"connection_init","payload":'
+_REDACTED_INIT = _INIT_WITH_PAYLOAD + b'"<redacted>"}'
+
 
 class GraphQLTransportWS:
-    """The client's side of one conversation. Implements `events.Dialect`.
+    """The client's side of one conversation. Implements `Dialect`."""
 
-    `answer_pings=False` leaves pongs to the caller (`pong()`).
-    """
-
-    subprotocol = "graphql-transport-ws"
+    name = "graphql-transport-ws"
+    own_types = frozenset({"ping", "pong"})
     watches_from_first_sign = False
 
-    def __init__(self, *, answer_pings: bool = True) -> None:
+    def __init__(self, setup: Setup = _USUAL) -> None:
+        self._setup = setup
         self._conversation = Conversation(SERVER_SAYS)
-        self._answer_pings = answer_pings
         self._reply: bytes | None = None
 
     @property
@@ -104,9 +107,13 @@ class GraphQLTransportWS:
         """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
         return self._conversation.phase
 
-    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
-        """Open the conversation. `payload` goes out as it is; None omits the key."""
-        return _encode(ConnectionInit(payload))
+    def connection_init(self) -> bytes:
+        """Open the conversation. The payload goes out as it is; None omits the key."""
+        return _encode(ConnectionInit(self._setup.init_payload))
+
+    def redacted(self, message: bytes) -> bytes:
+        """Return a message of ours as a log may show it: the init payload holds credentials."""
+        return _REDACTED_INIT if message.startswith(_INIT_WITH_PAYLOAD) else message
 
     def read(self, text: bytes) -> ServerMessage | events.Stray:
         """Read one message, whatever the conversation makes of it."""
@@ -132,7 +139,7 @@ class GraphQLTransportWS:
             if type(message) is Complete:
                 return message if conversation.stop(message.id) else None
         event = conversation.step(message)
-        if type(event) is Ping and self._answer_pings:
+        if type(event) is Ping and self._setup.answer_pings:
             # "Ping": the answer carries what the question carried.
             self._reply = _encode(Pong(event.payload))
         return event

@@ -1,22 +1,22 @@
-"""Before we know which protocol the server speaks: it named none in its answer.
+"""Stands for several protocols until the server shows which of them it speaks.
 
-Both protocols open with the same `connection_init`, so the conversation can begin, and the
-server's first words tell: `ping` and `pong` exist only in graphql-transport-ws, `ka` only in
-Apollo's. An acknowledgement tells nothing; then it is the older protocol, as servers that name
-none are mostly that old.
+A server may name none in its answer to the upgrade. The protocols that are possible then open with
+the same `connection_init`, so the conversation can begin, and the type of the server's first
+message decides: `ping` and `pong` exist only in graphql-transport-ws, `ka` only in Apollo's. An
+acknowledgement decides nothing, so the last of the registry is taken. That is the oldest, and most
+servers that name none are old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from gqlwire._json import UNREADABLE
 from gqlwire._protocols import events
-from gqlwire._protocols.apollo import Apollo
-from gqlwire._protocols.graphql_transport_ws import GraphQLTransportWS
+from gqlwire._protocols.dialect import Dialect
 from gqlwire.errors import Phase
 
 
@@ -28,81 +28,90 @@ _decode_type = msgspec.json.Decoder(_Type).decode
 
 
 class Undecided:
-    """Speaks for both until the server has spoken, then for one. Implements `events.Dialect`."""
+    """Passes everything on to one of `possible`. Implements `Dialect`.
 
-    def __init__(self, *, answer_pings: bool = True) -> None:
-        self._newer = GraphQLTransportWS(answer_pings=answer_pings)
-        self._older = Apollo()
-        self._chosen: events.Dialect | None = None
+    Until the server has spoken, that is the last of them.
+    """
+
+    own_types: frozenset[str] = frozenset()
+
+    def __init__(self, possible: Sequence[Dialect]) -> None:
+        self._possible = possible
+        self._likely = possible[-1]
+        self._is_decided = False
 
     @property
-    def _either(self) -> events.Dialect:
-        return self._chosen or self._older
-
-    @property
-    def subprotocol(self) -> str:
-        """The name of the protocol that was chosen; of Apollo's until then."""
-        return self._either.subprotocol
+    def name(self) -> str:
+        """The name of the protocol that is taken to be spoken."""
+        return self._likely.name
 
     @property
     def phase(self) -> Phase:
-        """The phase of the protocol that was chosen; INIT until then."""
-        return self._either.phase
+        """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
+        return self._likely.phase
 
     @property
     def watches_from_first_sign(self) -> bool:
-        """As the protocol that was chosen has it."""
-        return self._either.watches_from_first_sign
+        """Whether the server's silence counts only once it has given a sign of life."""
+        return self._likely.watches_from_first_sign
 
-    def connection_init(self, payload: Mapping[str, Any] | None) -> bytes:
-        """Open the conversation: the words are the same in both."""
-        return self._newer.connection_init(payload)
+    def connection_init(self) -> bytes:
+        """Open the conversation: the words are the same in all of them."""
+        return self._likely.connection_init()
+
+    def redacted(self, message: bytes) -> bytes:
+        """Return a message of ours as a log may show it, without secrets."""
+        return self._likely.redacted(message)
 
     def read(self, text: bytes) -> events.Event:
-        """Read one message of the protocol that was chosen."""
-        return self._either.read(text)
+        """Decode one message, without a change of state."""
+        return self._likely.read(text)
 
     def receive(self, text: bytes) -> events.Event | None:
-        """Choose by the first message; then leave it all to the one that was chosen."""
-        if self._chosen is None:
-            self._chosen = self._newer if _first_word(text) in ("ping", "pong") else self._older
-        return self._chosen.receive(text)
+        """Decide by the first message, and take it."""
+        if not self._is_decided:
+            self._is_decided = True
+            word = _first_word(text)
+            speakers = (dialect for dialect in self._possible if word in dialect.own_types)
+            self._likely = next(speakers, self._likely)
+        return self._likely.receive(text)
 
     def reply(self) -> bytes | None:
         """Return the answer to what was just received, once."""
-        return self._either.reply()
+        return self._likely.reply()
 
     def subscribe(self, id: str, payload: bytes) -> bytes:
         """Start the operation `id`."""
-        return self._either.subscribe(id, payload)
+        return self._likely.subscribe(id, payload)
 
     def complete(self, id: str) -> bytes | None:
-        """Give up the operation `id`."""
-        return self._either.complete(id)
+        """Stop the operation `id`."""
+        return self._likely.complete(id)
 
     def forget(self, id: str) -> None:
-        """Expect no more of the operation `id`."""
-        self._either.forget(id)
+        """Ignore what still comes for the operation `id`."""
+        self._likely.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
         """Ask for a sign of life."""
-        return self._either.ping(payload)
+        return self._likely.ping(payload)
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
         """Give a sign of life."""
-        return self._either.pong(payload)
+        return self._likely.pong(payload)
 
     def close(self) -> bytes | None:
-        """End the conversation; in silence if it has not begun."""
-        if self._chosen is not None:
-            return self._chosen.close()
-        self._newer.close()
-        self._older.close()
+        """End the conversation; without a word if the server has not spoken."""
+        if self._is_decided:
+            return self._likely.close()
+        for dialect in self._possible:
+            dialect.close()
         return None
 
 
-def _first_word(text: bytes) -> Any:
+def _first_word(text: bytes) -> str:
     try:
-        return _decode_type(text).type
+        word = _decode_type(text).type
     except UNREADABLE:
-        return None
+        return ""
+    return word if isinstance(word, str) else ""

@@ -1,17 +1,18 @@
-"""Which subprotocols to offer, and what to offer after a refusal.
+"""Which protocols to offer, and what to offer after a refusal.
 
 Servers are not all honest: some echo the first name on offer whatever they speak, some cannot
-read two names. What worked is remembered per URL. This file knows no socket.
+read two names. What worked is remembered per URL. Protocols go by their names in the registry. This
+file knows no socket.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from gqlwire._connection.connection import Connection
-from gqlwire._protocols import SUBPROTOCOLS
+from gqlwire._protocols import default_offer, subprotocols
 from gqlwire._wire import OpenWebSocket, Way
 from gqlwire._wire.dial import open_websocket
 from gqlwire.errors import (
@@ -41,7 +42,7 @@ class Memory:
     def offer(self, place: str) -> tuple[str, ...]:
         """Return what to offer first."""
         known = self._known.get(place)
-        return SUBPROTOCOLS if known is None else (known,)
+        return default_offer() if known is None else (known,)
 
     def keep(self, place: str, subprotocol: str) -> None:
         """Offer only this one next time."""
@@ -58,29 +59,22 @@ class Memory:
 memory: Memory = Memory()
 
 
-def next_offer(
-    offered: tuple[str, ...], spoken: str | None, failure: TransportError
-) -> tuple[str, ...] | None:
-    """Return what to offer after `failure`; None if another offer would not help.
+def next_offer(failure: TransportError | None, tried: Collection[str]) -> str | None:
+    """Return the protocol to offer alone after `failure`, or None if that would not help.
 
-    `spoken` is the protocol that the failed connection spoke; None if it came to none.
+    `tried` are the protocols that were offered alone, or spoken, in vain.
     """
-    newer, older = SUBPROTOCOLS
-    if _is_refused_offer(failure):
-        if offered == SUBPROTOCOLS:
-            return (newer,)
-        return (older,) if offered == (newer,) else (newer,)
-    if spoken is not None and is_wrong_protocol(failure):
-        return (older,) if spoken == newer else (newer,)
-    return None
+    if not (_is_refused_offer(failure) or is_wrong_protocol(failure)):
+        return None
+    return next((name for name in default_offer() if name not in tried), None)
 
 
-def _is_refused_offer(failure: TransportError) -> bool:
+def _is_refused_offer(failure: TransportError | None) -> bool:
     return isinstance(failure, HandshakeRejected) and failure.status in _WRONG_OFFER
 
 
 def is_wrong_protocol(failure: TransportError | None) -> bool:
-    """Tell whether the server hung up for want of a common protocol."""
+    """Tell whether the server hung up because it speaks another protocol."""
     return (
         isinstance(failure, ConnectionClosed)
         and failure.phase is not None
@@ -116,47 +110,41 @@ class Connector:
         self._make_connection = make_connection
         self._forced = forced
         self._ack_timeout = ack_timeout
-        self._spoken: list[str] = []
-        self._refused: list[tuple[str, ...]] = []
+        self._tried: set[str] = set()
         self.response_headers: Mapping[str, str] = {}
 
     async def open(self) -> Connection:
         """Return a connection that is acknowledged.
 
-        Raises what the last attempt failed of. Cancelling leaves nothing behind.
+        Raises the failure of the last attempt. Cancelling leaves nothing behind.
         """
         offered = self._forced or memory.offer(self._place)
         while True:
             try:
                 connection = await self._attempt(offered)
             except TransportConnectionFailed as failure:
-                self._refused.append(offered)
-                following = None if self._forced else self._next_offer(failure)
+                if len(offered) == 1:
+                    self._tried.add(offered[0])
+                following = None if self._forced else next_offer(failure, self._tried)
                 if following is None:
                     raise
-                _logger.info("%s; offering %s alone", failure, following[0])
-                offered = following
+                _logger.info("%s; offering %s alone", failure, following)
+                offered = (following,)
             else:
-                if offered != SUBPROTOCOLS and not self._forced:
+                if offered != default_offer() and not self._forced:
                     memory.keep(self._place, connection.subprotocol)
                 return connection
-
-    def _next_offer(self, failure: TransportConnectionFailed) -> tuple[str, ...] | None:
-        offered = self._refused[-1]
-        following = next_offer(offered, self._spoken[-1] if self._spoken else None, failure)
-        is_known = following in self._refused or (following and following[0] in self._spoken)
-        return None if is_known else following
 
     async def _attempt(self, offered: tuple[str, ...]) -> Connection:
         def make(selected: str | None, headers: Mapping[str, str]) -> Connection:
             self.response_headers = headers
             return self._make_connection(offered, selected)
 
-        connection = await self._open_websocket(self._way, offered, make)
+        connection = await self._open_websocket(self._way, subprotocols(offered), make)
         try:
             await connection.acknowledged(self._ack_timeout)
         except BaseException:  # a cancellation, too: nobody else knows this connection
-            self._spoken.append(connection.subprotocol)
+            self._tried.add(connection.subprotocol)
             await connection.discard()
             raise
         return connection

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 
 from msgspec import Struct
 
-from gqlwire._protocols import SUBPROTOCOLS
+from gqlwire._protocols import DIALECTS
 from gqlwire._wire import MAX_MESSAGE_SIZE, OpenWebSocket, deflate
 from gqlwire._wire.address import Address
 from gqlwire.transport.credentials import Given, Headers, InitPayload
@@ -69,9 +69,9 @@ def check_connect_args(connect_args: Mapping[str, Any] | None) -> None:
 
 
 def check_subprotocols(forced: tuple[str, ...] | None) -> None:
-    """Raise ValueError for subprotocols that there are not, and for none."""
-    known = ", ".join(SUBPROTOCOLS)
-    unknown = [name for name in forced or () if name not in SUBPROTOCOLS]
+    """Raise ValueError for names of protocols that gqlwire does not know, and for no name."""
+    known = ", ".join(DIALECTS)
+    unknown = [name for name in forced or () if name not in DIALECTS]
     if unknown:
         raise ValueError(f"unknown subprotocols {unknown}; known: {known}")
     if forced == ():

@@ -22,7 +22,7 @@ from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult, decode_result
-from gqlwire._protocols import SUBPROTOCOLS, choose
+from gqlwire._protocols import Setup, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
 from gqlwire._wire import Way
@@ -41,7 +41,7 @@ from gqlwire.transport.credentials import (
     header_items,
     lasting,
 )
-from gqlwire.transport.negotiation import Connector, is_wrong_protocol, memory
+from gqlwire.transport.negotiation import Connector, memory, next_offer
 from gqlwire.transport.options import (
     TransportOptions,
     check_compression,
@@ -195,9 +195,8 @@ class WebsocketsTransport(TransportOptions):
         selected: str | None,
     ) -> Connection:
         return Connection(
-            choose(offered, selected, answer_pings=self.answer_pings),
+            choose(offered, selected, Setup(init_payload, self.answer_pings)),
             host=self._address.host,
-            init_payload=init_payload,
             limits=self._limits(),
             close_timeout=self.close_timeout,
             signals=self._signals,
@@ -223,9 +222,10 @@ class WebsocketsTransport(TransportOptions):
         if connection is not self._connection:
             return
         _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
-        if connection.was_guessed and is_wrong_protocol(connection.reason):
-            newer, older = SUBPROTOCOLS
-            memory.keep(self._address.place, older if connection.subprotocol == newer else newer)
+        if connection.was_guessed:
+            another = next_offer(connection.reason, {connection.subprotocol})
+            if another is not None:
+                memory.keep(self._address.place, another)
         on_drop(connection)
 
     # --- Operations ---------------------------------------------------------------------------
