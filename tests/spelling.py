@@ -57,10 +57,11 @@ def says(type: str, **rest: Any) -> bytes:
     return json.dumps({"type": type, **rest}).encode()
 
 
-def read(message: bytes | None) -> Any:
-    """Read a message of ours as a server would."""
-    assert message is not None
-    return json.loads(message)
+def sent(dialect: Dialect) -> list[Any]:
+    """Take what a conversation wants sent, and read it as a server would."""
+    messages = [json.loads(message) for message in dialect.outbox]
+    dialect.outbox.clear()
+    return messages
 
 
 def opened(dialect: Dialect, *ids: str) -> Dialect:
@@ -69,4 +70,5 @@ def opened(dialect: Dialect, *ids: str) -> Dialect:
     dialect.receive(says("connection_ack"))
     for id in ids:
         dialect.subscribe(id, REQUEST)
+    dialect.outbox.clear()
     return dialect

@@ -123,7 +123,9 @@ class Way:
         """A connection that is acknowledged; nothing of what was said until then is kept."""
         wire = MemoryWire()
         connection = Connection(speech.make(), host=HOST)
-        connection.routes = self.routes(connection._dialect, connection._handle)
+        connection.routes = self.routes(
+            connection._dialect, on_event=connection._handle, on_reply=connection._reply
+        )
         wire.handler = connection
         connection.opened(wire)
         connection.received_all([b'{"type":"%s"}' % word.encode() for word in speech.greeting])

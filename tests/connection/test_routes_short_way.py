@@ -60,13 +60,15 @@ def spied(connection: Connection) -> list[bytes]:
     """The messages that the protocol is asked to take, from now on."""
     taken: list[bytes] = []
     dialect: Any = connection._dialect
-    receive = dialect.receive
 
-    def spy(text: bytes) -> Any:
-        taken.append(text)
-        return receive(text)
+    class Spied(type(dialect)):
+        __slots__ = ()
 
-    dialect.receive = spy
+        def receive(self, text: bytes) -> Any:
+            taken.append(text)
+            return super().receive(text)
+
+    dialect.__class__ = Spied
     return taken
 
 

@@ -9,7 +9,7 @@ import pytest
 from gqlwire._protocols import Apollo, events
 from gqlwire._protocols.apollo import SERVER_SAYS
 from gqlwire.errors import Phase
-from spelling import opened, read, says
+from spelling import opened, says, sent
 
 
 def test_its_name_is_that_of_the_subprotocol() -> None:
@@ -49,8 +49,10 @@ def test_the_client_has_no_word_for_a_sign_of_life() -> None:
     """No ping, no pong, and nothing of the server's asks for an answer."""
     dialect = opened(Apollo())
     dialect.receive(says("ka"))
+    dialect.ping({"n": 1})
+    dialect.pong()
 
-    assert (None, None, None) == (dialect.ping({"n": 1}), dialect.pong(), dialect.reply())
+    assert [] == sent(dialect)
 
 
 # --- Operations ------------------------------------------------------------------------------
@@ -81,7 +83,8 @@ def test_goodbye_has_a_word(is_open: bool) -> None:
     """`connection_terminate` (GQL_CONNECTION_TERMINATE)."""
     dialect = opened(Apollo(), "1") if is_open else Apollo()
 
-    assert {"type": "connection_terminate"} == read(dialect.close())
+    dialect.close()
+    assert [{"type": "connection_terminate"}] == sent(dialect)
     assert Phase.CLOSED is dialect.phase
 
 
@@ -103,7 +106,7 @@ def test_words_of_the_other_protocol_and_of_appsync_are_strays(word: str, payloa
     dialect = opened(Apollo(), "1")
 
     assert events.Stray(word) == dialect.receive(says(word, id="1", payload=payload))
-    assert dialect.reply() is None
+    assert [] == sent(dialect)
 
 
 @pytest.mark.parametrize("word", ["connection_init", "start", "stop", "connection_terminate"])

@@ -11,7 +11,7 @@ from msgspec import Raw
 from gqlwire._json import NOTHING
 from gqlwire._protocols import Setup, events
 from gqlwire.errors import Phase, TransportProtocolError
-from spelling import REQUEST, Spelling, both, opened, read, says
+from spelling import REQUEST, Spelling, both, opened, says, sent
 
 pytestmark = both
 
@@ -28,15 +28,19 @@ def raw(value: Any) -> Raw:
 
 def test_connection_init_without_a_payload_has_no_such_key(spelling: Spelling) -> None:
     """Strawberry rejects a payload of null; what is not there is left out."""
-    assert {"type": "connection_init"} == read(spelling.make().connection_init())
+    dialect = spelling.make()
+    dialect.connection_init()
+
+    assert [{"type": "connection_init"}] == sent(dialect)
 
 
 @pytest.mark.parametrize("payload", [{}, {"token": "t"}, {"headers": {"a": None}}])
 def test_the_init_payload_goes_out_as_it_is(spelling: Spelling, payload: dict[str, Any]) -> None:
     """Servers want different shapes, so ours is the user's, an empty one, too."""
-    expected = {"type": "connection_init", "payload": payload}
+    dialect = spelling.make(Setup(init_payload=payload))
+    dialect.connection_init()
 
-    assert expected == read(spelling.make(Setup(init_payload=payload)).connection_init())
+    assert [{"type": "connection_init", "payload": payload}] == sent(dialect)
 
 
 def test_the_acknowledgement_opens_the_conversation(spelling: Spelling) -> None:
@@ -134,9 +138,10 @@ def test_an_error_without_an_id_before_the_acknowledgement_refuses_us(spelling: 
 
 def test_an_operation_is_started_with_the_request_as_payload(spelling: Spelling) -> None:
     """The id is ours, the payload goes out as it was encoded."""
-    expected = {"type": spelling.start, "id": "7", "payload": json.loads(REQUEST)}
+    dialect = opened(spelling.make())
+    dialect.subscribe("7", REQUEST)
 
-    assert expected == read(opened(spelling.make()).subscribe("7", REQUEST))
+    assert [{"type": spelling.start, "id": "7", "payload": json.loads(REQUEST)}] == sent(dialect)
 
 
 def test_a_result_reaches_its_operation_undecoded(spelling: Spelling) -> None:
@@ -187,7 +192,8 @@ def test_an_error_of_any_shape_ends_its_operation_and_no_other(
 
     assert isinstance(event, events.Failed)
     assert ("1", raw(payload)) == (event.id, event.payload)
-    assert dialect.complete("1") is None
+    dialect.complete("1")
+    assert [] == sent(dialect)
     assert dialect.receive(says(spelling.result, id="2", payload=RESULT)) is not None
 
 
@@ -272,7 +278,8 @@ def test_complete_with_id_null_is_a_stray(spelling: Spelling) -> None:
     dialect = opened(spelling.make(), "1")
 
     assert events.Stray("complete without an id") == dialect.receive(says("complete", id=None))
-    assert dialect.complete("1") is not None
+    dialect.complete("1")
+    assert [{"type": spelling.stop, "id": "1"}] == sent(dialect)
 
 
 @pytest.mark.parametrize("rest", [{}, {"id": None}], ids=["no id", "id null"])
@@ -378,13 +385,18 @@ def test_an_operation_is_stopped_once(spelling: Spelling) -> None:
     """The second time there is nothing to stop."""
     dialect = opened(spelling.make(), "1")
 
-    assert {"type": spelling.stop, "id": "1"} == read(dialect.complete("1"))
-    assert dialect.complete("1") is None
+    dialect.complete("1")
+    assert [{"type": spelling.stop, "id": "1"}] == sent(dialect)
+    dialect.complete("1")
+    assert [] == sent(dialect)
 
 
 def test_what_was_never_started_is_not_stopped(spelling: Spelling) -> None:
     """Some servers close the socket for it (strawberry-graphql #1731)."""
-    assert opened(spelling.make()).complete("1") is None
+    dialect = opened(spelling.make())
+    dialect.complete("1")
+
+    assert [] == sent(dialect)
 
 
 @pytest.mark.parametrize("type", ["complete", "error"])
@@ -393,13 +405,15 @@ def test_what_the_server_has_ended_is_not_stopped(spelling: Spelling, type: str)
     dialect = opened(spelling.make(), "1")
     dialect.receive(says(type, id="1", payload=[ERROR]))
 
-    assert dialect.complete("1") is None
+    dialect.complete("1")
+    assert [] == sent(dialect)
 
 
 def test_nothing_means_anything_after_the_end(spelling: Spelling) -> None:
     """A closed conversation has no operations, and no phase after it."""
     dialect = opened(spelling.make(), "1")
     dialect.close()
+    sent(dialect)
 
     for late in (
         says(spelling.result, id="1", payload=RESULT),
@@ -409,7 +423,8 @@ def test_nothing_means_anything_after_the_end(spelling: Spelling) -> None:
         says("nonsense"),
     ):
         assert dialect.receive(late) is None
-    assert dialect.complete("1") is None
+    dialect.complete("1")
+    assert [] == sent(dialect)
     assert Phase.CLOSED is dialect.phase
 
 

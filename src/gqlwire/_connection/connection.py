@@ -77,7 +77,7 @@ class Connection:
         self._signals = signals or Signals()
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self.routes: Routes = Routes(dialect, self._handle)
+        self.routes: Routes = Routes(dialect, on_event=self._handle, on_reply=self._reply)
         self.received_bytes: int = 0
         self.sent_bytes: int = 0
         self._complaint = ""
@@ -127,7 +127,8 @@ class Connection:
         self._wire = wire
         self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
-        self._send(self._dialect.connection_init())
+        self._dialect.connection_init()
+        self._flush()
 
     def received(self, text: bytes) -> None:
         """Take one message."""
@@ -224,10 +225,12 @@ class Connection:
 
         `payload` is the request as JSON. Raises the reason if the connection is over.
         """
-        self._raise_if_over()
+        if self.reason is not None:
+            raise replica(self.reason)
         id = str(next(_ids))
         self.routes.add(id, sink)
-        self._send(self._dialect.subscribe(id, payload))
+        self._dialect.subscribe(id, payload)
+        self._flush()
         return id
 
     def drop(self, reason: TransportError, *, dead: bool) -> None:
@@ -235,9 +238,10 @@ class Connection:
         self._end(reason, goodbye=not dead, dead=dead)
 
     def stop(self, id: str) -> None:
-        """Give up the operation `id` and tell the server; harmless if it is over."""
+        """Stop the operation `id` and tell the server; harmless if it is over."""
         self.routes.remove(id)
-        self._send(self._dialect.complete(id))
+        self._dialect.complete(id)
+        self._flush()
 
     def forget(self, id: str) -> None:
         """Let go of an operation that has had its one result; the server ends it by itself."""
@@ -247,17 +251,18 @@ class Connection:
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a ping: the protocol's, or a ping frame where it has none."""
         self._raise_if_over()
-        message = self._dialect.ping(payload)
-        if message is None:
+        self._dialect.ping(payload)
+        if not self._dialect.outbox:
             self._wire.ping()
-        self._send(message)
+        self._flush()
         self._watch.pinged()
         self.gate.check()
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a pong, where the protocol has one."""
         self._raise_if_over()
-        self._send(self._dialect.pong(payload))
+        self._dialect.pong(payload)
+        self._flush()
 
     async def close(self) -> None:
         """Say goodbye and wait for the socket's end; safe at any time, more than once.
@@ -293,9 +298,6 @@ class Connection:
                 errors = errors_of(payload)
                 self.routes.finish(id, TransportQueryError.of(errors, query_id=id))
             case events.Pinged(payload):
-                reply = self._dialect.reply()
-                if self._writable is None:  # a flood of pings shall not fill our memory with pongs
-                    self._send(reply)
                 self._signals.keep("ping", payload)
                 self._signals.ping_received.set()
             case events.Ponged(payload):
@@ -342,9 +344,9 @@ class Connection:
         """
         if self.reason is not None:
             return
-        farewell = self._dialect.close()
+        self._dialect.close()
         if goodbye:
-            self._send(farewell)
+            self._flush()
         self.reason = reason
         self.phase = Phase.CLOSING
         self._hang_up(code, dead=dead)
@@ -384,10 +386,19 @@ class Connection:
 
     # --- Sending ------------------------------------------------------------------------------
 
-    def _send(self, text: bytes | None) -> None:
-        if text is None or self.reason is not None:
-            return
-        if self._tap.on:
-            self._tap.sent(self._dialect.redacted(text))
-        self.sent_bytes += len(text)
-        self._wire.send(text)
+    def _reply(self, event: events.Event | None) -> None:
+        """Send the protocol's answer to a message of the server's."""
+        if self._writable is not None and isinstance(event, events.Pinged):
+            # A flood of pings must not fill our memory with pongs.
+            self._dialect.outbox.clear()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what is in the outbox of the protocol, unless the connection is over."""
+        outbox = self._dialect.outbox
+        while outbox and self.reason is None:
+            text = outbox.pop(0)
+            if self._tap.on:
+                self._tap.sent(self._dialect.redacted(text))
+            self.sent_bytes += len(text)
+            self._wire.send(text)

@@ -30,12 +30,20 @@ _LESSONS = 16
 class Routes:
     """The live operations of one connection, by id.
 
-    `on_event` gets what is neither a result nor the good end of an operation.
+    `on_event` gets what is neither a result nor the normal end of an operation. `on_reply` is
+    called with what was received when the protocol has an answer to it in its outbox.
     """
 
-    def __init__(self, dialect: Dialect, on_event: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        on_event: Callable[[events.Event], None],
+        on_reply: Callable[[events.Event | None], None],
+    ) -> None:
         self._dialect = dialect
         self._on_event = on_event
+        self._on_reply = on_reply
         self._sinks: dict[str, Sink] = {}
         # Those that can be reached the short way, by what stands before their payloads.
         self._streams: dict[bytes, EventStream] = {}
@@ -87,8 +95,11 @@ class Routes:
 
     def take_slowly(self, texts: Iterable[bytes]) -> None:
         """Take messages the long way. Raises TransportProtocolError for one that is no JSON."""
+        outbox = self._dialect.outbox
         for text in texts:
             event = self._dialect.receive(text)
+            if outbox:
+                self._on_reply(event)
             if isinstance(event, events.Result):
                 self._sinks[event.id].put(event.payload)
                 if self._spelling is None and self._lessons:

@@ -18,6 +18,8 @@ Table = Mapping[Phase, Mapping[type, Phase]]
 class Conversation:
     """The state of one conversation with a server."""
 
+    __slots__ = ("_server_says", "live", "phase")
+
     def __init__(self, server_says: Table) -> None:
         self.phase: Phase = Phase.INIT
         self.live: set[str] = set()
@@ -42,7 +44,7 @@ class Conversation:
         return event
 
     def stop(self, id: str) -> bool:
-        """Forget the operation `id`; tell whether it was alive."""
+        """Forget the operation `id`. Return whether it was alive."""
         alive = id in self.live
         self.live.discard(id)
         return alive

@@ -1,7 +1,8 @@
 """The interface between a connection and the protocol that it speaks.
 
-A dialect turns messages into events and calls into messages. It does no I/O: it knows no socket,
-no clock and no task.
+A dialect turns the server's messages into events, and calls into messages of ours. It puts these
+into its outbox, as many as the protocol needs, and the connection sends them after each call. It
+does no I/O: it knows no socket, no clock and no task.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ class Setup(Struct, frozen=True):
 class Dialect(Protocol):
     """The client's side of one conversation.
 
-    Every method that returns bytes returns a message for the caller to send, or None where this
-    protocol has none to send.
+    `outbox` holds the messages to send. It is the same list all the time, and the caller empties
+    it. A call for which the protocol has no message puts nothing into it.
     """
+
+    outbox: list[bytes]
 
     @property
     def name(self) -> str:
@@ -54,7 +57,7 @@ class Dialect(Protocol):
         """INIT until the acknowledgement, then OPEN, CLOSED once refused or closed."""
         ...
 
-    def connection_init(self) -> bytes:
+    def connection_init(self) -> None:
         """Open the conversation."""
         ...
 
@@ -72,34 +75,37 @@ class Dialect(Protocol):
     def receive(self, text: bytes) -> Event | None:
         """Take one message. Return what it means, or None if its operation is over.
 
-        Send `reply()` next. Raises TransportProtocolError if `text` is not a JSON object.
+        The answer to it, if there is one, is in the outbox. Raises TransportProtocolError if `text`
+        is not a JSON object.
         """
         ...
 
-    def reply(self) -> bytes | None:
-        """Return the answer to what was just received, once."""
+    def subscribe(self, id: str, payload: bytes) -> None:
+        """Start the operation `id`, which is made of ASCII letters and digits.
+
+        `payload` is the request, encoded as JSON.
+        """
         ...
 
-    def subscribe(self, id: str, payload: bytes) -> bytes:
-        """Start the operation `id`. `payload` is the request, encoded as JSON."""
-        ...
-
-    def complete(self, id: str) -> bytes | None:
-        """Stop the operation `id`. Returns None if it is over: it is never stopped twice."""
+    def complete(self, id: str) -> None:
+        """Stop the operation `id`, unless it is over: it is never stopped twice."""
         ...
 
     def forget(self, id: str) -> None:
         """Ignore what still comes for the operation `id`, which the server ends by itself."""
         ...
 
-    def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
-        """Ask for a sign of life."""
+    def ping(self, payload: Mapping[str, Any] | None = None) -> None:
+        """Ask for a sign of life. Without a message for it, the caller sends a ping frame."""
         ...
 
-    def pong(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
+    def pong(self, payload: Mapping[str, Any] | None = None) -> None:
         """Give a sign of life."""
         ...
 
-    def close(self) -> bytes | None:
-        """End the conversation: what arrives from now on is ignored."""
+    def close(self) -> None:
+        """End the conversation: what arrives from now on is ignored.
+
+        The caller may leave the farewell in the outbox unsent.
+        """
         ...

@@ -33,9 +33,14 @@ class Undecided:
     Until the server has spoken, that is the last of them.
     """
 
+    __slots__ = ("_is_decided", "_likely", "_possible", "outbox")
+
     own_types: frozenset[str] = frozenset()
 
     def __init__(self, possible: Sequence[Dialect]) -> None:
+        self.outbox: list[bytes] = []
+        for dialect in possible:
+            dialect.outbox = self.outbox
         self._possible = possible
         self._likely = possible[-1]
         self._is_decided = False
@@ -55,9 +60,9 @@ class Undecided:
         """Whether the server's silence counts only once it has given a sign of life."""
         return self._likely.watches_from_first_sign
 
-    def connection_init(self) -> bytes:
+    def connection_init(self) -> None:
         """Open the conversation: the words are the same in all of them."""
-        return self._likely.connection_init()
+        self._likely.connection_init()
 
     def redacted(self, message: bytes) -> bytes:
         """Return a message of ours as a log may show it, without secrets."""
@@ -76,37 +81,34 @@ class Undecided:
             self._likely = next(speakers, self._likely)
         return self._likely.receive(text)
 
-    def reply(self) -> bytes | None:
-        """Return the answer to what was just received, once."""
-        return self._likely.reply()
-
-    def subscribe(self, id: str, payload: bytes) -> bytes:
+    def subscribe(self, id: str, payload: bytes) -> None:
         """Start the operation `id`."""
-        return self._likely.subscribe(id, payload)
+        self._likely.subscribe(id, payload)
 
-    def complete(self, id: str) -> bytes | None:
+    def complete(self, id: str) -> None:
         """Stop the operation `id`."""
-        return self._likely.complete(id)
+        self._likely.complete(id)
 
     def forget(self, id: str) -> None:
         """Ignore what still comes for the operation `id`."""
         self._likely.forget(id)
 
-    def ping(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
+    def ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Ask for a sign of life."""
-        return self._likely.ping(payload)
+        self._likely.ping(payload)
 
-    def pong(self, payload: Mapping[str, Any] | None = None) -> bytes | None:
+    def pong(self, payload: Mapping[str, Any] | None = None) -> None:
         """Give a sign of life."""
-        return self._likely.pong(payload)
+        self._likely.pong(payload)
 
-    def close(self) -> bytes | None:
+    def close(self) -> None:
         """End the conversation; without a word if the server has not spoken."""
         if self._is_decided:
-            return self._likely.close()
+            self._likely.close()
+            return
         for dialect in self._possible:
             dialect.close()
-        return None
+        self.outbox.clear()
 
 
 def _first_word(text: bytes) -> str:
