@@ -8,7 +8,6 @@ loaded for its own models only.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -17,8 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast, get_args
 import msgspec
 from msgspec import Raw
 
-from gqlwire._json import NOTHING, UNREADABLE
-from gqlwire._payloads.result import ExecutionResult, decode_result, number
+from gqlwire._json import NOTHING, UNREADABLE, decode, number
+from gqlwire._payloads.result import ExecutionResult, decode_result
 from gqlwire._payloads.scalars import Scalars
 from gqlwire.errors import ResultMismatch
 
@@ -85,7 +84,7 @@ def _json_data(payload: Raw) -> Raw | None:
 class Reader(Generic[T]):
     """Makes of a result what the user gets; this one, plain objects.
 
-    `decode` is the fast way by itself. It raises one of `tolerance.UNREADABLE` for whatever is not
+    `decode` is the fast way by itself. It raises one of `_json.UNREADABLE` for whatever is not
     for it.
     """
 
@@ -160,8 +159,7 @@ class _TypedReader(Reader[T], ABC):
         in_json = _json_data(payload)
         if in_json is not None:
             return self._from_json(in_json)
-        said = json.loads(bytes(payload), parse_float=self._parse_float or number)
-        return self._from_objects(said["data"])
+        return self._from_objects(decode(payload, self._parse_float or number)["data"])
 
     @abstractmethod
     def _located(self, refusal: Exception, data: Any) -> tuple[str, str]:

@@ -6,16 +6,14 @@ This module knows no protocol and no connection.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
 from msgspec import Raw
 
-from gqlwire._json import UNREADABLE, errors_of, excerpt
+from gqlwire._json import UNREADABLE, decode, errors_of, excerpt, number
 from gqlwire.errors import TransportProtocolError, TransportQueryError
 
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ def decode_result(payload: Raw) -> ExecutionResult:
 
 def _decode_leniently(payload: Raw) -> _Payload:
     try:
-        said = json.loads(bytes(payload), parse_float=number) if payload else None
+        said = decode(payload, number) if payload else None
     except (ValueError, RecursionError) as cause:
         raise _unusable(payload, f"it cannot be read: {cause}") from cause
     if not isinstance(said, dict):
@@ -117,20 +115,6 @@ def _decode_leniently(payload: Raw) -> _Payload:
         path if isinstance(path, list) else None,
         has_next if isinstance(has_next, bool) else None,
     )
-
-
-def number(text: str) -> float | Decimal:
-    """Return a number with a fraction or an exponent; what is no float is not made infinite.
-
-    Raises ValueError if it is no Decimal, either.
-    """
-    value = float(text)
-    if math.isfinite(value):
-        return value
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"the number {text[:60]} is too large") from None
 
 
 def _unusable(payload: Raw, why: str) -> TransportProtocolError:

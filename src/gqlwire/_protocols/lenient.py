@@ -1,8 +1,8 @@
-"""Reading what the fast way would not take: servers as they are.
+"""Reads messages that are not written as the protocol says.
 
 Strict decoding comes first, in each protocol's file. What fails it comes here: ids that are
-numbers, keys that are missing, JSON with NaN or lone surrogates in it. Only text that is no JSON
-object at all is refused. This file knows no protocol.
+numbers, keys that are missing, JSON with NaN or lone surrogates in it. Only text that is not a JSON
+object is refused. This file knows no protocol.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gqlwire._json import NOTHING, UNREADABLE, excerpt
+from gqlwire._json import NOTHING, UNREADABLE, decode, excerpt
 from gqlwire._protocols.events import Failed, Stray
 from gqlwire.errors import TransportProtocolError
 
@@ -52,14 +52,10 @@ def _envelope(text: bytes) -> _Envelope:
     try:
         return _decode_envelope(text)
     except UNREADABLE:
-        return _second_opinion(text)
-
-
-def _second_opinion(text: bytes) -> _Envelope:
-    # Python's reader accepts NaN and lone surrogates, which some servers write; such a message
-    # shall cost its own operation at most.
+        pass
+    # A payload that is not quite JSON must cost its own operation at most.
     try:
-        message = json.loads(text)
+        message = decode(text)
     except (ValueError, RecursionError) as unreadable:
         raise TransportProtocolError(
             f"the server sent a message that is not JSON: {excerpt(text)}"
