@@ -20,7 +20,7 @@ from msgspec import Raw
 from gqlwire._connection.deadlines import Deadlines
 from gqlwire._connection.keepalive import Limits, Watch
 from gqlwire._connection.routes import Routes
-from gqlwire._connection.telemetry import Signals, Strays, Tap
+from gqlwire._connection.telemetry import Signals, Strays, Tap, wire_logger
 from gqlwire._json import errors_of, shown
 from gqlwire._protocols import Dialect, Undecided, events
 from gqlwire._streams.backpressure import ReadGate
@@ -148,7 +148,8 @@ class Connection:
         """Note that a burst of frames came, of whatever kind."""
         if self._watch.listens:
             self._watch.heard()
-        self._tap.refresh()
+        # To look for each message is too expensive.
+        self._tap.on = wire_logger.isEnabledFor(logging.DEBUG)
 
     def ponged(self) -> None:
         """Note that a pong frame came."""
@@ -296,7 +297,7 @@ class Connection:
         match event:
             case events.Failed(id, payload):
                 errors = errors_of(payload)
-                self.routes.finish(id, TransportQueryError.of(errors, query_id=id))
+                self.routes.fail(id, TransportQueryError.of(errors, query_id=id))
             case events.Pinged(payload):
                 self._signals.keep("ping", payload)
                 self._signals.ping_received.set()

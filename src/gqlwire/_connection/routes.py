@@ -57,19 +57,20 @@ class Routes:
         if isinstance(sink, EventStream) and self._spelling is not None:
             self._streams[self._prefix(id)] = sink
 
-    def remove(self, id: str) -> None:
-        """Send the results of `id` nowhere."""
+    def remove(self, id: str) -> Sink | None:
+        """Send the results of `id` nowhere from now on. Return its sink."""
         sink = self._sinks.pop(id, None)
         if self._streams and isinstance(sink, EventStream):
             self._streams.pop(self._prefix(id), None)
             if sink is self._last[0]:
                 self._last = (None, b"")
+        return sink
 
-    def finish(self, id: str, failure: TransportError | None) -> None:
-        """End the sink of `id`: in good order, or by `failure`."""
-        sink = self._sinks[id]
-        self.remove(id)
-        sink.end(failure)
+    def fail(self, id: str, failure: TransportError) -> None:
+        """End the sink of `id` with `failure`."""
+        sink = self.remove(id)
+        if sink is not None:
+            sink.end(failure)
 
     def end(self, reason: TransportError) -> None:
         """End every sink for `reason`."""
@@ -106,7 +107,9 @@ class Routes:
                     self._lessons -= 1
                     self._learn(self._spelling_of(text, event))
             elif isinstance(event, events.Completed):
-                self.finish(event.id, None)
+                sink = self.remove(event.id)
+                if sink is not None:
+                    sink.end(None)
             elif event is not None:
                 self._on_event(event)
 

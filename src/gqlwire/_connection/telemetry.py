@@ -82,16 +82,13 @@ wire_logger = logging.getLogger("gqlwire.wire")
 class Tap:
     """Logs the messages of one connection on `gqlwire.wire` at DEBUG, cut short.
 
-    What goes out is logged as the caller shows it, so that secrets stay with the caller.
+    `on`: whether the log is on. The caller sets it, and calls the rest only while it is. What goes
+    out is logged as the caller shows it, so that secrets stay with the caller.
     """
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Look whether anybody listens; to ask for each message would be dear."""
-        self.on = wire_logger.isEnabledFor(logging.DEBUG)
+        self.on: bool = wire_logger.isEnabledFor(logging.DEBUG)
 
     def sent(self, text: bytes) -> None:
         """Log a message of ours."""

@@ -57,12 +57,13 @@ class ReadGate:
             self.open()
 
     def awaited(self, change: int) -> None:
-        """Count who waits for what the socket brings; reading goes on for them."""
+        """Count those who wait for what the socket brings; reading continues for them."""
         self._waiting += change
-        self.check()
+        if self.paused:
+            self.check()
 
     def check(self) -> None:
-        """Go on reading if somebody waits by now."""
+        """Continue reading if somebody waits by now."""
         if self.paused and self._is_awaited():
             self.open()
 
