@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from gqlwire._json import shown
 from gqlwire._wire import Handler
 from gqlwire._wire.cork import Cork
+from gqlwire._wire.deflate import Deflate
 from gqlwire._wire.fast_frames import Bursts
 from gqlwire.errors import (
     MessageTooBig,
@@ -33,18 +34,6 @@ _REASON_LIMIT = 123  # RFC 6455, section 5.5: a control frame carries 125 bytes,
 
 _TEXT = WSMsgType.TEXT
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
-
-
-class Compression(Protocol):
-    """What permessage-deflate does for us (RFC 7692)."""
-
-    def inflate(self, payload: bytes, max_size: int) -> bytes:
-        """Raise OverflowError if that is over `max_size` bytes, ValueError if it is corrupt."""
-        ...
-
-    def deflate(self, payload: bytes) -> bytes:
-        """Compress one message."""
-        ...
 
 
 class _Unacceptable(Exception):
@@ -102,7 +91,7 @@ class PicowsWire(WSListener):
         *,
         host: str,
         max_message_size: int,
-        compression: Compression | None = None,
+        compression: Deflate | None = None,
     ) -> None:
         super().__init__()
         self._handler = handler
