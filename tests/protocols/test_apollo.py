@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gqlwire._protocols import Apollo, events
+from gqlwire._protocols import Apollo, KeepAliveRule, events
 from gqlwire._protocols.apollo import SERVER_SAYS
 from gqlwire.errors import Phase
 from spelling import opened, says, sent
@@ -42,7 +42,7 @@ def test_a_ka_with_nan_in_it_is_a_sign_of_life() -> None:
 
 def test_silence_counts_only_once_the_server_has_given_a_sign() -> None:
     """Keep-alives count "only upon the first received" one (GQL_CONNECTION_KEEP_ALIVE)."""
-    assert Apollo().watches_from_first_sign is True
+    assert KeepAliveRule(from_first_sign=True) == Apollo().keep_alive
 
 
 def test_the_client_has_no_word_for_a_sign_of_life() -> None:

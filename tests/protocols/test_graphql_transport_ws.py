@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gqlwire._protocols import GraphQLTransportWS, Setup, events
+from gqlwire._protocols import GraphQLTransportWS, KeepAliveRule, Setup, events
 from gqlwire._protocols.graphql_transport_ws import SERVER_SAYS
 from gqlwire.errors import Phase
 from spelling import opened, says, sent
@@ -19,7 +19,7 @@ def test_its_name_is_that_of_the_subprotocol() -> None:
 
 def test_silence_counts_from_the_acknowledgement() -> None:
     """There is no `ka` that would have to come first."""
-    assert GraphQLTransportWS().watches_from_first_sign is False
+    assert KeepAliveRule() == GraphQLTransportWS().keep_alive
 
 
 # --- Pings and pongs -------------------------------------------------------------------------

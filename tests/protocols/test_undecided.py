@@ -16,7 +16,7 @@ def test_until_the_server_has_spoken_it_is_the_older_one_in_its_beginning() -> N
     undecided = guessing()
 
     assert (OLDER, Phase.INIT) == (undecided.name, undecided.phase)
-    assert undecided.watches_from_first_sign is True
+    assert undecided.keep_alive.from_first_sign is True
     assert [] == sent(undecided)
 
 
@@ -32,6 +32,15 @@ def test_the_opening_is_that_of_both(payload: dict[str, str] | None) -> None:
     assert [openings[0]] * 3 == openings
 
 
+def test_its_opening_is_shown_without_the_payload() -> None:
+    """It holds the credentials."""
+    undecided = guessing(init_payload={"token": "t"})
+    undecided.connection_init()
+
+    [shown] = map(undecided.redacted, undecided.outbox)
+    assert b'{"type":"connection_init","payload":"<redacted>"}' == shown
+
+
 @pytest.mark.parametrize("word", ["ping", "pong"])
 def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
     """The older one has no such words."""
@@ -41,7 +50,7 @@ def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
 
     assert isinstance(event, events.Pinged | events.Ponged)
     assert NEWER == undecided.name
-    assert undecided.watches_from_first_sign is False
+    assert undecided.keep_alive.from_first_sign is False
 
 
 @pytest.mark.parametrize(

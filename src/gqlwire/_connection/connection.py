@@ -317,7 +317,8 @@ class Connection:
     def _begin(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
         self._signals.keep("connection_ack", payload)
-        self._watch.start(from_first_sign=self._dialect.watches_from_first_sign)
+        rule = self._dialect.keep_alive
+        self._watch.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
         self._acked.set_result(None)
 
     def _hear_complaint(self, payload: Raw) -> None:

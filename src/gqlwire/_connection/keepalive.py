@@ -11,6 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Duty(Enum):
@@ -68,8 +69,15 @@ class KeepAlive:
         self._pings: list[float] = []  # those that no pong has followed; a deque has 0.7 kB
         self.latency = None
 
-    def start(self, now: float, *, from_first_sign: bool = False) -> None:
-        """Begin to watch; with `from_first_sign`, silence counts only after `arm()`."""
+    def start(
+        self, now: float, *, from_first_sign: bool = False, silence: float | None = None
+    ) -> None:
+        """Begin to watch; with `from_first_sign`, silence counts only after `arm()`.
+
+        `silence` is the limit, if it is another than that of the limits.
+        """
+        if silence is not None:
+            self._limits = replace(self._limits, silence=silence)
         self._last_heard = now
         self._watching = True
         self._armed = self._armed or not from_first_sign
@@ -168,6 +176,7 @@ class Watch:
         is_deaf: Callable[[], bool],
     ) -> None:
         self._limits = limits
+        self._announced: float | None = None
         self._keepalive = KeepAlive(limits)
         # Whether it matters when something came.
         self.listens: bool = limits.silence is not None or limits.patience is not None
@@ -187,9 +196,18 @@ class Watch:
         """Whether a pong may still come for a ping that is out."""
         return self._keepalive.awaits_pong(self._loop.time())
 
-    def start(self, *, from_first_sign: bool) -> None:
-        """Begin to watch; with `from_first_sign`, silence counts only after `signed()`."""
-        self._keepalive.start(self._loop.time(), from_first_sign=from_first_sign)
+    def start(self, *, from_first_sign: bool, announced: float | None = None) -> None:
+        """Begin to watch; with `from_first_sign`, silence counts only after `signed()`.
+
+        `announced` is the limit for silence that the server named. That of the user, if there is
+        one, replaces it.
+        """
+        if self._limits.silence is None and announced is not None and announced > 0:
+            self._announced = announced
+            self.listens = True
+        self._keepalive.start(
+            self._loop.time(), from_first_sign=from_first_sign, silence=self._announced
+        )
         self._set_alarm()
 
     def stop(self) -> None:
@@ -231,6 +249,8 @@ class Watch:
         if self._is_deaf():
             self.listening()
         match self._keepalive.due(self._loop.time()):
+            case Duty.SILENCE if self._announced is not None:
+                self._on_dead(self._announced, "at all (the limit that it announced)")
             case Duty.SILENCE:
                 self._on_dead(self._limits.silence or 0.0, "at all (keep_alive_timeout)")
             case Duty.PONG_MISSING:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from gqlwire._protocols.apollo import Apollo
-from gqlwire._protocols.dialect import Dialect, Setup
+from gqlwire._protocols.dialect import Dialect, KeepAliveRule, Setup
 from gqlwire._protocols.graphql_transport_ws import GraphQLTransportWS
 from gqlwire._protocols.undecided import Undecided
 
@@ -67,6 +67,7 @@ __all__ = [
     "Apollo",
     "Dialect",
     "GraphQLTransportWS",
+    "KeepAliveRule",
     "Row",
     "Setup",
     "Undecided",

@@ -17,7 +17,7 @@ from msgspec import Struct
 from gqlwire._json import UNREADABLE
 from gqlwire._protocols import events, lenient
 from gqlwire._protocols.conversation import Conversation, Table
-from gqlwire._protocols.dialect import Setup
+from gqlwire._protocols.dialect import KeepAliveRule, Setup
 from gqlwire.errors import Phase
 
 # --- Messages --------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Apollo:
     name = "graphql-ws"
     own_types = frozenset({"ka"})
     # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
-    watches_from_first_sign = True
+    keep_alive = KeepAliveRule(from_first_sign=True)
 
     def __init__(self, setup: Setup = _USUAL) -> None:
         self.outbox: list[bytes] = []

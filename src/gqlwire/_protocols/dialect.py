@@ -28,6 +28,18 @@ class Setup(Struct, frozen=True):
     answer_pings: bool = True
 
 
+class KeepAliveRule(Struct, frozen=True):
+    """When the silence of a server means that it is dead.
+
+    `from_first_sign`: silence counts only after the first keep-alive message of the server, and not
+    from the acknowledgement on. `limit`: the seconds of silence that the server announced as too
+    long; None if it announced none. A `keep_alive_timeout` of the user replaces it.
+    """
+
+    from_first_sign: bool = False
+    limit: float | None = None
+
+
 class Dialect(Protocol):
     """The client's side of one conversation.
 
@@ -48,8 +60,8 @@ class Dialect(Protocol):
         ...
 
     @property
-    def watches_from_first_sign(self) -> bool:
-        """Whether the server's silence counts only once it has given a sign of life."""
+    def keep_alive(self) -> KeepAliveRule:
+        """The rule for the server's silence. The caller reads it at the acknowledgement."""
         ...
 
     @property

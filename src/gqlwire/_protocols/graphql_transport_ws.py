@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from gqlwire._json import NOTHING, UNREADABLE
 from gqlwire._protocols import events, lenient
 from gqlwire._protocols.conversation import Conversation, Table
-from gqlwire._protocols.dialect import Setup
+from gqlwire._protocols.dialect import KeepAliveRule, Setup
 from gqlwire.errors import Phase
 
 # --- Messages --------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class GraphQLTransportWS:
 
     name = "graphql-transport-ws"
     own_types = frozenset({"ping", "pong"})
-    watches_from_first_sign = False
+    keep_alive = KeepAliveRule()
 
     def __init__(self, setup: Setup = _USUAL) -> None:
         self.outbox: list[bytes] = []

@@ -16,7 +16,7 @@ import msgspec
 
 from gqlwire._json import UNREADABLE
 from gqlwire._protocols import events
-from gqlwire._protocols.dialect import Dialect
+from gqlwire._protocols.dialect import Dialect, KeepAliveRule
 from gqlwire.errors import Phase
 
 
@@ -56,9 +56,9 @@ class Undecided:
         return self._likely.phase
 
     @property
-    def watches_from_first_sign(self) -> bool:
-        """Whether the server's silence counts only once it has given a sign of life."""
-        return self._likely.watches_from_first_sign
+    def keep_alive(self) -> KeepAliveRule:
+        """The rule for the server's silence."""
+        return self._likely.keep_alive
 
     def connection_init(self) -> None:
         """Open the conversation: the words are the same in all of them."""
