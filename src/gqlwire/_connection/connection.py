@@ -49,10 +49,10 @@ class Connection:
     """One connection over a `Wire`.
 
     The wire's side calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed`
-    and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `strays`
-    counts the messages that meant nothing, by type; `received_bytes` and `sent_bytes` are those of
-    messages, without frames. `close_timeout` bounds the close handshake
-    whoever begins it; in seconds, as all times here.
+    and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `is_clogged`:
+    whether the socket takes no more data just now. `strays` counts the messages that meant nothing,
+    by type; `received_bytes` and `sent_bytes` are those of messages, without frames.
+    `close_timeout` limits the close handshake, from either side; in seconds, as all times here.
     """
 
     reason: TransportError | None
@@ -93,7 +93,8 @@ class Connection:
         self.gate: ReadGate = gate or ReadGate()
         self._acked: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._writable: asyncio.Future[None] | None = None
+        self.is_clogged: bool = False
+        self._writable: asyncio.Future[None]
 
     @property
     def subprotocol(self) -> str:
@@ -158,11 +159,13 @@ class Connection:
 
     def writable(self, yes: bool) -> None:
         """Note that the socket takes (or does not take) more data without buffering it."""
-        if not yes and self._writable is None:
-            self._writable = self._loop.create_future()
-        elif yes and self._writable is not None:
+        if yes is not self.is_clogged:
+            return
+        self.is_clogged = not yes
+        if yes:
             self._writable.set_result(None)
-            self._writable = None
+        else:
+            self._writable = self._loop.create_future()
 
     def closed(self, code: int, reason: str) -> None:
         """End: the server closed, or the socket broke (1006)."""
@@ -205,14 +208,9 @@ class Connection:
             self._end(reasons.not_acknowledged(self.host, timeout or 0.0))
         self._raise_if_over()
 
-    @property
-    def is_clogged(self) -> bool:
-        """Whether the socket takes no more data just now."""
-        return self._writable is not None
-
     async def ready_to_send(self) -> None:
         """Wait until the socket takes data; raises the reason if the connection is over."""
-        while self._writable is not None:
+        while self.is_clogged:
             # The server may be waiting for us to read before it reads on.
             self.gate.awaited(+1)
             try:
@@ -390,7 +388,7 @@ class Connection:
 
     def _reply(self, event: events.Event | None) -> None:
         """Send the protocol's answer to a message of the server's."""
-        if self._writable is not None and isinstance(event, events.Pinged):
+        if self.is_clogged and isinstance(event, events.Pinged):
             # A flood of pings must not fill our memory with pongs.
             self._dialect.outbox.clear()
         self._flush()

@@ -1,13 +1,12 @@
 """Messages that are sent in one turn of the loop leave the machine together.
 
-picows writes each frame at once, which is right for the first of a turn, and dear for a thousand:
-the network stack delivers each by itself. So from the second on the kernel is told to wait
+picows writes each frame at once. That is right for the first of a turn, and expensive for a
+thousand: the network stack delivers each by itself. So from the second on the kernel waits
 (`TCP_CORK`, tcp(7)) until the turn is over. Where there is no such option, each goes by itself.
 
-To be told of the end of a turn takes another turn, so whoever asks and waits, again and again,
-shall not pay for it: a message that is the first since something was read leaves no trace. The
-second one since may belong to a later turn; it waits for the end of its own then, in vain, but no
-longer.
+To notice the end of a turn takes another turn. A program that asks and waits, again and again, must
+not pay for it, so the first message since something was read needs no cork. The second one since
+may belong to a later turn. It then waits for the end of its own turn, in vain, but no longer.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ class Cork:
     """Holds back what is sent after the first message, until the turn ends.
 
     `sent` counts the messages since the last read, or since a turn in which some were held back.
-    Whoever reads sets it to 0: that is another turn.
+    The sender adds to it, and calls `hold` from the second on. The reader sets it to 0: that is
+    another turn.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -31,13 +31,11 @@ class Cork:
         self._loop = asyncio.get_running_loop()
         self.sent: int = 0
 
-    def sending(self) -> int:
-        """Note that a message is about to be sent; return how many are `sent` with it."""
-        self.sent += 1
+    def hold(self) -> None:
+        """Hold back what is sent from now on, until the turn ends."""
         if self.sent == 2:
             self._set(1)
             self._loop.call_soon(self._turn_over)
-        return self.sent
 
     def _turn_over(self) -> None:
         self.sent = 0
@@ -45,6 +43,6 @@ class Cork:
 
     def _set(self, on: int) -> None:
         if _TCP_CORK is not None:
-            # A socket that is closed meanwhile has nothing to hold back.
+            # A socket that was closed has nothing to hold back.
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_CORK, on)

@@ -114,8 +114,12 @@ class PicowsWire(WSListener):
 
     def send(self, text: bytes) -> None:
         """Send one text message; those of one turn of the loop leave together."""
-        if self._cork.sending() > 1 and self._below.is_closing():
-            return  # it broke since; many more writes would be warned of in the log
+        cork = self._cork
+        cork.sent += 1
+        if cork.sent > 1:
+            cork.hold()
+            if self._below.is_closing():
+                return  # it broke since; asyncio warns of many more writes in the log
         if self._compression is None:
             self._transport.send(_TEXT, text)
         else:
