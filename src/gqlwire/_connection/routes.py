@@ -1,10 +1,10 @@
 """Where the results of each operation go: from a burst of messages to the sinks that wait.
 
-The short way of a result is here, and nowhere else. A server spells every result alike, up to its
-payload; so once one was read, the beginning of the others tells whose they are, and they are
-handed on as they are, to be decoded once, in one pass, by who takes them (`subscription`, which
-goes the long way with whatever is not what its beginning promised). All other messages go the
-long way here: through the protocol. `tests/connection/test_routes.py` shows both ways equal on
+The short way of a result is here, and nowhere else. A server writes every result alike, up to its
+payload. So once one was read, the beginning of the others shows whose they are. They are passed on
+as they are, and their consumer decodes them once, in one pass (`subscription`, which takes the long
+way for a message that is not what its beginning promised). All other messages go the long way here:
+through the protocol. `tests/connection/test_routes.py` shows both ways equal on
 arbitrary messages.
 
 It knows no socket and no protocol's spelling.
@@ -168,7 +168,7 @@ class Routes:
         # Most ids are as long as the one before, so most beginnings are.
         start = len(self._last[1])
         last: EventStream | None = None
-        others: list[bytes] = []  # what came for `last` besides the first, which it has had
+        others: list[bytes] = []  # what came for `last` after the first, which it has had
         streams = self._streams
         for text in texts:
             stream = streams.get(text[:start])

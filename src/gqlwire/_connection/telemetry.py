@@ -1,4 +1,4 @@
-"""What a connection tells its user besides results, and what outlives it.
+"""What a connection tells its user apart from results, and what outlives it.
 
 This file knows no protocol and no socket.
 """
@@ -63,7 +63,7 @@ class Strays(Counter[str]):
         self._host = host
 
     def note(self, type: str) -> None:
-        """Count one. A server that invents types without end shall not fill our memory."""
+        """Count one. A server that invents types without end must not fill our memory."""
         if type not in self and len(self) >= _STRAY_TYPES:
             type = "others"
         self[type] += 1

@@ -1,6 +1,6 @@
-"""What both protocols share: a phase, a table of what may be said, and the operations alive.
+"""What the protocols share: a phase, a table of what the server may say, and the live operations.
 
-The tables themselves stand in the protocols' own files; this one knows no type and no spelling.
+The tables are in the files of the protocols. This file knows no type of message and no spelling.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Conversation:
             return message if kind is events.Stray else events.Stray(_type_of(message))
         self.phase = says[kind]
         if isinstance(message, events.Failed | events.Completed):
-            # A second end (Hasura completes after an error) and the end of what we gave up
-            # ourselves are no news.
+            # A second end (Hasura completes after an error) is ignored, and the end of what we
+            # stopped ourselves.
             return message if self.stop(message.id) else None
         if isinstance(message, events.Result) and message.id not in self.live:
             return None
@@ -50,7 +50,7 @@ class Conversation:
         return alive
 
     def close(self) -> None:
-        """Be over: nothing means anything from now on."""
+        """Close: what arrives from now on is ignored."""
         self.phase = Phase.CLOSED
         self.live.clear()
 

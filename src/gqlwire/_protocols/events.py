@@ -1,8 +1,8 @@
-"""What a server can tell us, whatever the protocol calls it.
+"""What a server can say, in the terms that all protocols share.
 
 Each protocol file gives these their spelling on the wire. A payload is kept as it arrived
-(`msgspec.Raw`, empty where the message had none) and is decoded by whoever needs it: a result by
-its consumer, so that nobody pays for what nobody reads.
+(`msgspec.Raw`, empty where the message had none). The consumer of a result decodes it, so that
+nobody pays for what nobody reads.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Failed(Struct, gc=False):
 
 
 class Completed(Struct, gc=False):
-    """The server ended the operation `id` in good order."""
+    """The server completed the operation `id`."""
 
     id: str
 

@@ -116,7 +116,7 @@ class GraphQLTransportWS:
         return _REDACTED_INIT if message.startswith(_INIT_WITH_PAYLOAD) else message
 
     def read(self, text: bytes) -> ServerMessage | events.Stray:
-        """Read one message, whatever the conversation makes of it."""
+        """Decode one message, without a change of state."""
         try:
             return _decode(text)
         except UNREADABLE:
@@ -126,13 +126,13 @@ class GraphQLTransportWS:
             return message
 
     def receive(self, text: bytes) -> events.Event | None:
-        """Take one message; return what it means."""
+        """Take one message. Return what it means, or None if its operation is over."""
         try:
             message: ServerMessage | events.Stray = _decode(text)
         except UNREADABLE:
             message = self.read(text)
         conversation = self._conversation
-        # The short way for what comes a million times; `step` says the same the long way.
+        # The short way, for what comes a million times. `step` does the same.
         if conversation.phase is Phase.OPEN:
             if type(message) is Next:
                 return message if message.id in conversation.live else None
