@@ -86,6 +86,62 @@ async def settle() -> None:
     await asyncio.sleep(1e-6)
 
 
+class ManualTimer:
+    """A call that a `ManualClock` will make."""
+
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
+        self.callback = callback
+        self._when = when
+        self.cancelled = False
+
+    def when(self) -> float:
+        return self._when
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualClock:
+    """A clock that the test moves. `calls` counts the timers that were set."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+        self.calls = 0
+        self._timers: list[ManualTimer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> ManualTimer:
+        self.calls += 1
+        timer = ManualTimer(when, callback)
+        self._timers.append(timer)
+        return timer
+
+    @property
+    def alarms(self) -> list[float]:
+        """When it will make calls."""
+        return sorted(timer.when() for timer in self._timers if not timer.cancelled)
+
+    def go_to(self, now: float) -> None:
+        """Move on to `now`; each call on the way is made in time."""
+        while self.alarms and self.alarms[0] <= now:
+            self.now = max(self.now, self.alarms[0])
+            self._make_next_call()
+        self.now = now
+
+    def stall_to(self, now: float) -> None:
+        """Move on to `now` as a busy loop does: each call on the way is made late."""
+        self.now = now
+        while self.alarms and self.alarms[0] <= now:
+            self._make_next_call()
+
+    def _make_next_call(self) -> None:
+        timer = min((it for it in self._timers if not it.cancelled), key=ManualTimer.when)
+        self._timers.remove(timer)
+        timer.callback()
+
+
 # --- Wire ------------------------------------------------------------------------------------
 
 

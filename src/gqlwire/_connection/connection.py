@@ -82,7 +82,7 @@ class Connection:
         self.sent_bytes: int = 0
         self._complaint = ""
         self._tap = Tap(host)
-        self.deadlines: Deadlines = Deadlines()
+        self.deadlines: Deadlines = Deadlines(self._loop)
         self._watch = Watch(
             limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self.gate.paused
         )

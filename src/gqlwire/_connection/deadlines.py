@@ -1,62 +1,71 @@
-"""The time limits of many operations at once, for little more than a dictionary entry each.
+"""The time limits of the operations of one connection, for a dictionary entry each.
 
-Operations of one client mostly have the same limit, so they run out in the order in which they
-began; one alarm for the first of them is enough. This file knows no operation and no socket.
+Most operations of a client have the same limit, so they expire in the order in which they began. Of
+all that have one limit, only the first has to be looked at.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from heapq import heappop, heappush
 
-
-class Expiring(Protocol):
-    """What has a time limit."""
-
-    def expire(self) -> None:
-        """Its time is over."""
-        ...
+from gqlwire._connection.alarm import Alarm, Clock
+from gqlwire._streams.reply import Reply
 
 
 class Deadlines:
-    """Expires what is not removed within its time."""
+    """Expires the replies that are not removed within their time."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._waiting: dict[float, dict[Expiring, float]] = {}
-        self._alarms: dict[float, asyncio.TimerHandle] = {}
+    __slots__ = ("_alarm", "_clock", "_firsts", "_waiting")
 
-    def add(self, waiter: Expiring, seconds: float) -> None:
-        """Expire `waiter` in so many seconds."""
-        deadline = self._loop.time() + seconds
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._alarm = Alarm(clock, self)
+        self._waiting: dict[float, dict[Reply, float]] = {}  # by limit
+        # When to look at those that have a limit, with that limit: a heap.
+        self._firsts: list[tuple[float, float]] = []
+
+    def add(self, reply: Reply, seconds: float) -> None:
+        """Expire `reply` after so many seconds."""
+        deadline = self._clock.time() + seconds
         waiting = self._waiting.get(seconds)
         if waiting is None:
             waiting = self._waiting[seconds] = {}
-            self._alarms[seconds] = self._loop.call_at(deadline, self._ring, seconds)
-        waiting[waiter] = deadline
+            heappush(self._firsts, (deadline, seconds))
+            self._alarm.ring_by(deadline)
+        waiting[reply] = deadline
 
-    def remove(self, waiter: Expiring, seconds: float) -> None:
-        """Let `waiter` be; harmless if it has expired."""
-        # The alarm stays as it is: the next operation will want one.
+    def remove(self, reply: Reply, seconds: float) -> None:
+        """Do not expire `reply`. Does nothing if it has expired."""
+        # The alarm stays as it is: the next operation will need one.
         waiting = self._waiting.get(seconds)
         if waiting is not None:
-            waiting.pop(waiter, None)
+            waiting.pop(reply, None)
 
     def stop(self) -> None:
-        """Expire nothing any more."""
-        for alarm in self._alarms.values():
-            alarm.cancel()
-        self._alarms.clear()
+        """Do not expire any of them."""
+        self._alarm.stop()
         self._waiting.clear()
+        self._firsts.clear()
 
-    def _ring(self, seconds: float) -> None:
-        del self._alarms[seconds]
-        waiting, now = self._waiting[seconds], self._loop.time()
+    def look(self) -> float | None:
+        """Expire what is due, and return when to look again; the alarm calls this."""
+        now = self._clock.time()
+        while self._firsts and self._firsts[0][0] <= now:
+            _, seconds = heappop(self._firsts)
+            first = self._expire(self._waiting[seconds], now)
+            if first is None:
+                del self._waiting[seconds]
+            else:
+                heappush(self._firsts, (first, seconds))
+        return self._firsts[0][0] if self._firsts else None
+
+    @staticmethod
+    def _expire(waiting: dict[Reply, float], now: float) -> float | None:
+        """Expire what is due; return the deadline of the first that is not."""
         while waiting:
-            waiter, deadline = next(iter(waiting.items()))
+            reply, deadline = next(iter(waiting.items()))
             if deadline > now:
-                self._alarms[seconds] = self._loop.call_at(deadline, self._ring, seconds)
-                return
-            del waiting[waiter]
-            waiter.expire()
-        del self._waiting[seconds]
+                return deadline
+            del waiting[reply]
+            reply.expire()
+        return None
