@@ -66,7 +66,7 @@ async def test_a_ping_that_nothing_follows_is_death(
         await reply
 
     assert death == pytest.approx(ending.time)
-    assert limits.patience == caught.value.limit
+    assert limits.after_ping == caught.value.limit
 
 
 @both

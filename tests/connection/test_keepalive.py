@@ -1,4 +1,4 @@
-"""When to ping and when to give up, on a clock that the test reads out."""
+"""When to ping, and when the server is dead, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -6,21 +6,58 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gqlwire._connection.keepalive import Duty, KeepAlive, Limits
+from doubles import ManualClock
+from gqlwire._connection.keepalive import KeepAlive, Limits
+from gqlwire._streams.backpressure import ReadGate
 
 
-def watching(limits: Limits, *, from_first_sign: bool = False) -> KeepAlive:
-    """Begin to watch at 100."""
-    keepalive = KeepAlive(limits)
-    keepalive.start(100.0, from_first_sign=from_first_sign)
-    return keepalive
+class Watched:
+    """The keep-alive of a connection: when it pinged, and when and why it found the server dead.
+
+    With `sends`, each ping that is due is sent.
+    """
+
+    def __init__(self, limits: Limits, *, sends: bool = True) -> None:
+        self.clock = ManualClock()
+        self.gate = ReadGate()
+        self.pings: list[float] = []
+        self.deaths: list[tuple[float, float, str]] = []
+        self._sends = sends
+        self.it = KeepAlive(
+            limits, self.clock, self.gate, on_ping=self._ping, on_dead=self._note_death
+        )
+
+    def _ping(self) -> None:
+        self.pings.append(self.clock.now)
+        if self._sends:
+            self.it.pinged()
+
+    def _note_death(self, limit: float, when: str) -> None:
+        self.deaths.append((self.clock.now, limit, when))
+        self.it.stop()
+
+    def at(self, now: float) -> KeepAlive:
+        """Move the clock; return the keep-alive, to tell it what happens then."""
+        self.clock.go_to(now)
+        return self.it
+
+
+def started(limits: Limits, *, from_first_sign: bool = False, sends: bool = True) -> Watched:
+    """Start at 100."""
+    watched = Watched(limits, sends=sends)
+    watched.it.start(from_first_sign=from_first_sign)
+    return watched
+
+
+AT_ALL = "at all (keep_alive_timeout)"
+AFTER_PING = "after a ping (pong_timeout)"
 
 
 # --- Limits ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("limits", "patience"),
+    ("limits", "after_ping"),
     [
         (Limits(), None),
         (Limits(silence=9.0), None),
@@ -31,16 +68,16 @@ def watching(limits: Limits, *, from_first_sign: bool = False) -> KeepAlive:
     ],
 )
 def test_by_default_a_pong_may_take_half_the_ping_interval(
-    limits: Limits, patience: float | None
+    limits: Limits, after_ping: float | None
 ) -> None:
     """As gql has it."""
-    assert patience == limits.patience
+    assert after_ping == limits.after_ping
 
 
 @pytest.mark.parametrize("seconds", [0, 0.0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["ping_interval", "pong_timeout", "silence"])
 def test_a_limit_that_is_no_time_is_an_error(name: str, seconds: float) -> None:
-    """It would ping without a pause, or find everybody dead at once."""
+    """It would ping without a pause, or find every server dead immediately."""
     with pytest.raises(ValueError, match=f"{name} is {seconds}"):
         Limits(**{name: seconds})
 
@@ -48,31 +85,43 @@ def test_a_limit_that_is_no_time_is_an_error(name: str, seconds: float) -> None:
 def test_a_limit_that_never_comes_is_none() -> None:
     """Infinity is how some say never."""
     for_ever = float("inf")
-    keepalive = watching(Limits(for_ever, for_ever, for_ever))
-    keepalive.pinged(101.0)
+    watched = started(Limits(for_ever, for_ever, for_ever))
+    watched.at(101.0).pinged()
 
-    assert keepalive.deadline() is None
+    assert [] == watched.clock.alarms
 
 
 # --- Nothing to watch for --------------------------------------------------------------------
 
 
-def test_without_limits_there_is_no_deadline() -> None:
-    """Nothing is due, ever."""
-    keepalive = watching(Limits())
-    keepalive.pinged(101.0)
+def test_without_limits_there_is_no_alarm() -> None:
+    """Nothing is due, ever, and nobody needs to tell it of frames."""
+    watched = started(Limits())
+    watched.at(101.0).pinged()
 
-    assert keepalive.deadline() is None
-    assert keepalive.due(1e9) is None
+    assert ([], False) == (watched.clock.alarms, watched.it.has_limits)
+
+
+@pytest.mark.parametrize("limits", [Limits(silence=9.0), Limits(9.0), Limits(pong_timeout=9.0)])
+def test_with_a_limit_frames_matter(limits: Limits) -> None:
+    """Each of them tells that the server lives."""
+    assert started(limits).it.has_limits is True
 
 
 def test_before_the_start_silence_is_no_death() -> None:
     """The time before the acknowledgement has a limit of its own."""
-    keepalive = KeepAlive(Limits(ping_interval=1.0, silence=1.0))
-    keepalive.arm()
+    watched = Watched(Limits(ping_interval=1.0, silence=1.0))
+    watched.it.kept_alive()
 
-    assert keepalive.deadline() is None
-    assert keepalive.due(1e9) is None
+    assert [] == watched.clock.alarms
+
+
+def test_after_the_stop_nothing_is_due() -> None:
+    """The connection has ended."""
+    watched = started(Limits(ping_interval=1.0, silence=5.0))
+    watched.it.stop()
+
+    assert [] == watched.clock.alarms
 
 
 # --- Silence ---------------------------------------------------------------------------------
@@ -80,41 +129,52 @@ def test_before_the_start_silence_is_no_death() -> None:
 
 def test_silence_is_death_after_its_limit() -> None:
     """Not a moment before."""
-    keepalive = watching(Limits(silence=30.0))
+    watched = started(Limits(silence=30.0))
+    watched.clock.go_to(129.9)
+    assert [] == watched.deaths
 
-    assert 130.0 == keepalive.deadline()
-    assert keepalive.due(129.9) is None
-    assert Duty.SILENCE is keepalive.due(130.0)
+    watched.clock.go_to(1_000.0)
+    assert [(130.0, 30.0, AT_ALL)] == watched.deaths
 
 
 def test_anything_heard_counts_as_life() -> None:
     """The limit counts from the last of it."""
-    keepalive = watching(Limits(silence=30.0))
-    keepalive.heard(129.0)
+    watched = started(Limits(silence=30.0))
+    watched.at(129.0).heard()
+    watched.clock.go_to(1_000.0)
 
-    assert keepalive.due(130.0) is None
-    assert 159.0 == keepalive.deadline()
+    assert [(159.0, 30.0, AT_ALL)] == watched.deaths
 
 
 def test_silence_counts_only_from_the_first_sign_where_the_protocol_says_so() -> None:
     """Until then a server may be as silent as it likes."""
-    keepalive = watching(Limits(silence=30.0), from_first_sign=True)
-    assert keepalive.deadline() is None
+    watched = started(Limits(silence=30.0), from_first_sign=True)
+    assert [] == watched.clock.alarms
 
-    keepalive.heard(1000.0)
-    keepalive.arm()
+    watched.at(1_000.0).heard()
+    watched.it.kept_alive()
+    watched.clock.go_to(2_000.0)
 
-    assert 1030.0 == keepalive.deadline()
-    assert Duty.SILENCE is keepalive.due(1030.0)
+    assert [(1_030.0, 30.0, AT_ALL)] == watched.deaths
 
 
 def test_a_first_sign_before_the_start_counts() -> None:
     """Hasura gives it before the acknowledgement."""
-    keepalive = KeepAlive(Limits(silence=30.0))
-    keepalive.arm()
-    keepalive.start(100.0, from_first_sign=True)
+    watched = Watched(Limits(silence=30.0))
+    watched.it.kept_alive()
+    watched.at(110.0).start(from_first_sign=True)
+    watched.clock.go_to(1_000.0)
 
-    assert 130.0 == keepalive.deadline()
+    assert [(140.0, 30.0, AT_ALL)] == watched.deaths
+
+
+def test_only_the_first_sign_sets_the_alarm() -> None:
+    """Further keep-alive messages are signs of life like any other frame."""
+    watched = started(Limits(silence=30.0), from_first_sign=True)
+    for now in (101.0, 102.0, 103.0):
+        watched.at(now).kept_alive()
+
+    assert 1 == watched.clock.calls
 
 
 # --- Pings -----------------------------------------------------------------------------------
@@ -122,133 +182,138 @@ def test_a_first_sign_before_the_start_counts() -> None:
 
 def test_a_ping_is_due_in_a_fixed_rhythm() -> None:
     """The first an interval after the start."""
-    keepalive = watching(Limits(ping_interval=10.0))
+    watched = started(Limits(ping_interval=10.0), sends=False)
+    watched.clock.go_to(139.9)
 
-    for now in (110.0, 120.0, 130.0):
-        assert now == keepalive.deadline()
-        assert keepalive.due(now - 0.1) is None
-        assert Duty.PING is keepalive.due(now)
-        assert keepalive.due(now) is None
+    assert [110.0, 120.0, 130.0] == watched.pings
 
 
 def test_a_busy_feed_does_not_put_off_a_ping() -> None:
-    """There are servers that count only what the client sends (close 3008)."""
-    keepalive = watching(Limits(ping_interval=10.0))
+    """Some servers count only what the client sends (close 3008)."""
+    watched = started(Limits(ping_interval=10.0))
     for second in range(100, 110):
-        keepalive.heard(second + 0.5)
+        watched.at(second + 0.5).heard()
+    watched.clock.go_to(110.0)
 
-    assert Duty.PING is keepalive.due(110.0)
+    assert [110.0] == watched.pings
 
 
 def test_a_late_alarm_does_not_shift_the_rhythm() -> None:
     """Each ping is counted from when the one before was due."""
-    keepalive = watching(Limits(ping_interval=10.0))
+    watched = started(Limits(ping_interval=10.0), sends=False)
+    watched.clock.stall_to(113.0)
+    watched.clock.go_to(120.0)
 
-    assert Duty.PING is keepalive.due(113.0)
-    assert 120.0 == keepalive.deadline()
+    assert [113.0, 120.0] == watched.pings
 
 
 def test_after_a_stall_of_ours_missed_pings_are_not_made_up_for() -> None:
     """One is enough to find out how things stand."""
-    keepalive = watching(Limits(ping_interval=10.0))
+    watched = started(Limits(ping_interval=10.0), sends=False)
+    watched.clock.stall_to(175.0)
+    watched.clock.go_to(185.0)
 
-    assert Duty.PING is keepalive.due(175.0)
-    assert keepalive.due(175.0) is None
-    assert 185.0 == keepalive.deadline()
+    assert [175.0, 185.0] == watched.pings
 
 
 # --- Pongs -----------------------------------------------------------------------------------
 
 
 def test_a_ping_that_nothing_follows_is_death() -> None:
-    """After the patience, which here is half the interval."""
-    keepalive = watching(Limits(ping_interval=10.0))
-    keepalive.pinged(110.0)
+    """After the pong timeout, which here is half the interval."""
+    watched = started(Limits(ping_interval=10.0))
+    watched.clock.go_to(114.9)
+    assert ([110.0], []) == (watched.pings, watched.deaths)
 
-    assert 110.0 == keepalive.deadline()
-    assert Duty.PING is keepalive.due(110.0)
-    assert 115.0 == keepalive.deadline()
-    assert keepalive.due(114.9) is None
-    assert Duty.PONG_MISSING is keepalive.due(115.0)
+    watched.clock.go_to(1_000.0)
+    assert [(115.0, 5.0, AFTER_PING)] == watched.deaths
 
 
 def test_anything_heard_after_a_ping_will_do() -> None:
     """A server that sends data is alive, whatever became of its pong."""
-    keepalive = watching(Limits(ping_interval=10.0))
-    keepalive.pinged(110.0)
-    keepalive.heard(111.0)
+    watched = started(Limits(ping_interval=10.0))
+    watched.at(111.0).heard()
+    watched.clock.go_to(119.0)
 
-    assert keepalive.due(115.0) is not Duty.PONG_MISSING
+    assert [] == watched.deaths
 
 
 def test_a_pong_is_awaited_until_it_comes() -> None:
     """Other messages are not what the ping asked for."""
-    keepalive = watching(Limits(ping_interval=10.0))
-    assert keepalive.awaits_pong(105.0) is False
+    watched = started(Limits(ping_interval=10.0), sends=False)
+    assert watched.at(105.0).awaits_pong is False
 
-    keepalive.pinged(110.0)
-    keepalive.heard(111.0)
-    assert keepalive.awaits_pong(111.0) is True
+    watched.at(106.0).pinged()
+    watched.at(107.0).heard()
+    assert watched.at(107.0).awaits_pong is True
 
-    keepalive.ponged(112.0)
-    assert keepalive.awaits_pong(112.0) is False
+    watched.at(108.0).ponged()
+    assert watched.at(108.0).awaits_pong is False
 
 
 def test_a_pong_that_never_comes_is_not_awaited_for_ever() -> None:
     """There are servers that answer no ping; they do not make `block` void."""
-    limited, unlimited = watching(Limits(ping_interval=10.0)), watching(Limits())
-    for keepalive in (limited, unlimited):
-        keepalive.pinged(110.0)
+    limited, unlimited = started(Limits(pong_timeout=5.0)), started(Limits())
+    for watched in (limited, unlimited):
+        watched.at(110.0).pinged()
+        watched.at(111.0).heard()
 
-    assert [True, False] == [limited.awaits_pong(now) for now in (114.9, 115.0)]
-    assert [True, False] == [unlimited.awaits_pong(now) for now in (139.9, 140.0)]
+    assert [True, False] == [limited.at(now).awaits_pong for now in (114.9, 115.0)]
+    assert [True, False] == [unlimited.at(now).awaits_pong for now in (139.9, 140.0)]
 
 
 def test_silence_of_our_own_is_no_death() -> None:
-    """Who does not listen cannot hear; a ping that is out goes on counting."""
-    keepalive = watching(Limits(pong_timeout=50.0, silence=30.0))
-    keepalive.pinged(101.0)
-    keepalive.listening(125.0)
+    """Who does not read cannot hear; a ping that is out goes on counting."""
+    watched = started(Limits(pong_timeout=50.0, silence=30.0))
+    watched.at(101.0).pinged()
+    watched.at(125.0).resumed()
+    watched.clock.go_to(150.9)
+    assert [] == watched.deaths
 
-    assert keepalive.due(150.9) is None
-    assert Duty.PONG_MISSING is keepalive.due(151.0)
-    assert Duty.SILENCE is keepalive.due(155.0)
+    watched.clock.go_to(1_000.0)
+    assert [(151.0, 50.0, AFTER_PING)] == watched.deaths
 
 
-def test_arming_is_news_once() -> None:
-    """Whoever sets the alarm need not set it with every sign."""
-    keepalive = KeepAlive(Limits(silence=30.0))
+def test_while_reading_is_paused_silence_is_no_death() -> None:
+    """It counts from when it was last found so."""
+    watched = started(Limits(silence=30.0))
+    watched.gate.paused = True
+    watched.clock.go_to(1_000.0)
+    assert [] == watched.deaths
 
-    assert [True, False, False] == [keepalive.arm() for _ in range(3)]
+    watched.gate.paused = False
+    watched.it.resumed()
+    watched.clock.go_to(2_000.0)
+    assert [(1_030.0, 30.0, AT_ALL)] == watched.deaths
 
 
 def test_pinging_again_does_not_put_off_death() -> None:
     """The oldest ping counts; or a user who pings every second would never learn."""
-    keepalive = watching(Limits(pong_timeout=5.0))
+    watched = started(Limits(pong_timeout=5.0))
     for second in range(100, 105):
-        keepalive.pinged(second)
+        watched.at(second).pinged()
+    watched.clock.go_to(1_000.0)
 
-    assert Duty.PONG_MISSING is keepalive.due(105.0)
+    assert [(105.0, 5.0, AFTER_PING)] == watched.deaths
 
 
 def test_a_ping_of_the_users_is_watched_without_a_rhythm() -> None:
     """With a `pong_timeout` and no `ping_interval`."""
-    keepalive = watching(Limits(pong_timeout=5.0))
-    assert keepalive.deadline() is None
+    watched = started(Limits(pong_timeout=5.0))
+    assert [] == watched.clock.alarms
 
-    keepalive.pinged(200.0)
+    watched.at(200.0).pinged()
+    watched.clock.go_to(1_000.0)
 
-    assert 205.0 == keepalive.deadline()
+    assert [(205.0, 5.0, AFTER_PING)] == watched.deaths
 
 
 def test_silence_counts_beside_pings() -> None:
     """Whichever limit is reached first."""
-    keepalive = watching(Limits(ping_interval=10.0, pong_timeout=10.0, silence=15.0))
-    assert Duty.PING is keepalive.due(110.0)
-    keepalive.pinged(110.0)
+    watched = started(Limits(ping_interval=10.0, pong_timeout=10.0, silence=15.0))
+    watched.clock.go_to(1_000.0)
 
-    assert 115.0 == keepalive.deadline()
-    assert Duty.SILENCE is keepalive.due(115.0)
+    assert ([110.0], [(115.0, 15.0, AT_ALL)]) == (watched.pings, watched.deaths)
 
 
 # --- Latency ---------------------------------------------------------------------------------
@@ -256,48 +321,58 @@ def test_silence_counts_beside_pings() -> None:
 
 def test_latency_is_the_time_from_a_ping_to_its_pong() -> None:
     """None before the first."""
-    keepalive = watching(Limits(ping_interval=10.0))
-    assert keepalive.latency is None
+    watched = started(Limits(ping_interval=10.0))
+    watched.clock.go_to(110.0)
+    assert watched.it.latency is None
 
-    keepalive.pinged(110.0)
-    keepalive.heard(110.1)
-    keepalive.ponged(110.25)
+    watched.at(110.1).heard()
+    watched.at(110.25).ponged()
 
-    assert 0.25 == keepalive.latency
+    assert 0.25 == watched.it.latency
 
 
 def test_latency_is_measured_without_limits_too() -> None:
     """A user may ping by hand."""
-    keepalive = watching(Limits())
-    keepalive.pinged(110.0)
-    keepalive.ponged(110.5)
+    watched = started(Limits())
+    watched.at(110.0).pinged()
+    watched.at(110.5).ponged()
 
-    assert 0.5 == keepalive.latency
+    assert 0.5 == watched.it.latency
 
 
 def test_a_pong_that_nobody_asked_for_measures_nothing() -> None:
     """gqlgen's keep-alive consists of such."""
-    keepalive = watching(Limits())
-    keepalive.ponged(105.0)
-    assert keepalive.latency is None
+    watched = started(Limits())
+    watched.at(105.0).ponged()
+    assert watched.it.latency is None
 
-    keepalive.pinged(110.0)
-    keepalive.ponged(110.5)
-    keepalive.ponged(117.0)
+    watched.at(110.0).pinged()
+    watched.at(110.5).ponged()
+    watched.at(117.0).ponged()
 
-    assert 0.5 == keepalive.latency
+    assert 0.5 == watched.it.latency
 
 
 def test_a_pong_answers_the_oldest_ping() -> None:
     """Pongs come in order; under load, more than one ping may be out."""
-    keepalive = watching(Limits(ping_interval=1.0, pong_timeout=60.0))
-    keepalive.pinged(101.0)
-    keepalive.pinged(102.0)
-    keepalive.ponged(104.0)
-    assert 3.0 == keepalive.latency
+    watched = started(Limits(pong_timeout=60.0))
+    watched.at(101.0).pinged()
+    watched.at(102.0).pinged()
+    watched.at(104.0).ponged()
+    assert 3.0 == watched.it.latency
 
-    keepalive.ponged(104.5)
-    assert 2.5 == keepalive.latency
+    watched.at(104.5).ponged()
+    assert 2.5 == watched.it.latency
+
+
+def test_pings_that_are_never_answered_do_not_fill_our_memory() -> None:
+    """The newest are kept."""
+    watched = started(Limits())
+    for second in range(1_000):
+        watched.at(200.0 + second).pinged()
+    watched.at(1_200.0).ponged()
+
+    assert 64.0 == watched.it.latency
 
 
 # --- Any course of events --------------------------------------------------------------------
@@ -311,44 +386,65 @@ limits = st.builds(
 courses = st.lists(
     st.tuples(
         st.floats(0.0, 20.0),
-        st.sampled_from(
-            ["heard", "listening", "pinged", "ponged", "arm", "start", "start from sign", "due"]
-        ),
+        st.sampled_from(["heard", "resumed", "pinged", "ponged", "kept_alive"]),
     )
 )
 
 
-def happen(keepalive: KeepAlive, what: str, now: float) -> None:
-    match what:
-        case "start":
-            keepalive.start(now)
-        case "start from sign":
-            keepalive.start(now, from_first_sign=True)
-        case "arm":
-            keepalive.arm()
-        case _:
-            getattr(keepalive, what)(now)
+class Expected:
+    """When a server is dead, by what has happened to it."""
+
+    def __init__(self, limits: Limits, now: float, *, from_first_sign: bool) -> None:
+        self._limits = limits
+        self._counts_silence = not from_first_sign
+        self._last_heard = now
+        self._pinged: float | None = None
+
+    def happen(self, what: str, now: float) -> None:
+        if what in ("heard", "resumed"):
+            self._last_heard = now
+        if what == "heard":
+            self._pinged = None
+        if what == "pinged" and self._pinged is None:
+            self._pinged = now
+        if what == "kept_alive":
+            self._counts_silence = True
+
+    @property
+    def death(self) -> float:
+        silence, after_ping = self._limits.silence, self._limits.after_ping
+        deaths = [float("inf")]
+        if silence is not None and self._counts_silence:
+            deaths.append(self._last_heard + silence)
+        if after_ping is not None and self._pinged is not None:
+            deaths.append(self._pinged + after_ping)
+        return min(deaths)
 
 
 @settings(deadline=None)
-@given(limits, courses)
-def test_something_is_due_at_the_deadline_and_nothing_before(
-    limits: Limits, course: list[tuple[float, str]]
+@given(limits, courses, st.booleans())
+def test_a_server_is_dead_when_a_limit_is_over_and_not_before(
+    limits: Limits, course: list[tuple[float, str]], from_first_sign: bool
 ) -> None:
-    """So whoever sets an alarm by `deadline()` neither misses a duty nor wakes for none."""
-    keepalive, now = KeepAlive(limits), 100.0
+    """An alarm that is rarely set misses nothing, and its further rings do no harm."""
+    watched = started(limits, from_first_sign=from_first_sign)
+    expected = Expected(limits, 100.0, from_first_sign=from_first_sign)
+    now, known = 100.0, 0
 
-    for pause, what in course:
+    for pause, what in [*course, (200.0, "heard")]:
         now += pause
-        happen(keepalive, what, now)
-        deadline = keepalive.deadline()
-        if deadline is None:
-            assert keepalive.due(1e9) is None
-        else:
-            assert keepalive.due(deadline - 1e-6) is None
-
-    final = keepalive.deadline()
-    assert final is None or keepalive.due(final) is not None
+        watched.clock.go_to(now)
+        for ping in watched.pings[known:]:
+            expected.happen("pinged", ping)
+        known = len(watched.pings)
+        if watched.deaths:
+            assert [expected.death] == [time for time, _, _ in watched.deaths]
+            return
+        assert now < expected.death
+        # As `Connection` tells it: each message comes in a frame.
+        for happening in ("kept_alive", "heard") if what == "kept_alive" else (what,):
+            getattr(watched.it, happening)()
+            expected.happen(happening, now)
 
 
 @settings(deadline=None)
@@ -356,14 +452,14 @@ def test_something_is_due_at_the_deadline_and_nothing_before(
 def test_pings_are_never_closer_than_their_interval_allows(
     limits: Limits, course: list[tuple[float, str]]
 ) -> None:
-    """However irregularly somebody looks: at most one ping per interval that has passed."""
-    keepalive, now = watching(Limits(ping_interval=limits.ping_interval)), 100.0
-    pings = 0
+    """However busy the loop is: at most one ping per interval that has passed."""
+    watched, now = started(Limits(ping_interval=limits.ping_interval), sends=False), 100.0
 
     for pause, _ in course:
         now += pause
-        pings += keepalive.due(now) is Duty.PING
-        assert keepalive.due(now) is None
+        before = len(watched.pings)
+        watched.clock.stall_to(now)
+        assert len(watched.pings) <= before + 1
 
     interval = limits.ping_interval
-    assert pings <= (0 if interval is None else (now - 100.0) / interval + 1e-6)
+    assert len(watched.pings) <= (0 if interval is None else (now - 100.0) / interval + 1e-6)

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Raw
 
 from gqlwire._connection.deadlines import Deadlines
-from gqlwire._connection.keepalive import Limits, Watch
+from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._connection.routes import Routes
 from gqlwire._connection.telemetry import Signals, Strays, Tap, wire_logger
 from gqlwire._json import errors_of, shown
@@ -83,14 +83,14 @@ class Connection:
         self._complaint = ""
         self._tap = Tap(host)
         self.deadlines: Deadlines = Deadlines(self._loop)
-        self._watch = Watch(
-            limits, on_ping=self.ping, on_dead=self._die, is_deaf=lambda: self.gate.paused
+        # What the sinks of this connection ask to pause and resume reading.
+        self.gate: ReadGate = gate or ReadGate()
+        self._keepalive = KeepAlive(
+            limits, self._loop, self.gate, on_ping=self.ping, on_dead=self._die
         )
         self._dropped_late = False
         self._hang_up_timer: asyncio.TimerHandle | None = None
         self._wire: Wire
-        # What the sinks of this connection ask to pause and resume reading.
-        self.gate: ReadGate = gate or ReadGate()
         self._acked: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.is_clogged: bool = False
@@ -119,7 +119,7 @@ class Connection:
     @property
     def latency(self) -> float | None:
         """Seconds that the last answered ping took; None before the first."""
-        return self._watch.latency
+        return self._keepalive.latency
 
     # --- What the wire calls ------------------------------------------------------------------
 
@@ -147,14 +147,14 @@ class Connection:
 
     def heard(self) -> None:
         """Note that a burst of frames came, of whatever kind."""
-        if self._watch.listens:
-            self._watch.heard()
+        if self._keepalive.has_limits:
+            self._keepalive.heard()
         # To look for each message is too expensive.
         self._tap.on = wire_logger.isEnabledFor(logging.DEBUG)
 
     def ponged(self) -> None:
         """Note that a pong frame came."""
-        self._watch.ponged()
+        self._keepalive.ponged()
         self._signals.pong_received.set()
 
     def writable(self, yes: bool) -> None:
@@ -254,7 +254,7 @@ class Connection:
         if not self._dialect.outbox:
             self._wire.ping()
         self._flush()
-        self._watch.pinged()
+        self._keepalive.pinged()
         self.gate.check()
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
@@ -300,11 +300,11 @@ class Connection:
                 self._signals.keep("ping", payload)
                 self._signals.ping_received.set()
             case events.Ponged(payload):
-                self._watch.ponged()
+                self._keepalive.ponged()
                 self._signals.keep("pong", payload)
                 self._signals.pong_received.set()
             case events.KeptAlive():
-                self._watch.signed()
+                self._keepalive.kept_alive()
             case events.Acknowledged(payload):
                 self._begin(payload)
             case events.Complaint(payload):
@@ -316,7 +316,7 @@ class Connection:
         self.phase = Phase.OPEN
         self._signals.keep("connection_ack", payload)
         rule = self._dialect.keep_alive
-        self._watch.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
+        self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
         self._acked.set_result(None)
 
     def _hear_complaint(self, payload: Raw) -> None:
@@ -360,7 +360,7 @@ class Connection:
         self._end(reasons.silent(self.host, self.phase, limit, when), dead=True)
 
     def _hang_up(self, code: int, *, dead: bool) -> None:
-        self._watch.stop()
+        self._keepalive.stop()
         self.deadlines.stop()
         self.gate.open()
         self._wire.close(code, "")
@@ -378,10 +378,10 @@ class Connection:
             raise replica(self.reason)
 
     def _is_needed(self) -> bool:
-        return self._watch.awaits_pong or self.phase is not Phase.OPEN
+        return self._keepalive.awaits_pong or self.phase is not Phase.OPEN
 
     def _resume_reading(self) -> None:
-        self._watch.listening()
+        self._keepalive.resumed()
         self._wire.resume_reading()
 
     # --- Sending ------------------------------------------------------------------------------

@@ -1,34 +1,31 @@
-"""When to ping, and when to give the server up for dead.
+"""When to ping the server, and when to consider it dead.
 
-Any frame counts as life. All times are seconds of whatever clock the caller reads; this file
-knows neither the clock nor the protocol.
+Every frame counts as a sign of life. This module has no clock of its own and knows no protocol.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from enum import Enum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gqlwire._connection.alarm import Alarm, Clock
+from gqlwire._streams.backpressure import ReadGate
 
-class Duty(Enum):
-    """What the time has come for."""
-
-    PING = "ping"
-    PONG_MISSING = "pong missing"
-    SILENCE = "silence"
+_NEVER = float("inf")
+_PINGS = 64
+_PONG_SECONDS = 30.0
+"""How long a pong is awaited without a `pong_timeout`: some servers never answer."""
 
 
 class Limits(Struct, frozen=True):
-    """How closely to watch. None switches a thing off.
+    """How closely to watch a server, in seconds. None: not at all.
 
-    `ping_interval`: ping this often, whatever else is going on (a timer that traffic resets never
-    fires on a busy feed, and there are servers that count only what the client sends).
-    `pong_timeout`: dead if nothing at all came for this long after a ping; by default half of
-    `ping_interval`. `silence`: dead if nothing at all came for this long.
+    `ping_interval`: ping this often, on a busy connection as well. A timer that traffic resets
+    never fires on a busy feed, and some servers count only what the client sends.
+    `pong_timeout`: the server is dead if it sends nothing for so long after a ping; by default half
+    of `ping_interval`. `silence`: the server is dead if it sends nothing for so long.
     """
 
     ping_interval: float | None = None
@@ -42,221 +39,166 @@ class Limits(Struct, frozen=True):
                 raise ValueError(f"keep-alive times are more than 0 seconds, {name} is {seconds}")
 
     @property
-    def patience(self) -> float | None:
-        """How long to wait after a ping."""
+    def after_ping(self) -> float | None:
+        """`pong_timeout`, or its default."""
         if self.pong_timeout is None and self.ping_interval is not None:
             return self.ping_interval / 2
         return self.pong_timeout
 
 
 class KeepAlive:
-    """The watch over one connection.
+    """Pings the server of one connection, and notices when it is dead.
 
-    Call `start()` once it is acknowledged, `heard()` for every burst of frames, `pinged()` and
-    `ponged()` as they happen, and `due()` at `deadline()`.
+    `on_ping` is called when a ping is due, and calls `pinged` if it sends one. `on_dead` is called
+    with the limit that the server exceeded, in seconds, and a description of that limit. While
+    `gate` has paused reading, the silence is ours and does not count.
+
+    `latency`: seconds from our last answered ping to its answer; None before the first.
+    `has_limits`: whether `heard` makes a difference.
     """
 
-    latency: float | None
-    """Seconds between our last answered ping and its answer."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._watching = False
-        self._armed = False
-        self._next_ping: float | None = None
-        self._last_heard = 0.0
-        self._asked_at: float | None = None  # the oldest ping that nothing has followed
-        self._pings: list[float] = []  # those that no pong has followed; a deque has 0.7 kB
-        self.latency = None
-
-    def start(
-        self, now: float, *, from_first_sign: bool = False, silence: float | None = None
-    ) -> None:
-        """Begin to watch; with `from_first_sign`, silence counts only after `arm()`.
-
-        `silence` is the limit, if it is another than that of the limits.
-        """
-        if silence is not None:
-            self._limits = replace(self._limits, silence=silence)
-        self._last_heard = now
-        self._watching = True
-        self._armed = self._armed or not from_first_sign
-        self._schedule_ping(now)
-
-    def arm(self) -> bool:
-        """Take silence for death from now on; tell whether that is new."""
-        is_new = not self._armed
-        self._armed = True
-        return is_new
-
-    def heard(self, now: float) -> None:
-        """Note that something came, whatever it was."""
-        self._last_heard = now
-        self._asked_at = None
-
-    def listening(self, now: float) -> None:
-        """Note that we did not listen until now, so that the silence was ours."""
-        self._last_heard = now
-
-    def pinged(self, now: float) -> None:
-        """Note that a ping went out."""
-        self._pings.append(now)
-        del self._pings[:-_PINGS]
-        if self._asked_at is None:
-            self._asked_at = now
-
-    def ponged(self, now: float) -> None:
-        """Note that a pong came; one that nobody asked for measures nothing."""
-        if self._pings:
-            self.latency = now - self._pings.pop(0)
-
-    def awaits_pong(self, now: float) -> bool:
-        """Whether a pong may still come for a ping that is out."""
-        patience = self._limits.patience
-        # Some servers never answer; they are not waited for without end.
-        limit = _PATIENCE if patience is None else patience
-        return bool(self._pings) and now - self._pings[-1] < limit
-
-    def due(self, now: float) -> Duty | None:
-        """Tell what the time has come for. After PING, send one and call `pinged()`."""
-        if self._dies_of_silence() <= now:
-            return Duty.SILENCE
-        if self._dies_unanswered() <= now:
-            return Duty.PONG_MISSING
-        if self._next_ping is not None and self._next_ping <= now:
-            self._schedule_ping(now)
-            return Duty.PING
-        return None
-
-    def deadline(self) -> float | None:
-        """When to ask `due()` next; None if there is nothing to watch for."""
-        pings = _NEVER if self._next_ping is None else self._next_ping
-        nearest = min(self._dies_of_silence(), self._dies_unanswered(), pings)
-        return None if nearest == _NEVER else nearest
-
-    def _schedule_ping(self, now: float) -> None:
-        if self._limits.ping_interval is None:
-            return
-        # Counted from the ping before, so that the rhythm holds; after a stall of this process,
-        # from now, so that the missed ones are not made up for.
-        following = (
-            now if self._next_ping is None else self._next_ping
-        ) + self._limits.ping_interval
-        self._next_ping = following if following > now else now + self._limits.ping_interval
-
-    def _dies_of_silence(self) -> float:
-        if self._limits.silence is None or not (self._watching and self._armed):
-            return _NEVER
-        return self._last_heard + self._limits.silence
-
-    def _dies_unanswered(self) -> float:
-        patience = self._limits.patience
-        return _NEVER if patience is None or self._asked_at is None else self._asked_at + patience
-
-
-_NEVER = float("inf")
-_PINGS = 64
-_PATIENCE = 30.0
-
-
-class Watch:
-    """Watches over one connection.
-
-    `on_ping` is called when a ping is due; `on_dead` when the server has been silent for too
-    long, with the limit in seconds and the words for it; `is_deaf` tells whether we are not
-    listening ourselves just now.
-    """
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_counts_silence",
+        "_gate",
+        "_is_announced",
+        "_is_started",
+        "_last_heard",
+        "_limits",
+        "_next_ping",
+        "_on_dead",
+        "_on_ping",
+        "_pings",
+        "_unanswered_since",
+        "has_limits",
+        "latency",
+    )
 
     def __init__(
         self,
         limits: Limits,
+        clock: Clock,
+        gate: ReadGate,
         *,
         on_ping: Callable[[], None],
         on_dead: Callable[[float, str], None],
-        is_deaf: Callable[[], bool],
     ) -> None:
         self._limits = limits
-        self._announced: float | None = None
-        self._keepalive = KeepAlive(limits)
-        # Whether it matters when something came.
-        self.listens: bool = limits.silence is not None or limits.patience is not None
+        self._clock = clock
+        self._gate = gate
         self._on_ping = on_ping
         self._on_dead = on_dead
-        self._is_deaf = is_deaf
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(clock, self)
+        self._is_started = False
+        self._is_announced = False
+        self._counts_silence = False
+        self._last_heard = 0.0
+        self._next_ping = _NEVER
+        self._pings: tuple[float, ...] = ()  # those without a pong, the oldest first
+        self._unanswered_since: float | None = None  # the oldest ping that no frame has followed
+        self.has_limits: bool = limits.silence is not None or limits.after_ping is not None
+        self.latency: float | None = None
 
-    @property
-    def latency(self) -> float | None:
-        """Seconds that the last answered ping took; None before the first."""
-        return self._keepalive.latency
+    def start(self, *, from_first_sign: bool = False, announced: float | None = None) -> None:
+        """Start when the connection is acknowledged.
 
-    @property
-    def awaits_pong(self) -> bool:
-        """Whether a pong may still come for a ping that is out."""
-        return self._keepalive.awaits_pong(self._loop.time())
-
-    def start(self, *, from_first_sign: bool, announced: float | None = None) -> None:
-        """Begin to watch; with `from_first_sign`, silence counts only after `signed()`.
-
-        `announced` is the limit for silence that the server named. That of the user, if there is
-        one, replaces it.
+        With `from_first_sign`, silence counts only after the first `kept_alive`, which may have
+        come before. `announced` is the limit for silence that the server named; it counts if the
+        user set none.
         """
         if self._limits.silence is None and announced is not None and announced > 0:
-            self._announced = announced
-            self.listens = True
-        self._keepalive.start(
-            self._loop.time(), from_first_sign=from_first_sign, silence=self._announced
-        )
+            self._limits = replace(self._limits, silence=announced)
+            self._is_announced = self.has_limits = True
+        self._is_started = True
+        self._counts_silence = self._counts_silence or not from_first_sign
+        self._last_heard = now = self._clock.time()
+        if self._limits.ping_interval is not None:
+            self._next_ping = now + self._limits.ping_interval
         self._set_alarm()
 
     def stop(self) -> None:
-        """Cease to watch."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Stop: no ping is due any more, and the server is not found dead."""
+        self._alarm.stop()
 
     def heard(self) -> None:
-        """Note that something came. It does not reset the alarm, which looks when it rings."""
-        self._keepalive.heard(self._loop.time())
+        """Note that a frame arrived. The alarm stays as it is, and looks when it rings."""
+        self._last_heard = self._clock.time()
+        self._unanswered_since = None
 
-    def listening(self) -> None:
-        """Note that we did not listen until now."""
-        self._keepalive.listening(self._loop.time())
+    def resumed(self) -> None:
+        """Note that we read the socket again: the silence before was ours."""
+        self._last_heard = self._clock.time()
 
-    def signed(self) -> None:
-        """Note that the server gave a sign of life of its own accord."""
-        if self._keepalive.arm():
+    def kept_alive(self) -> None:
+        """Note a keep-alive message of the server: it sends such messages, so silence counts."""
+        if not self._counts_silence:
+            self._counts_silence = True
             self._set_alarm()
 
     def pinged(self) -> None:
-        """Note that a ping went out."""
-        self._keepalive.pinged(self._loop.time())
+        """Note that a ping was sent."""
+        now = self._clock.time()
+        self._pings = (*self._pings, now)[-_PINGS:]
+        if self._unanswered_since is None:
+            self._unanswered_since = now
         self._set_alarm()
 
     def ponged(self) -> None:
-        """Note that a pong came."""
-        self._keepalive.ponged(self._loop.time())
+        """Note that a pong arrived. Without a ping before it, it measures nothing."""
+        if self._pings:
+            self.latency = self._clock.time() - self._pings[0]
+            self._pings = self._pings[1:]
+
+    @property
+    def awaits_pong(self) -> bool:
+        """Whether a pong may still arrive for a ping that was sent."""
+        if not self._pings:
+            return False
+        limit = self._limits.after_ping
+        patience = _PONG_SECONDS if limit is None else limit
+        return self._clock.time() - self._pings[-1] < patience
+
+    def look(self) -> float | None:
+        """Do what is due, and return when to look again; the alarm calls this."""
+        now = self._clock.time()
+        if self._gate.paused:
+            self._last_heard = now
+        if self._dead_of_silence <= now:
+            option = "the limit that it announced" if self._is_announced else "keep_alive_timeout"
+            self._on_dead(self._limits.silence or 0.0, f"at all ({option})")
+            return None
+        if self._dead_after_ping <= now:
+            self._on_dead(self._limits.after_ping or 0.0, "after a ping (pong_timeout)")
+            return None
+        if self._next_ping <= now:
+            self._schedule_ping(now)
+            self._on_ping()
+        return self._deadline()
 
     def _set_alarm(self) -> None:
-        self.stop()
-        deadline = self._keepalive.deadline()
+        deadline = self._deadline()
         if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._on_alarm)
+            self._alarm.ring_by(deadline)
 
-    def _on_alarm(self) -> None:
-        self._timer = None
-        if self._is_deaf():
-            self.listening()
-        match self._keepalive.due(self._loop.time()):
-            case Duty.SILENCE if self._announced is not None:
-                self._on_dead(self._announced, "at all (the limit that it announced)")
-            case Duty.SILENCE:
-                self._on_dead(self._limits.silence or 0.0, "at all (keep_alive_timeout)")
-            case Duty.PONG_MISSING:
-                self._on_dead(self._limits.patience or 0.0, "after a ping (pong_timeout)")
-            case Duty.PING:
-                self._on_ping()
-                self._set_alarm()
-            case None:
-                self._set_alarm()
+    def _deadline(self) -> float | None:
+        nearest = min(self._dead_of_silence, self._dead_after_ping, self._next_ping)
+        return None if nearest == _NEVER else nearest
+
+    @property
+    def _dead_of_silence(self) -> float:
+        if self._limits.silence is None or not (self._is_started and self._counts_silence):
+            return _NEVER
+        return self._last_heard + self._limits.silence
+
+    @property
+    def _dead_after_ping(self) -> float:
+        limit, since = self._limits.after_ping, self._unanswered_since
+        return _NEVER if limit is None or since is None else since + limit
+
+    def _schedule_ping(self, now: float) -> None:
+        # Counted from the ping before, so that the rhythm holds. After a stall of this process,
+        # counted from now: the pings that it missed are not made up for.
+        interval = self._limits.ping_interval or _NEVER
+        following = self._next_ping + interval
+        self._next_ping = following if following > now else now + interval
