@@ -12,7 +12,7 @@ import pytest
 import gqlwire
 from doubles import RecordingGate, on_virtual_time, pass_time, settle
 from gqlwire import AsyncClientSession
-from gqlwire._operations.event_timeout import Patience
+from gqlwire._operations.event_timeout import EventTimeout
 from gqlwire._streams.stream import Buffer, EventStream, Overflow
 from gqlwire.errors import OperationTimeout
 from virtual_server import (
@@ -174,9 +174,7 @@ async def test_its_alarm_ends_with_it(server: VirtualServer, reconnecting: bool,
                 await settle()
         loop: Any = asyncio.get_running_loop()
         assert [] == [
-            timer
-            for timer in loop._scheduled
-            if not timer.cancelled() and "Patience" in repr(timer)
+            timer for timer in loop._scheduled if not timer.cancelled() and "Alarm" in repr(timer)
         ]
 
 
@@ -211,7 +209,7 @@ def watched(
     def expire(limit: float, option: str) -> None:
         told.append((round(now(), 3), limit, option))
 
-    Patience(first, idle, now(), expire).watch(stream)
+    EventTimeout(first, idle, now(), expire).start(stream)
     return stream, told
 
 
@@ -295,12 +293,12 @@ async def test_the_first_limit_counts_from_where_it_is_told() -> None:
     stream = EventStream(RecordingGate(), Buffer(), Overflow.BLOCK)
     begin = now()
     await pass_time(3)
-    patience = Patience(5, None, begin, lambda limit, option: told.append(now()))
-    patience.watch(stream)
+    timeout = EventTimeout(5, None, begin, lambda limit, option: told.append(now()))
+    timeout.start(stream)
     step = await begun(stream.get())
     await pass_time(2.1)
     assert [round(begin + 5, 3)] == [round(at, 3) for at in told]
 
-    patience.stop()
-    patience.stop()
+    timeout.stop()
+    timeout.stop()
     step.cancel()

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gqlwire._connection.alarm import Alarm
 from gqlwire._streams.stream import EventStream
 
 
-class Patience:
-    """Calls `on_expire` with the limit and its name when a step has waited too long for an event.
+class EventTimeout:
+    """Calls `on_expire` with the limit and its name when a consumer has waited too long.
 
-    `first` counts from `since` to the first event, `idle` from the beginning of any later wait;
-    seconds, or None for ever. What a consumer spends between its steps does not
-    count.
+    `first` limits the time from `since` to the first event; `idle` limits each later wait. Both are
+    in seconds; None means no limit. What the consumer does between two events takes its own time.
     """
+
+    __slots__ = ("_alarm", "_clock", "_first", "_idle", "_on_expire", "_since", "_stream")
 
     def __init__(
         self,
@@ -28,51 +30,44 @@ class Patience:
     ) -> None:
         self._first = first
         self._idle = idle
-        self._on_expire = on_expire
-        self._loop = asyncio.get_running_loop()
         self._since = since
-        self._alarm: asyncio.TimerHandle | None = None
+        self._on_expire = on_expire
+        self._clock = asyncio.get_running_loop()
+        self._alarm = Alarm(self._clock, self)
         self._stream: EventStream
 
-    def watch(self, stream: EventStream) -> None:
-        """Begin."""
+    def start(self, stream: EventStream) -> None:
+        """Limit the waits for events of `stream`."""
         self._stream = stream
-        stream.on_waiting = self._begin
+        stream.on_waiting = self._wait_begins
 
     def stop(self) -> None:
-        """Cease."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        """Do not expire any more."""
+        self._alarm.stop()
 
-    def _begin(self) -> None:
-        # One alarm goes on through many waits, and looks for itself when it rings: to set it for
-        # each would cost more than the event.
+    def _wait_begins(self) -> None:
+        # The alarm serves many waits: setting a timer for each would cost more than the event.
         if self._stream.events:
-            self._since = self._loop.time()
+            self._since = self._clock.time()
         limit, _ = self._limit()
-        if limit is None:
-            return
-        deadline = self._since + limit
-        if self._alarm is not None and self._alarm.when() > deadline:
-            self.stop()
-        if self._alarm is None:
-            self._alarm = self._loop.call_at(deadline, self._ring)
+        if limit is not None:
+            self._alarm.ring_by(self._since + limit)
 
     def _limit(self) -> tuple[float | None, str]:
         if self._stream.events:
             return self._idle, "idle_timeout"
         return self._first, "first_event_timeout"
 
-    def _ring(self) -> None:
-        self._alarm = None
+    def look(self) -> float | None:
+        """Expire if it is time, and return when to look again; the alarm calls this."""
         limit, option = self._limit()
         if self._stream.over or limit is None:
-            return
+            return None
         if not self._stream.is_awaited:
             self._stream.step_out()
-            return  # the next wait sets it again
-        if self._since + limit <= self._loop.time():
-            self._on_expire(limit, option)
-        else:
-            self._alarm = self._loop.call_at(self._since + limit, self._ring)
+            return None  # the next wait sets the alarm again
+        deadline = self._since + limit
+        if deadline > self._clock.time():
+            return deadline
+        self._on_expire(limit, option)
+        return None

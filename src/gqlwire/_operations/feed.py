@@ -18,7 +18,7 @@ from msgspec import Raw, Struct
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
-from gqlwire._operations.event_timeout import Patience
+from gqlwire._operations.event_timeout import EventTimeout
 from gqlwire._operations.options import USUAL_TERMS, Reconnected, Terms
 from gqlwire._payloads.result import decode_result
 from gqlwire._streams.sink import Item
@@ -148,10 +148,10 @@ class Feed:
     """
 
     __slots__ = (
+        "_event_timeout",
         "_link",
         "_loop",
         "_loss",
-        "_patience",
         "_payload",
         "_renew",
         "_running",
@@ -176,7 +176,7 @@ class Feed:
         self._terms = terms
         self._renew = renew
         self._loss: _Loss | None = None
-        self._patience: Patience | None = None
+        self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -221,8 +221,8 @@ class Feed:
     def _watch(self, stream: EventStream, begin: float) -> None:
         first, idle = self._terms.first_event_timeout, self._terms.idle_timeout
         if first is not None or idle is not None:
-            self._patience = Patience(first, idle, begin, self._expire)
-            self._patience.watch(stream)
+            self._event_timeout = EventTimeout(first, idle, begin, self._expire)
+            self._event_timeout.start(stream)
 
     def _expire(self, limit: float, option: str) -> None:
         host = "" if self._running is None else self._running.host
@@ -360,8 +360,8 @@ class Feed:
         """Be over. Each operation that has started comes here when it ends."""
         self.is_over = True
         self._link.leave(self)
-        if self._patience is not None:
-            self._patience.stop()
+        if self._event_timeout is not None:
+            self._event_timeout.stop()
         if self.stream is not None:
             self.stream.owner = None
 
