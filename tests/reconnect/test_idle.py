@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from doubles import on_virtual_time, pass_time, settle
-from gqlwire._reconnect.idle import Idleness
+from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
-from gqlwire.errors import OperationTimeout, Phase, TransportClosed
+from gqlwire.errors import OperationTimeout, Phase, TransportClosed, TransportError
 from virtual_server import (
     QUERY,
     TICKS,
@@ -249,39 +250,79 @@ async def test_an_attempt_after_idleness_goes_by_the_policy(server: VirtualServe
         assert [60, 1] == server.waits
 
 
-@on_virtual_time
-async def test_idleness_looks_for_itself() -> None:
-    """It is told of ends; what began without telling is left alone."""
-    rung: list[float] = []
-    loop = asyncio.get_running_loop()
-    busy = False
-    idleness = Idleness(5, lambda: busy, lambda: rung.append(round(loop.time(), 3)))
-    idleness.start()
-    await pass_time(3)
-    idleness.ended()
-    await pass_time(4)
-    busy = True
-    await pass_time(12)
-    busy = False
-    await pass_time(2)
-    assert [] == rung
-    await pass_time(20)
-    assert [1_023.0] == rung
+class Used:
+    """A link with a connection, which something uses or not; when that connection was closed."""
 
-    idleness.start()
-    idleness.start()
+    host = "h.example:443"
+
+    def __init__(self) -> None:
+        self.live: Any = SimpleNamespace(drop=self._drop)
+        self.running = 0
+        self.is_busy = False
+        self.closed: list[float] = []
+
+    def _drop(self, failure: TransportError, *, dead: bool) -> None:
+        assert not dead
+        assert "nothing ran for 5 s" in str(failure)
+        self.closed.append(round(asyncio.get_running_loop().time(), 3))
+
+    def timeout(self, limit: float | None = 5) -> IdleTimeout:
+        me: Any = self
+        return IdleTimeout(limit, link=me, subscriptions=me)
+
+
+@pytest.mark.parametrize("use", [{"running": 1}, {"is_busy": True}], ids=["one", "many results"])
+@on_virtual_time
+async def test_an_idle_timeout_looks_for_itself_whether_anything_runs(use: dict[str, Any]) -> None:
+    """It counts from the last end that it knows of, and from when it last saw something run."""
+    link = Used()
+    idle = link.timeout()
+    idle.start()
+    await pass_time(3)
+    idle.restart()
     await pass_time(4)
-    idleness.stop()
-    idleness.stop()
+    vars(link).update(use)
+    await pass_time(12)
+    vars(link).update(running=0, is_busy=False)
+    await pass_time(2)
+    assert [] == link.closed
+    await pass_time(20)
+    assert [1_023.0] == link.closed
+
+    idle.start()
+    idle.start()
+    await pass_time(4)
+    idle.stop()
+    idle.stop()
     await pass_time(100)
-    assert [1_023.0] == rung
+    assert [1_023.0] == link.closed
+
+
+@on_virtual_time
+async def test_without_a_connection_an_idle_timeout_rests() -> None:
+    """The next connection starts it."""
+    link = Used()
+    idle = link.timeout()
+    idle.start()
+    live, link.live = link.live, None
+    await pass_time(100)
+    link.live = live
+    await pass_time(100)
+    assert [] == link.closed
+
+    idle.start()
+    await pass_time(100)
+    assert [1_205.0] == link.closed
 
 
 @on_virtual_time
 async def test_without_a_limit_nothing_is_ever_idle() -> None:
     """It sets no alarm."""
-    idleness = Idleness(None, lambda: False, lambda: pytest.fail("it rang"))
-    idleness.start()
-    idleness.ended()
+    link = Used()
+    idle = link.timeout(None)
+    idle.start()
+    idle.restart()
     await pass_time(1_000)
-    idleness.stop()
+    idle.stop()
+
+    assert [] == link.closed

@@ -1,58 +1,59 @@
-"""Noticing that nothing has run for a while. It knows no connection."""
+"""Closing a connection that nobody needs. This module knows no protocol and no socket."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from gqlwire.errors import TransportError
+from gqlwire._connection.alarm import Alarm
+from gqlwire._operations.feed import Link
+from gqlwire._reconnect.resubscribe import Resubscribing
+from gqlwire.errors import TransportError, reasons
 
 
-class Idleness:
-    """Calls `on_idle` once `is_busy` was false for `limit` seconds; None is never.
+class IdleTimeout:
+    """Closes the connection of `link` when nothing has run for `limit` seconds; None means never.
 
-    It is told of ends, and looks for itself whether anything runs: one alarm goes on through many
-    operations, as to set one for each would cost more than they do.
+    `failure`: what it closed the last connection with.
     """
 
-    def __init__(
-        self, limit: float | None, is_busy: Callable[[], bool], on_idle: Callable[[], None]
-    ) -> None:
-        self.limit = limit
-        # Why the last connection that was idle was closed.
+    __slots__ = ("_alarm", "_clock", "_limit", "_link", "_since", "_subscriptions", "failure")
+
+    def __init__(self, limit: float | None, link: Link, subscriptions: Resubscribing) -> None:
         self.failure: TransportError | None = None
-        self._is_busy = is_busy
-        self._on_idle = on_idle
+        self._limit = limit
+        self._link = link
+        self._subscriptions = subscriptions
+        self._clock = asyncio.get_running_loop()
+        self._alarm = Alarm(self._clock, self)
         self._since = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to watch: there is something that could be idle."""
-        self.stop()
-        self.ended()
-        self._set_alarm()
+        """Start: there is a connection, on which nothing has run yet."""
+        if self._limit is not None:
+            self.restart()
+            self._alarm.ring_by(self._since + self._limit)
 
     def stop(self) -> None:
-        """Cease to watch."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        """Stop: the connection is not closed, until the next `start`."""
+        self._alarm.stop()
 
-    def ended(self) -> None:
-        """Note that something has run until now."""
-        if self.limit is not None:
-            self._since = asyncio.get_running_loop().time()
+    def restart(self) -> None:
+        """Count from now: something has run until now."""
+        # The alarm stays as it is: setting it for each operation would cost more than they do.
+        self._since = self._clock.time()
 
-    def _set_alarm(self) -> None:
-        if self.limit is not None:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_at(self._since + self.limit, self._ring, self.limit)
+    def look(self) -> float | None:
+        """Close the connection if it is time, and return when to look again; the alarm calls this.
 
-    def _ring(self, limit: float) -> None:
-        self._alarm = None
-        if self._is_busy():
-            self.ended()
-        if asyncio.get_running_loop().time() < self._since + limit:
-            self._set_alarm()
-        else:
-            self._on_idle()
+        Without a connection there is nothing to look for: the next one calls `start`.
+        """
+        connection, limit = self._link.live, self._limit
+        if connection is None or limit is None:
+            return None
+        if self._link.running or self._subscriptions.is_busy:
+            self.restart()
+        if self._clock.time() < self._since + limit:
+            return self._since + limit
+        self.failure = reasons.idle(self._link.host, limit)
+        connection.drop(self.failure, dead=False)
+        return None

@@ -16,7 +16,7 @@ from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
-from gqlwire._reconnect.idle import Idleness
+from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
 from gqlwire._reconnect.resubscribe import Resubscribing
@@ -44,9 +44,6 @@ class ReconnectingTransport(Link):
         super().__init__(dialer)
         self.changes: Changes = Changes()
         self._options = options or ReconnectOptions()
-        self._idle = Idleness(self._options.idle_close_after, self._is_busy, self._close_idle)
-        if self._options.idle_close_after is not None:
-            self.on_finished = self._idle.ended
         self._task: asyncio.Task[None] | None = None
         # Why there will be no other connection; None as long as there may be one.
         self._final: Exception | None = None
@@ -77,6 +74,9 @@ class ReconnectingTransport(Link):
         )
         self._report = Report(options.hooks, self.changes)
         self._subscriptions = Resubscribing(self, options.retry, options.chance)
+        self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
+        if options.idle_close_after is not None:
+            self.on_finished = self._idle.restart
         # What `reconnect()` asked for, until an attempt has begun for it.
         self._wanted: Attempt | None = None
         # What tasks in `ready()` wait for, and what `_keep` waits for.
@@ -192,7 +192,7 @@ class ReconnectingTransport(Link):
     def leave(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
         self._subscriptions.discard(feed)
-        self._idle.ended()
+        self._idle.restart()
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
@@ -321,13 +321,3 @@ class ReconnectingTransport(Link):
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-    # --- Idle connections ---------------------------------------------------------------------
-
-    def _is_busy(self) -> bool:
-        return bool(self.live is None or self.running or self._subscriptions.is_busy)
-
-    def _close_idle(self) -> None:
-        if self.live is not None:
-            self._idle.failure = reasons.idle(self.host, self._idle.limit or 0.0)
-            self.live.drop(self._idle.failure, dead=False)
