@@ -232,40 +232,18 @@ class Batches(AsyncIterator[list[T]], Generic[T]):
             raise ValueError(f"max_size is at least 1, not {max_size}")
         self._subscription = subscription
         self._max_size = max_size
-        self._later = _Later()
+        self._failure: Exception | None = None  # what the next step raises
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[T]:
-        self._later.raise_it()
-        batch = [await anext(self._subscription)]
-        with self._later:
-            self._subscription.take_into(batch, self._max_size)
-        return batch
-
-
-class _Later:
-    """Keeps what is raised inside it, whatever it is, for the next step."""
-
-    def __init__(self) -> None:
-        self._failure: Exception | None = None
-
-    def raise_it(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if not isinstance(exc, Exception):
-            return False
-        self._failure = exc
-        return True
+        batch = [await anext(self._subscription)]
+        try:
+            self._subscription.take_into(batch, self._max_size)
+        except Exception as fault:  # noqa: BLE001  # it is raised after the events before it
+            self._failure = fault
+        return batch

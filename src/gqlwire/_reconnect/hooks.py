@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -33,13 +32,15 @@ class Caller:
         """Call `hook` with `event`, now; a coroutine runs by itself."""
         if hook is None:
             return
-        # A cancellation that it lets out here is of something of its own.
-        with Logged(hook, Exception, asyncio.CancelledError):
+        try:
             outcome = hook(event)
             if inspect.isawaitable(outcome):
                 task = asyncio.ensure_future(_awaited(hook, outcome))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001  # a hook harms nothing
+            # A CancelledError here is of something that the hook runs; nobody cancelled us.
+            _log(hook, fault)
 
     async def close(self) -> None:
         """Cancel what still runs, and wait for its end."""
@@ -52,31 +53,15 @@ class Caller:
 
 
 async def _awaited(hook: Callable[..., object], outcome: Any) -> None:
-    with Logged(hook, Exception):
+    try:
         await outcome
+    except Exception as fault:  # noqa: BLE001  # a hook harms nothing
+        _log(hook, fault)
 
 
-class Logged:
-    """A context that logs what `hook` raises in it, if that is of these `kinds`."""
-
-    def __init__(self, hook: Callable[..., object], *kinds: type[BaseException]) -> None:
-        self._hook = hook
-        self._kinds = kinds
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if exc is None or not isinstance(exc, self._kinds):
-            return False
-        name = getattr(self._hook, "__qualname__", repr(self._hook))
-        _logger.error("%s raised; it is called all the same next time", name, exc_info=exc)
-        return True
+def _log(hook: Callable[..., object], fault: BaseException) -> None:
+    name = getattr(hook, "__qualname__", repr(hook))
+    _logger.error("%s raised; it is called all the same next time", name, exc_info=fault)
 
 
 class Connected(Struct, frozen=True):

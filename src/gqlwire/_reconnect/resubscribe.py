@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from types import TracebackType
 
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire.errors import TransportError
-from gqlwire.retry import Attempts, Decision, RetryPolicy
+from gqlwire.retry import Attempts, RetryPolicy
 
 _logger = logging.getLogger("gqlwire")
 
@@ -105,8 +104,10 @@ class Resubscribing:
     def _resubscribe(self, feed: Feed, connection: Connection) -> None:
         if feed.is_lost and connection.reason is None:
             self.count += 1
-            with _Failing(feed):
+            try:
                 feed.resubscribe(connection, self._tries)
+            except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
+                feed.fail(fault)
 
     def proven(self, feed: Feed) -> None:
         """Forget the refusals of `feed`."""
@@ -120,9 +121,11 @@ class Resubscribing:
         attempts = self._feeds[feed] or Attempts(self._policy, self._chance)
         self._feeds[feed] = attempts
         loop = asyncio.get_running_loop()
-        decision = Decision(retry=False)
-        with _Failing(feed):
+        try:
             decision = attempts.failed(failure, loop.time())
+        except Exception as fault:  # noqa: BLE001  # the policy's functions may raise anything
+            feed.fail(fault)
+            return False
         if not decision.retry:
             return False
         _logger.warning(
@@ -139,24 +142,3 @@ class Resubscribing:
         connection = self._link.live
         if connection is not None:  # else the next one takes it along
             self._resubscribe(feed, connection)
-
-
-class _Failing:
-    """A context that ends a subscription by what its user's functions raise."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if not isinstance(exc, Exception):
-            return False
-        self._feed.fail(exc)
-        return True

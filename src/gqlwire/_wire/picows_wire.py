@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import TracebackType
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -45,43 +44,6 @@ class _Unacceptable(Exception):
         self.code = code
 
 
-class _Guard:
-    """Ends the connection for what is raised inside: picows would only log it."""
-
-    def __init__(self, handler: Handler, host: str) -> None:
-        self._handler = handler
-        self._host = host
-
-    def __enter__(self) -> None:
-        """Begin to guard."""
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if exc is None:
-            return False
-        if isinstance(exc, _Unacceptable):
-            self._handler.failed(exc.failure, exc.code)
-        elif isinstance(exc, UnicodeDecodeError):
-            text = f"{self._host} sent text that is not UTF-8: {exc}"
-            self._handler.failed(TransportProtocolError(text), 1007)
-        elif isinstance(exc, Exception):
-            self._handler.failed(self._own_fault(exc), 1011)
-        return isinstance(exc, Exception)
-
-    def _own_fault(self, fault: Exception) -> TransportError:
-        failure = TransportConnectionFailed(
-            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
-            host=self._host,
-            code=1011,
-        )
-        failure.__cause__ = fault
-        return failure
-
-
 class PicowsWire(WSListener):
     """One WebSocket. Implements `_wire.Wire`; tells a `Handler` what happens."""
 
@@ -95,7 +57,6 @@ class PicowsWire(WSListener):
     ) -> None:
         super().__init__()
         self._handler = handler
-        self._guard = _Guard(handler, host)
         self._host = host
         self._max_message_size = max_message_size
         self._compression = compression
@@ -166,7 +127,7 @@ class PicowsWire(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame."""
-        with self._guard:
+        try:
             if self._closing and frame.msg_type in _DATA:
                 return
             if frame.payload_size > self._max_message_size:
@@ -185,6 +146,8 @@ class PicowsWire(WSListener):
                 self._handler.heard()
                 if not frame.tail_size:
                     self._shorten()
+        except Exception as fault:  # noqa: BLE001  # picows would only log it
+            self._fail(fault)
 
     def _shorten(self) -> None:
         """Take plain messages before picows does: it stands between two frames just now."""
@@ -204,10 +167,12 @@ class PicowsWire(WSListener):
         )
 
     def _take_burst(self, texts: list[bytes]) -> None:
-        with self._guard:
+        try:
             self._cork.sent = 0
             self._handler.received_all(texts)
             self._handler.heard()
+        except Exception as fault:  # noqa: BLE001  # picows would only log it
+            self._fail(fault)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End, if nothing has ended it before."""
@@ -299,6 +264,25 @@ class PicowsWire(WSListener):
             self._handler.closed(code, frame.get_close_reason() or "")
 
     # --- Failures -----------------------------------------------------------------------------
+
+    def _fail(self, fault: Exception) -> None:
+        """End the connection for what was raised while a frame was read."""
+        if isinstance(fault, _Unacceptable):
+            self._handler.failed(fault.failure, fault.code)
+        elif isinstance(fault, UnicodeDecodeError):
+            text = f"{self._host} sent text that is not UTF-8: {fault}"
+            self._handler.failed(TransportProtocolError(text), 1007)
+        else:
+            self._handler.failed(self._own_fault(fault), 1011)
+
+    def _own_fault(self, fault: Exception) -> TransportError:
+        failure = TransportConnectionFailed(
+            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            host=self._host,
+            code=1011,
+        )
+        failure.__cause__ = fault
+        return failure
 
     def _broken(self, what: str) -> _Unacceptable:
         return _Unacceptable(

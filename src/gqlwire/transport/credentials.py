@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -43,11 +42,25 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
     """
     if not callable(given):
         return given
-    with _Told(name):
+    try:
         async with asyncio.timeout(limit):
             answer: Any = given(attempt)
             value: T = await answer if inspect.isawaitable(answer) else answer
+    except asyncio.CancelledError as fault:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise
+        # Nobody cancelled this task: the function let out a cancellation of something of its own.
+        raise _failed(name, fault) from fault
+    except Exception as fault:
+        raise _failed(name, fault) from fault
     return value
+
+
+def _failed(name: str, fault: BaseException) -> CredentialsFailed:
+    kind = "took too long" if isinstance(fault, TimeoutError) else f"raised {fault!r}"
+    text = f"no connection was tried: the function for {name} {kind}"
+    return CredentialsFailed(text, phase=Phase.CONNECT)
 
 
 async def gather(
@@ -72,30 +85,6 @@ async def gather(
     payload = await read(init_payload, attempt, name="init_payload", limit=limit)
     _check_init_payload(payload)
     return Credentials(address, pairs, payload)
-
-
-class _Told:
-    """A context that makes of whatever a function raises the one error for it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # A cancellation that nobody asked of us is of something that the function waited for.
-        task = asyncio.current_task()
-        is_let_out = isinstance(exc, asyncio.CancelledError) and not (task and task.cancelling())
-        if isinstance(exc, Exception) or is_let_out:
-            kind = "took too long" if isinstance(exc, TimeoutError) else f"raised {exc!r}"
-            text = f"no connection was tried: the function for {self._name} {kind}"
-            raise CredentialsFailed(text, phase=Phase.CONNECT) from exc
 
 
 def header_items(headers: Headers | None) -> list[tuple[str, str]]:
