@@ -14,12 +14,14 @@ import selectors
 from typing import TYPE_CHECKING, Any
 
 from gqlwire._operations.feed import Link
+from gqlwire._operations.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import ParamSpec
 
     from gqlwire._connection.connection import Connection
+    from gqlwire._streams.sink import Item
     from gqlwire._streams.stream import EventStream
 
     P = ParamSpec("P")
@@ -209,7 +211,38 @@ def link_to(connection: Connection) -> Link:
     return link
 
 
-# --- Gate ------------------------------------------------------------------------------------
+# --- Streams ---------------------------------------------------------------------------------
+
+
+class StreamFeed:
+    """A `Feed` whose operation has begun, with a stream of the test's."""
+
+    id = "1"
+    is_over = False
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+
+    async def start(self) -> EventStream:
+        return self._stream
+
+    def payload(self, item: Item) -> Item:
+        return item
+
+    def end(self, stream: EventStream) -> Exception:
+        return stream.ending()
+
+    def stop(self) -> None:
+        pass
+
+    def stop_from_anywhere(self) -> None:
+        pass
+
+
+async def next_event(stream: EventStream) -> Item:
+    """Take the next event of a stream, as a step of its subscription does."""
+    feed: Any = StreamFeed(stream)
+    return await anext(Subscription(feed, lambda item: item))
 
 
 class RecordingOwner:
@@ -223,7 +256,7 @@ class RecordingOwner:
 
 
 class RecordingGate:
-    """A `Gate` that only notes what it is told."""
+    """A `ReadGate` that only notes what it is told."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from doubles import on_virtual_time, pass_time, settle
+from doubles import next_event, on_virtual_time, pass_time, settle
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
 from gqlwire._protocols import GraphQLTransportWS
@@ -85,7 +85,7 @@ async def test_everything_that_waits_gets_the_reason_at_once(
     connection.writable(False)
     _, reply = asked(connection)
     _, stream = subscribed(connection)
-    event = asyncio.ensure_future(stream.get())
+    event = asyncio.ensure_future(next_event(stream))
     ready = asyncio.ensure_future(connection.ready_to_send())
     await settle()
     before = now()
@@ -134,10 +134,10 @@ async def test_what_was_buffered_comes_before_the_reason(
     end(connection)
     await settle()
 
-    assert RESULT == json.loads(bytes(await stream.get()))
-    assert RESULT == json.loads(bytes(await stream.get()))
+    assert RESULT == json.loads(bytes(await next_event(stream)))
+    assert RESULT == json.loads(bytes(await next_event(stream)))
     with pytest.raises(kind):
-        await stream.get()
+        await next_event(stream)
 
 
 @both

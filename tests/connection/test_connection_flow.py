@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import Raw
 
-from doubles import on_virtual_time, pass_time, settle
+from doubles import next_event, on_virtual_time, pass_time, settle
 from gqlwire._connection.keepalive import Limits
 from gqlwire._protocols import GraphQLTransportWS
 from gqlwire._streams.stream import Buffer, EventStream, Overflow
@@ -34,8 +34,8 @@ async def test_a_full_stream_pauses_the_socket_and_its_consumer_resumes_it(
     hear(connection, *[says(spelling.result, id=id, payload=RESULT)] * 3)
     assert ["pause"] == wire.asked
 
-    await stream.get()
-    await stream.get()
+    await next_event(stream)
+    await next_event(stream)
 
     assert ["pause", "resume"] == wire.asked
 
@@ -118,8 +118,8 @@ async def test_a_pause_of_our_own_is_not_taken_for_the_servers_silence() -> None
 
     await pass_time(95.0)
     assert [] == ending.times
-    await stream.get()
-    await stream.get()
+    await next_event(stream)
+    await next_event(stream)
     await pass_time(9.0)
     assert [] == ending.times
 

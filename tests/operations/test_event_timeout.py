@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gqlwire
-from doubles import RecordingGate, on_virtual_time, pass_time, settle
+from doubles import RecordingGate, next_event, on_virtual_time, pass_time, settle
 from gqlwire import AsyncClientSession
 from gqlwire._operations.event_timeout import EventTimeout
 from gqlwire._streams.stream import Buffer, EventStream, Overflow
@@ -219,12 +219,12 @@ async def test_it_has_one_alarm_through_many_waits() -> None:
     loop: Any = asyncio.get_running_loop()
     stream, told = watched(None, 10)
     for _ in range(50):
-        step = await begun(stream.get())
+        step = await begun(next_event(stream))
         stream.put(b"{}")
         await step
     assert 1 >= len(loop._scheduled)
 
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await pass_time(11)
     assert [(1_010.0, 10, "idle_timeout")] == [(round(at), *rest) for at, *rest in told]
     step.cancel()
@@ -235,16 +235,16 @@ async def test_an_alarm_that_rings_while_nobody_waits_is_set_again() -> None:
     """By the next wait, whose time it is."""
     stream, told = watched(5, 5)
     stream.put(b"{}")
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await step
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await pass_time(4)
     stream.put(b"{}")
     await step
     await pass_time(10)
     assert [] == told
     begin = now()
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await pass_time(6)
 
     assert [round(begin + 5)] == [round(at) for at, _, _ in told]
@@ -256,13 +256,13 @@ async def test_an_alarm_that_rings_too_early_goes_on() -> None:
     """For what is left of the wait that is on by then."""
     stream, told = watched(None, 5)
     stream.put(b"{}")
-    await stream.get()
-    step = await begun(stream.get())
+    await next_event(stream)
+    step = await begun(next_event(stream))
     await pass_time(4)
     stream.put(b"{}")
     await step
     begin = now()
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await pass_time(4.5)
     assert [] == told
     await pass_time(1)
@@ -277,10 +277,10 @@ async def test_without_the_limit_that_is_on_it_does_not_ring() -> None:
     for first, idle in ((None, 5), (5, None)):
         stream, told = watched(first, idle)
         if idle is None:
-            step = await begun(stream.get())
+            step = await begun(next_event(stream))
             stream.put(b"{}")
             await step
-        step = await begun(stream.get())
+        step = await begun(next_event(stream))
         await pass_time(1_000)
         assert [] == told
         step.cancel()
@@ -295,7 +295,7 @@ async def test_the_first_limit_counts_from_where_it_is_told() -> None:
     await pass_time(3)
     timeout = EventTimeout(5, None, begin, lambda limit, option: told.append(now()))
     timeout.start(stream)
-    step = await begun(stream.get())
+    step = await begun(next_event(stream))
     await pass_time(2.1)
     assert [round(begin + 5, 3)] == [round(at, 3) for at in told]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from doubles import RecordingGate
+from doubles import RecordingGate, next_event
 from gqlwire._streams.ready import Line, Turn
 from gqlwire._streams.stream import EVENT_OVERHEAD, Buffer, EventStream, Overflow
 from gqlwire.errors import TransportConnectionFailed
@@ -57,7 +57,7 @@ def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 def take(stream: EventStream) -> int:
-    return int(bytes(at_once(stream.get())))
+    return int(bytes(at_once(next_event(stream))))
 
 
 def take_all(stream: EventStream) -> list[int]:

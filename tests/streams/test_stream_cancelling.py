@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from streaming import fill, stream_of, take, take_all
 
-from doubles import RecordingGate, on_virtual_time, settle
+from doubles import RecordingGate, next_event, on_virtual_time, settle
 
 
 @on_virtual_time
@@ -18,7 +18,7 @@ async def test_cancelling_a_wait_leaves_everything_as_it_was() -> None:
     """The next one gets the next event."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
-    waiting = asyncio.ensure_future(stream.get())
+    waiting = asyncio.ensure_future(next_event(stream))
     await settle()
 
     waiting.cancel()
@@ -35,7 +35,7 @@ async def test_an_event_that_came_as_its_consumer_was_cancelled_is_not_lost() ->
     """It is taken or left, whichever of the two comes first."""
     for comes_first in ("event", "cancel"):
         stream = stream_of()
-        waiting = asyncio.ensure_future(stream.get())
+        waiting = asyncio.ensure_future(next_event(stream))
         await settle()
 
         if comes_first == "event":
@@ -73,7 +73,7 @@ async def test_no_course_of_cancelled_waits_loses_or_doubles_an_event(course: li
                 came += 1
                 fill(stream, came)
             case "get" if waiting is None:
-                waiting = asyncio.ensure_future(stream.get())
+                waiting = asyncio.ensure_future(next_event(stream))
             case "cancel" if waiting is not None:
                 waiting.cancel()
             case "turn":

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from streaming import LOST, at_once, fill, stream_of, take, take_all
 
-from doubles import on_virtual_time, settle
+from doubles import next_event, on_virtual_time, settle
 from gqlwire.errors import TransportClosed, TransportConnectionFailed
 
 
@@ -20,8 +20,8 @@ def test_the_end_comes_after_what_is_buffered() -> None:
     assert [1, 2] == take_all(stream)
     for _ in range(2):
         with pytest.raises(StopAsyncIteration):
-            at_once(stream.get())
-    assert stream.over is True
+            at_once(next_event(stream))
+    assert stream.over
 
 
 def test_a_failure_comes_after_what_is_buffered() -> None:
@@ -34,7 +34,7 @@ def test_a_failure_comes_after_what_is_buffered() -> None:
     caught = []
     for _ in range(2):
         with pytest.raises(TransportConnectionFailed, match="lost") as raised:
-            at_once(stream.get())
+            at_once(next_event(stream))
         caught.append(raised.value)
     assert LOST not in caught
     assert caught[0] is not caught[1]
@@ -49,7 +49,7 @@ def test_only_the_first_end_counts(later: TransportClosed | None) -> None:
     stream.end(later)
 
     with pytest.raises(TransportConnectionFailed, match="lost"):
-        at_once(stream.get())
+        at_once(next_event(stream))
 
 
 def test_a_failure_after_a_good_end_is_none() -> None:
@@ -59,7 +59,7 @@ def test_a_failure_after_a_good_end_is_none() -> None:
     stream.end(LOST)
 
     with pytest.raises(StopAsyncIteration):
-        at_once(stream.get())
+        at_once(next_event(stream))
 
 
 def test_what_comes_after_the_end_is_ignored() -> None:
@@ -76,7 +76,7 @@ def test_what_comes_after_the_end_is_ignored() -> None:
 async def test_who_waits_is_told_of_the_end_at_once(failure: TransportConnectionFailed) -> None:
     """Nobody waits for what will not come."""
     stream = stream_of()
-    waiting = asyncio.ensure_future(stream.get())
+    waiting = asyncio.ensure_future(next_event(stream))
     await settle()
     before = asyncio.get_running_loop().time()
 

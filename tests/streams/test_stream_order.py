@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streaming import LOST, again, came, cost, event, fill, stream_of, take, take_all, turn
 
-from doubles import RecordingGate, on_virtual_time, settle
+from doubles import RecordingGate, next_event, on_virtual_time, settle
 from gqlwire._streams.stream import EVENT_OVERHEAD, Buffer, EventStream, Overflow
 from gqlwire.errors import TransportConnectionFailed
 
@@ -33,7 +33,7 @@ async def test_who_waits_gets_the_event_when_it_comes() -> None:
     """And is counted as waiting until then."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
-    taken = asyncio.ensure_future(stream.get())
+    taken = asyncio.ensure_future(next_event(stream))
     await settle()
     assert (False, 1) == (taken.done(), gate.waiting)
 
@@ -50,7 +50,7 @@ async def test_what_is_there_is_taken_without_waiting() -> None:
     stream = stream_of(gate=gate)
     fill(stream, 1, 2)
 
-    assert [event(1), event(2)] == [await stream.get(), await stream.get()]
+    assert [event(1), event(2)] == [await next_event(stream), await next_event(stream)]
     assert (0, []) == (gate.waiting, gate.told)
 
 
@@ -59,11 +59,11 @@ async def test_one_task_at_a_time_waits_for_events() -> None:
     """The second one is told so, and disturbs nothing."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
-    first = asyncio.ensure_future(stream.get())
+    first = asyncio.ensure_future(next_event(stream))
     await settle()
 
     with pytest.raises(RuntimeError, match="another task"):
-        await stream.get()
+        await next_event(stream)
 
     assert 1 == gate.waiting
     fill(stream, 1)
@@ -74,7 +74,7 @@ async def test_one_task_at_a_time_waits_for_events() -> None:
 async def test_an_event_is_handed_to_the_one_who_waits() -> None:
     """Nobody takes it from them before they run; what came with it is there for anybody."""
     stream = stream_of()
-    waiting = asyncio.ensure_future(stream.get())
+    waiting = asyncio.ensure_future(next_event(stream))
     await settle()
     fill(stream, 1, 2)
 
@@ -87,7 +87,7 @@ async def test_an_event_is_handed_to_the_one_who_waits() -> None:
 async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
     """Who is cancelled before they could take it leaves it to the next, in its place."""
     stream = stream_of()
-    waiting = asyncio.ensure_future(stream.get())
+    waiting = asyncio.ensure_future(next_event(stream))
     await settle()
     fill(stream, 1, 2)
     waiting.cancel()
@@ -103,7 +103,7 @@ async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
 async def test_what_was_handed_and_left_is_counted() -> None:
     """Its bytes are, too."""
     stream = stream_of()
-    waiting = asyncio.ensure_future(stream.get())
+    waiting = asyncio.ensure_future(next_event(stream))
     await settle()
     fill(stream, 1)
     waiting.cancel()

@@ -15,8 +15,9 @@ from typing import Generic, Self, TypeVar
 
 from gqlwire._json import UNREADABLE
 from gqlwire._operations.subscription import Subscription
+from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.ready import Line, Turn
-from gqlwire._streams.sink import Gate, Item
+from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
-        self._gates: Counter[Gate] = Counter()
+        self._gates: Counter[ReadGate] = Counter()
         self._line = Line()
         for subscription in subscriptions:
             self.add(subscription)

@@ -104,8 +104,8 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        # All in one coroutine, and without calls for what is there already: each would cost as
-        # much as a quarter of the decoding. `EventStream.get` is the same, to be read.
+        # All in one coroutine, and without calls for an event that is buffered: each call would
+        # cost as much as a quarter of the decoding.
         while True:
             stream = self.stream or await self.started()
             if stream.items:

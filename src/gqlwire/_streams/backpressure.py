@@ -11,10 +11,12 @@ from collections.abc import Callable, Hashable
 
 
 class ReadGate:
-    """Pauses and resumes reading. Implements `_sinks.Gate`.
+    """Pauses and resumes reading.
 
-    It may outlive a socket, as who waits may: `attach` it to each.
+    It may outlive a socket, as a stream may: `attach` it to each.
     """
+
+    __slots__ = ("_held", "_is_needed", "_pause", "_resume", "_waiting", "paused")
 
     def __init__(self) -> None:
         self.paused: bool = False

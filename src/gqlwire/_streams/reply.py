@@ -9,7 +9,7 @@ import asyncio
 
 from msgspec import Raw
 
-from gqlwire._streams.sink import Gate
+from gqlwire._streams.backpressure import ReadGate
 from gqlwire.errors import TransportError
 from gqlwire.errors.reasons import replica
 
@@ -32,12 +32,12 @@ class Reply:
         "is_started",
     )
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: ReadGate) -> None:
         self.is_expired: bool = False
         self.is_started: bool = False
         self.is_lost: bool = False
         self.is_over: bool = False
-        self._gate: Gate = gate
+        self._gate: ReadGate = gate
         self._payload: Raw | None = None
         self._failure: TransportError | None = None
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -50,7 +50,7 @@ class Reply:
                 self._arrival.set_result(None)
 
     def end(self, failure: TransportError | None) -> None:
-        """Be over: in good order, or by `failure`. Only the first end counts."""
+        """End well, or by `failure`. Only the first end counts."""
         if not self.is_over:
             self.is_over = True
             self._failure = failure
@@ -58,12 +58,12 @@ class Reply:
                 self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
-        """Be over, as the connection is."""
+        """End, as the connection is lost."""
         self.is_lost = not self.is_over and self._payload is None
         self.end(failure)
 
     def expire(self) -> None:
-        """Be over, as nothing came in time."""
+        """End, as nothing arrived in time."""
         self.is_expired = True
         self.end(None)
 

@@ -1,11 +1,10 @@
-"""What a connection asks of those who wait for results, and they of it.
+"""The interfaces between a connection and the operations that wait for its results.
 
 This module knows no socket, no protocol and no GraphQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Protocol
 
 from msgspec import Raw
@@ -13,7 +12,7 @@ from msgspec import Raw
 from gqlwire.errors import TransportError
 
 Item = Raw | bytes
-"""A queued event: the payload of a result, or the whole message, not looked into yet."""
+"""A queued event: the payload of a result, or the whole message, not decoded yet."""
 
 
 class Sink(Protocol):
@@ -24,37 +23,21 @@ class Sink(Protocol):
         ...
 
     def end(self, failure: TransportError | None) -> None:
-        """Be over: in good order, or by `failure`. Only the first end counts."""
+        """End well, or by `failure`. Only the first end counts."""
         ...
 
     def lost(self, failure: TransportError) -> None:
-        """The connection is over, for this reason."""
-        ...
-
-
-class Gate(Protocol):
-    """What a stream may ask of the connection that feeds it."""
-
-    def hold(self, stream: Hashable) -> None:
-        """Stop reading, if that harms nobody: `stream` is full."""
-        ...
-
-    def release(self, stream: Hashable) -> None:
-        """`stream` has room again."""
-        ...
-
-    def awaited(self, change: int) -> None:
-        """Somebody begins (+1) or ceases (-1) to wait for what the socket brings."""
+        """The connection ended, for this reason."""
         ...
 
 
 class Owner(Protocol):
-    """Who has a stream."""
+    """The operation that a stream belongs to."""
 
     def overrun(self) -> None:
-        """It is full, and ends."""
+        """The stream is full, and ends."""
         ...
 
     def keeps(self, failure: TransportError) -> bool:
-        """Its connection is lost, for this reason: say whether it is to go on all the same."""
+        """Return whether to keep the stream, although its connection is lost."""
         ...

@@ -4,7 +4,7 @@ What is queued is the payload as it arrived. A stream ends once, for one reason.
 no socket, no protocol and no GraphQL.
 
 What a full stream may do is said by `Overflow`; it never grows without bound and never loses
-anything that is not counted. Pausing the socket is the affair of a `Gate`.
+anything that is not counted. A `ReadGate` pauses the socket.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from contextlib import suppress
 
 from msgspec import Raw
 
+from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
 from gqlwire._streams.ready import Turn
-from gqlwire._streams.sink import Gate, Item, Owner
+from gqlwire._streams.sink import Item, Owner
 from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
 from gqlwire.errors.reasons import replica
 
@@ -51,12 +52,12 @@ class EventStream:
         "owner",
     )
 
-    def __init__(self, gate: Gate, buffer: Buffer, overflow: Overflow) -> None:
+    def __init__(self, gate: ReadGate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
-        self.gate: Gate = gate
+        self.gate: ReadGate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
         # An empty deque has 0.6 kB; whoever waits for an event has none.
@@ -230,27 +231,6 @@ class EventStream:
         self._size -= len(item) + EVENT_OVERHEAD
         if self._held:
             self._release_if_roomy()
-
-    async def get(self) -> Item:
-        """Take the next event, waiting for it.
-
-        Raises StopAsyncIteration at the end in good order, else the failure, each after the
-        events that were buffered. Cancelling is safe: an event is taken or left, never lost.
-        """
-        while (item := self.take()) is None:
-            if self.over:
-                raise self.ending()
-            arrival = self.arrival()
-            try:
-                item = await arrival
-            except asyncio.CancelledError:
-                self.take_back()
-                raise
-            finally:
-                self.arrived()
-            if item is not None:
-                return item
-        return item
 
     def take_back(self) -> None:
         """Buffer again what was handed to one who was cancelled before it could take it."""
