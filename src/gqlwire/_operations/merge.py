@@ -82,7 +82,12 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             item, items = turn.item, stream.items
             # The two usual cases, an event that came alone or amid many: what `_next` does, but
             # without its calls.
-            if item is not None and items is None and not (stream.over or stream.on_waiting):
+            if (
+                item is not None
+                and items is None
+                and stream.over is None
+                and stream.on_waiting is None
+            ):
                 turn.item, turn.is_used = None, False
             elif item is None and items and len(items) > 1 and not stream.is_exact:
                 item = items.popleft()

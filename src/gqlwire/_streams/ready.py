@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import final
 
 from gqlwire._streams.sink import Item
 
@@ -36,6 +37,7 @@ class Line:
             self.waiter = None
 
 
+@final
 class Turn:
     """The place of one stream in a `Line`; `number` tells whose it is.
 

@@ -1,10 +1,10 @@
-"""Where the results of one operation wait for who asked for them.
+"""Where the results of one operation wait for their consumer.
 
-What is queued is the payload as it arrived. A stream ends once, for one reason. This module knows
-no socket, no protocol and no GraphQL.
+The queue holds payloads as they arrived. A stream ends once, for one reason. `Overflow` says what
+happens when it is full: it never grows without bound, and counts whatever it drops. A `ReadGate`
+pauses the socket.
 
-What a full stream may do is said by `Overflow`; it never grows without bound and never loses
-anything that is not counted. A `ReadGate` pauses the socket.
+This module knows no socket, no protocol and no GraphQL.
 """
 
 from __future__ import annotations
@@ -24,25 +24,38 @@ from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
 from gqlwire.errors.reasons import replica
 
 
+class Ending:
+    """How a stream ended: by `failure`, or well if that is None."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, failure: Exception | None) -> None:
+        self.failure: Exception | None = failure
+
+
+_GOOD = Ending(None)
+
+
 class EventStream:
     """The events of one operation, bounded, for one consumer.
 
-    `dropped` counts the events that found no room. `over` is whether it has ended; what is buffered
-    can still be taken. `owner` is told when it is full, and when its connection is lost.
-    `on_waiting` is called when somebody begins to wait.
+    `over`: how it ended; None as long as it has not. Buffered events can be taken after the end.
+    `dropped`: how many events found no room. `owner`: the operation; it is called when the stream
+    is full, and when the connection is lost. `on_waiting` is called when a consumer begins to wait.
+
+    `items`: the buffered events; None if there are none. `is_exact`: whether `_size` is their size
+    at the moment, so that `settle` has to be called for each that is taken out of `items`.
     """
 
     __slots__ = (
-        "_arrival",
         "_arrived",
         "_buffer",
-        "_failure",
         "_forgotten",
         "_held",
         "_marks",
         "_overflow",
         "_size",
-        "_turn",
+        "_waiter",
         "dropped",
         "gate",
         "is_exact",
@@ -60,18 +73,17 @@ class EventStream:
         self.gate: ReadGate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
-        # An empty deque has 0.6 kB; whoever waits for an event has none.
+        # An empty deque has 0.6 kB; a stream whose consumer waits has none.
         self.items: deque[Item] | None = None
         self._arrived = 0
         self._forgotten = 0
         self._size = 0
         self.is_exact: bool = False
-        # Who waits for the next event: a consumer of its own, or one of many streams.
-        self._arrival: asyncio.Future[Item | None] | None = None
-        self._turn: Turn | None = None
-        self._held = False
-        self.over: bool = False
-        self._failure: Exception | None = None
+        # What waits for the next event: the future of a consumer, or the turn of this stream in
+        # the line of a merger.
+        self._waiter: asyncio.Future[Item | None] | Turn | None = None
+        self._held = False  # whether it keeps the gate from reading
+        self.over: Ending | None = None
 
     @property
     def delivered(self) -> int:
@@ -90,48 +102,48 @@ class EventStream:
 
     @property
     def events(self) -> int:
-        """How many events came, whatever became of them."""
+        """How many events arrived, those that were dropped included."""
         return self._arrived
 
     def put(self, payload: Item) -> None:
         """Take one event."""
-        turn = self._turn
-        if turn is None:
-            arrival = self._arrival
-            if arrival is not None and not arrival.done():
-                # Whoever waits is handed it, without a queue.
-                self._arrived += 1
-                arrival.set_result(payload)
-                return
-        elif not turn.is_used:
-            # As `Turn.come` does, without calls: it comes here for each event of many streams.
-            turn.is_used = True
-            turn.line.ready.append(turn)
-            waiter = turn.line.waiter
-            if waiter is not None:
-                self._arrived += 1
-                turn.item = payload
-                if not waiter.done():
-                    waiter.set_result(None)
-                return
+        waiter = self._waiter
+        if type(waiter) is Turn:
+            if not waiter.is_used:
+                # As `Turn.come` does, without calls: this runs for each event of many streams.
+                line = waiter.line
+                waiter.is_used = True
+                line.ready.append(waiter)
+                step = line.waiter
+                if step is not None:
+                    self._arrived += 1
+                    waiter.item = payload
+                    if not step.done():
+                        step.set_result(None)
+                    return
+        elif waiter is not None and not waiter.done():
+            # Straight to the consumer, without the queue.
+            self._arrived += 1
+            waiter.set_result(payload)
+            return
         self.put_all((payload,))
 
     def _hand(self, item: Item | None) -> bool:
-        """Hand an event, or the end (None), to whoever waits; say whether somebody does."""
-        turn, arrival = self._turn, self._arrival
-        if turn is not None and not turn.is_used:
-            return turn.come(item)
-        if arrival is None or arrival.done():
+        """Hand an event, or the end (None), to the consumer; return whether one waits."""
+        waiter = self._waiter
+        if isinstance(waiter, Turn):
+            return not waiter.is_used and waiter.come(item)
+        if waiter is None or waiter.done():
             return False
-        arrival.set_result(item)
+        waiter.set_result(item)
         return True
 
     def put_all(self, items: Sequence[Item]) -> None:
-        """Take events that came together."""
-        if self.over or not items:
+        """Take events that arrived together."""
+        if self.over is not None or not items:
             return
         self._arrived += len(items)
-        if (self._turn or self._arrival) is not None and self._hand(items[0]):
+        if self._waiter is not None and self._hand(items[0]):
             items = items[1:]
             if not items:
                 return
@@ -147,27 +159,26 @@ class EventStream:
             waiting.extend(items)
 
     def end(self, failure: Exception | None) -> None:
-        """Be over: in good order, or by `failure`. Only the first end counts."""
-        if self.over:
+        """End well, or by `failure`. Only the first end counts."""
+        if self.over is not None:
             return
-        self.over = True
-        self._failure = failure
+        self.over = _GOOD if failure is None else Ending(failure)
         if self._held:
-            # Nothing more comes for it, so there is nothing to hold back.
+            # No more events will arrive, so there is nothing to hold back.
             self._held = False
             self.gate.release(self)
         self._hand(None)
 
     def lost(self, failure: TransportError) -> None:
-        """Lose the connection that fed it: end by `failure`, unless its owner keeps it."""
+        """End by `failure`, as the connection is lost, unless the owner keeps the stream."""
         if self.owner is None or not self.owner.keeps(failure):
             self.end(failure)
 
     def seal(self, read: Callable[[Item], Raw | None]) -> None:
-        """Make what is buffered readable without the connection that it came by.
+        """Make the buffered events readable without the connection that they came by.
 
-        `read` returns the payload of an event, None if it turns out to be none. From one on that
-        it raises TransportProtocolError for, all are dropped.
+        `read` returns the payload of an event, or None if it turns out to be none. If it raises
+        TransportProtocolError, that event and all after it are forgotten.
         """
         if not self.items:
             return
@@ -179,11 +190,11 @@ class EventStream:
         self._release_if_roomy()
 
     def mark(self, notice: object) -> None:
-        """Put something between the events that is none, and that no overflow drops."""
+        """Insert `notice` between the events; no overflow drops it."""
         item = Raw(b"")
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
-        self._forgotten -= 1  # as it is no event, and is counted among those that are buffered
+        self._forgotten -= 1  # it is no event, but `buffered` counts it
         if self._hand(item):
             return
         if not self.items:
@@ -193,7 +204,7 @@ class EventStream:
         self._size += EVENT_OVERHEAD
 
     def notice(self, item: Item) -> object | None:
-        """Return what was put there by `mark`, if that is what was taken."""
+        """Return the notice if `item` is one that `mark` inserted, else None."""
         found = self._marks.pop(id(item), None) if self._marks else None
         if found is None:
             return None
@@ -202,23 +213,24 @@ class EventStream:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for an event."""
-        turn, arrival = self._turn, self._arrival
-        if turn is not None:
-            return not turn.is_used and turn.line.waiter is not None
-        return arrival is not None and not arrival.done()
+        """Whether a consumer waits for an event."""
+        waiter = self._waiter
+        if isinstance(waiter, Turn):
+            return not waiter.is_used and waiter.line.waiter is not None
+        return waiter is not None and not waiter.done()
 
     @property
     def untaken(self) -> Item | None:
-        """The event that was handed to who waits, as long as they have not run."""
-        arrival = self._arrival
-        if self._turn is not None:
-            return self._turn.item
-        is_handed = arrival is not None and arrival.done() and not arrival.cancelled()
-        return arrival.result() if arrival is not None and is_handed else None
+        """The event that was handed to a consumer who has not run since."""
+        waiter = self._waiter
+        if isinstance(waiter, Turn):
+            return waiter.item
+        if waiter is None or not waiter.done() or waiter.cancelled():
+            return None
+        return waiter.result()
 
     def take(self) -> Item | None:
-        """Return the next event if one is there: at once, and without a coroutine."""
+        """Return the next event if one is buffered, else None."""
         if not self.items:
             return None
         item = self.items.popleft()
@@ -227,13 +239,13 @@ class EventStream:
         return item
 
     def settle(self, item: Item) -> None:
-        """Note that `item` was taken out of `items`: needed where the count `is_exact`."""
+        """Note that `item` was taken out of `items`; to be called if `is_exact`."""
         self._size -= len(item) + EVENT_OVERHEAD
         if self._held:
             self._release_if_roomy()
 
     def take_back(self) -> None:
-        """Buffer again what was handed to one who was cancelled before it could take it."""
+        """Buffer an event again that was handed to a consumer who was cancelled before it ran."""
         item = self.untaken
         if item is not None:
             if not self.items:
@@ -243,66 +255,67 @@ class EventStream:
             self._size += len(item) + EVENT_OVERHEAD
 
     def arrival(self) -> asyncio.Future[Item | None]:
-        """Return the future of the next event, or of the end (None); then call `arrived`.
+        """Return the future of the next event, or of the end (None). Await it, call `arrived`.
 
-        Nothing must be buffered.
+        Nothing may be buffered. A consumer that is cancelled meanwhile calls `take_back` first.
         """
-        if self._arrival is not None or self._turn is not None:
+        if self._waiter is not None:
             raise _taken()
         self.items = None
         arrival: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
-        self._arrival = arrival
+        self._waiter = arrival
         if self.on_waiting is not None:
             self.on_waiting()
         self.gate.awaited(+1)
         return arrival
 
     def arrived(self) -> None:
-        """Note that nobody waits any more."""
-        self._arrival = None
+        """Note that the consumer no longer waits."""
+        self._waiter = None
         self.gate.awaited(-1)
 
     def line_up(self, turn: Turn) -> None:
-        """Let `turn` come with the next event, or the end. Nothing must be buffered."""
-        if self._arrival is not None or (self._turn is not None and self._turn is not turn):
+        """Let `turn` come with the next event, or the end. Nothing may be buffered."""
+        if self._waiter is not None and self._waiter is not turn:
             raise _taken()
         self.items = None
-        self._turn = turn
+        self._waiter = turn
         turn.is_used = False
         if self.on_waiting is not None:
             self.on_waiting()
 
     def step_out(self) -> None:
-        """Have a turn that nobody waits for come with nothing, so that it lines up anew."""
-        if self._turn is not None and not self._turn.is_used:
-            self._turn.come(None)
+        """Complete a turn that no consumer waits for, so that the stream lines up again."""
+        if isinstance(self._waiter, Turn) and not self._waiter.is_used:
+            self._waiter.come(None)
 
     def ending(self) -> Exception:
-        """Return what to raise once all was taken: StopAsyncIteration, or the failure."""
-        return StopAsyncIteration() if self._failure is None else replica(self._failure)
+        """Return what to raise after the last event: StopAsyncIteration, or the failure."""
+        failure = None if self.over is None else self.over.failure
+        return StopAsyncIteration() if failure is None else replica(failure)
 
     def forget(self) -> None:
-        """Note that an event that was on its way with a `Turn` will not be taken."""
+        """Note that an event that a `Turn` carries will not be taken."""
         self._forgotten += 1
 
     def clear(self) -> None:
-        """Forget what is buffered: nobody will take it."""
+        """Forget the buffered events: nobody will take them."""
         self._forgotten += self.buffered
         self.items = self._marks = None
         self._size = 0
         self._release_if_roomy()
 
     def _put_each(self, items: Sequence[Item], waiting: deque[Item]) -> None:
-        # `_size` has so far counted all that came since nothing waited; from now on it is exact,
-        # until nothing waits again. To subtract each event that is taken would cost every
-        # subscription what only a slow one needs.
+        # So far `_size` counted all that arrived since the buffer was empty; from now on it is
+        # exact, until the buffer is empty again. Subtracting each event that is taken would cost
+        # every subscription what only a slow one needs.
         if not self.is_exact:
             self.is_exact = True
             self._size = size_of(waiting)
         else:
             self._size -= size_of(items)
         for place, item in enumerate(items):
-            if self.over:
+            if self.over is not None:
                 self._arrived -= len(items) - place
                 return
             waiting.append(item)
@@ -326,7 +339,7 @@ class EventStream:
             self._drop(waiting)
 
     def _is_twice_full(self, waiting: deque[Item]) -> bool:
-        # The bounds of `Buffer` come on top even of a tiny one: what one read of the socket
+        # Even a tiny buffer gets the default bounds on top: how much one read of the socket
         # brings is not the consumer's fault.
         return (
             len(waiting) > self._buffer.events + ALLOWANCE.events
@@ -363,8 +376,8 @@ class EventStream:
         waiting.extendleft(reversed(marks))
 
     def _release_if_roomy(self) -> None:
-        # Half empty before reading goes on: a pause and a resumption per event would cost more
-        # than the events.
+        # Reading continues when the buffer is half empty: a pause and a resumption for each event
+        # would cost more than the events.
         roomy = self.buffered <= self._buffer.events // 2 and self._size <= self._buffer.size // 2
         if self._held and roomy:
             self._held = False
