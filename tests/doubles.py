@@ -13,8 +13,10 @@ import json
 import selectors
 from typing import TYPE_CHECKING, Any
 
+from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._operations.feed import Link
 from gqlwire._operations.subscription import Subscription
+from gqlwire._streams.backpressure import ReadGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -144,6 +146,45 @@ class ManualClock:
         timer.callback()
 
 
+# --- Keep-alive ------------------------------------------------------------------------------
+
+
+class Watched:
+    """The keep-alive of a connection: when it pinged, and when and why it found the server dead.
+
+    With `sends`, each ping that is due is sent.
+    """
+
+    def __init__(self, limits: Limits, *, sends: bool = True) -> None:
+        self.clock = ManualClock()
+        self.gate = ReadGate()
+        self.pings: list[float] = []
+        self.deaths: list[tuple[float, float, str]] = []
+        self._sends = sends
+        self.it = KeepAlive(
+            limits, self.clock, self.gate, on_ping=self._ping, on_dead=self._note_death
+        )
+
+    def _ping(self) -> None:
+        self.pings.append(self.clock.now)
+        if self._sends:
+            self.it.pinged()
+
+    def _note_death(self, limit: float, when: str) -> None:
+        self.deaths.append((self.clock.now, limit, when))
+        self.it.stop()
+
+    def at(self, now: float) -> KeepAlive:
+        """Move the clock; return the keep-alive, to tell it what happens then."""
+        self.clock.go_to(now)
+        return self.it
+
+    def heard_at(self, now: float) -> None:
+        """A burst of frames arrives; a connection notes it so."""
+        self.at(now).last_heard = now
+        self.it.unanswered_since = None
+
+
 # --- Wire ------------------------------------------------------------------------------------
 
 
@@ -261,12 +302,10 @@ class RecordingGate:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.waiting = 0
+        self.paused = False
 
     def hold(self, stream: EventStream) -> None:
         self.told.append("hold")
 
     def release(self, stream: EventStream) -> None:
         self.told.append("release")
-
-    def awaited(self, change: int) -> None:
-        self.waiting += change

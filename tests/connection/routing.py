@@ -124,7 +124,7 @@ class Way:
         wire = MemoryWire()
         connection = Connection(speech.make(), host=HOST)
         connection.routes = self.routes(
-            connection._dialect, on_event=connection._handle, on_reply=connection._reply
+            connection.routes.dialect, on_event=connection._handle, on_reply=connection._reply
         )
         wire.handler = connection
         connection.opened(wire)
@@ -289,7 +289,7 @@ async def see(
         [got.counts for got in it.got],
         it.wire.sent,
         it.wire.asked,
-        dict(it.connection.strays),
+        dict(it.connection.telemetry.strays),
         repr(it.connection.reason),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from doubles import ManualClock
-from gqlwire._connection.alarm import Alarm
+from gqlwire._connection.deadlines import Alarm
 
 
 class Looking:

@@ -46,7 +46,7 @@ async def test_strays_are_counted_and_logged_once_per_type(
         "None": 1,
         f"{spelling.result} without an id": 1,
         "complete without an id": 1,
-    } == connection.strays
+    } == connection.telemetry.strays
     logged = [record.getMessage() for record in caplog.records if record.name == "gqlwire"]
     assert 5 == len(logged)
     assert 1 == sum("type start_ack" in text for text in logged)

@@ -166,7 +166,7 @@ async def test_late_messages_of_a_finished_operation_are_ignored(spelling: Spell
         )
 
     assert ([0, 0, 0], []) == ([it.buffered for it in (first, second, third)], wire.sent)
-    assert (None, {}) == (connection.reason, connection.strays)
+    assert (None, {}) == (connection.reason, connection.telemetry.strays)
     with pytest.raises(TransportQueryError, match="said nothing about it"):
         await next_event(first)
     with pytest.raises(StopAsyncIteration):
@@ -185,7 +185,7 @@ async def test_messages_for_ids_that_were_never_ours_are_ignored(spelling: Spell
         says("complete", id=""),
     )
 
-    assert (None, {}) == (connection.reason, connection.strays)
+    assert (None, {}) == (connection.reason, connection.telemetry.strays)
 
 
 @both

@@ -6,40 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubles import ManualClock
-from gqlwire._connection.keepalive import KeepAlive, Limits
-from gqlwire._streams.backpressure import ReadGate
-
-
-class Watched:
-    """The keep-alive of a connection: when it pinged, and when and why it found the server dead.
-
-    With `sends`, each ping that is due is sent.
-    """
-
-    def __init__(self, limits: Limits, *, sends: bool = True) -> None:
-        self.clock = ManualClock()
-        self.gate = ReadGate()
-        self.pings: list[float] = []
-        self.deaths: list[tuple[float, float, str]] = []
-        self._sends = sends
-        self.it = KeepAlive(
-            limits, self.clock, self.gate, on_ping=self._ping, on_dead=self._note_death
-        )
-
-    def _ping(self) -> None:
-        self.pings.append(self.clock.now)
-        if self._sends:
-            self.it.pinged()
-
-    def _note_death(self, limit: float, when: str) -> None:
-        self.deaths.append((self.clock.now, limit, when))
-        self.it.stop()
-
-    def at(self, now: float) -> KeepAlive:
-        """Move the clock; return the keep-alive, to tell it what happens then."""
-        self.clock.go_to(now)
-        return self.it
+from doubles import Watched
+from gqlwire._connection.keepalive import Limits
 
 
 def started(limits: Limits, *, from_first_sign: bool = False, sends: bool = True) -> Watched:
@@ -140,7 +108,7 @@ def test_silence_is_death_after_its_limit() -> None:
 def test_anything_heard_counts_as_life() -> None:
     """The limit counts from the last of it."""
     watched = started(Limits(silence=30.0))
-    watched.at(129.0).heard()
+    watched.heard_at(129.0)
     watched.clock.go_to(1_000.0)
 
     assert [(159.0, 30.0, AT_ALL)] == watched.deaths
@@ -151,7 +119,7 @@ def test_silence_counts_only_from_the_first_sign_where_the_protocol_says_so() ->
     watched = started(Limits(silence=30.0), from_first_sign=True)
     assert [] == watched.clock.alarms
 
-    watched.at(1_000.0).heard()
+    watched.heard_at(1_000.0)
     watched.it.kept_alive()
     watched.clock.go_to(2_000.0)
 
@@ -192,7 +160,7 @@ def test_a_busy_feed_does_not_put_off_a_ping() -> None:
     """Some servers count only what the client sends (close 3008)."""
     watched = started(Limits(ping_interval=10.0))
     for second in range(100, 110):
-        watched.at(second + 0.5).heard()
+        watched.heard_at(second + 0.5)
     watched.clock.go_to(110.0)
 
     assert [110.0] == watched.pings
@@ -232,7 +200,7 @@ def test_a_ping_that_nothing_follows_is_death() -> None:
 def test_anything_heard_after_a_ping_will_do() -> None:
     """A server that sends data is alive, whatever became of its pong."""
     watched = started(Limits(ping_interval=10.0))
-    watched.at(111.0).heard()
+    watched.heard_at(111.0)
     watched.clock.go_to(119.0)
 
     assert [] == watched.deaths
@@ -244,7 +212,7 @@ def test_a_pong_is_awaited_until_it_comes() -> None:
     assert watched.at(105.0).awaits_pong is False
 
     watched.at(106.0).pinged()
-    watched.at(107.0).heard()
+    watched.heard_at(107.0)
     assert watched.at(107.0).awaits_pong is True
 
     watched.at(108.0).ponged()
@@ -256,7 +224,7 @@ def test_a_pong_that_never_comes_is_not_awaited_for_ever() -> None:
     limited, unlimited = started(Limits(pong_timeout=5.0)), started(Limits())
     for watched in (limited, unlimited):
         watched.at(110.0).pinged()
-        watched.at(111.0).heard()
+        watched.heard_at(111.0)
 
     assert [True, False] == [limited.at(now).awaits_pong for now in (114.9, 115.0)]
     assert [True, False] == [unlimited.at(now).awaits_pong for now in (139.9, 140.0)]
@@ -325,7 +293,7 @@ def test_latency_is_the_time_from_a_ping_to_its_pong() -> None:
     watched.clock.go_to(110.0)
     assert watched.it.latency is None
 
-    watched.at(110.1).heard()
+    watched.heard_at(110.1)
     watched.at(110.25).ponged()
 
     assert 0.25 == watched.it.latency
@@ -443,7 +411,10 @@ def test_a_server_is_dead_when_a_limit_is_over_and_not_before(
         assert now < expected.death
         # As `Connection` tells it: each message comes in a frame.
         for happening in ("kept_alive", "heard") if what == "kept_alive" else (what,):
-            getattr(watched.it, happening)()
+            if happening == "heard":
+                watched.heard_at(now)
+            else:
+                getattr(watched.it, happening)()
             expected.happen(happening, now)
 
 

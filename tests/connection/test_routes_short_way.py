@@ -59,7 +59,7 @@ PATIENTLY = Consumer(is_patient=True)
 def spied(connection: Connection) -> list[bytes]:
     """The messages that the protocol is asked to take, from now on."""
     taken: list[bytes] = []
-    dialect: Any = connection._dialect
+    dialect: Any = connection.routes.dialect
 
     class Spied(type(dialect)):
         __slots__ = ()

@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID
 
 import gqlwire
 from conftest import NEWER, OLDER
+from doubles import Watched
 from gqlwire import Client, ExecutionResult
-from gqlwire._connection.keepalive import Duty, KeepAlive
 from gqlwire.errors import ConnectionClosed, Phase, TLSFailed, TransportProtocolError
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import Peer, fake
@@ -181,15 +181,22 @@ def _example(option: str) -> WebsocketsTransport:
 def test_the_examples_of_the_page_are_what_is_watched() -> None:
     """60 seconds of silence; a ping every 60 seconds, and 10 for what follows it. On a clock of
     its own, as nobody waits a minute for a test."""
-    silence = KeepAlive(_example("keep_alive_timeout=60")._limits())
-    silence.start(0.0)
-    pings = KeepAlive(_example("ping_interval=60")._limits())
-    pings.start(0.0)
+    silence = Watched(_example("keep_alive_timeout=60")._limits())
+    pings = Watched(_example("ping_interval=60")._limits())
+    for watched in (silence, pings):
+        watched.it.start()
+    begin = silence.clock.now
 
-    assert [None, Duty.SILENCE] == [silence.due(59.9), silence.due(60.0)]
-    assert [None, Duty.PING] == [pings.due(59.9), pings.due(60.0)]
-    pings.pinged(60.0)
-    assert [None, Duty.PONG_MISSING] == [pings.due(69.9), pings.due(70.0)]
+    for watched in (silence, pings):
+        watched.at(begin + 59.9)
+        assert ([], []) == (watched.pings, watched.deaths)
+        watched.at(begin + 60)
+    assert [(begin + 60, 60, "at all (keep_alive_timeout)")] == silence.deaths
+    assert [begin + 60] == pings.pings
+    pings.at(begin + 69.9)
+    assert [] == pings.deaths
+    pings.at(begin + 70)
+    assert [(begin + 70, 10, "after a ping (pong_timeout)")] == pings.deaths
 
 
 # --- Where gql 4.4.0 fails (docs/coming-from-gql.md) ----------------------------------------------

@@ -179,7 +179,7 @@ async def test_messages_that_mean_nothing_are_counted() -> None:
         connection.received(text)
     await settle()
 
-    assert {"next": 1, "event without an id": 1, "refusal": 1} == connection.strays
+    assert {"next": 1, "event without an id": 1, "refusal": 1} == connection.telemetry.strays
 
 
 @pytest.mark.parametrize(("first", "name"), [("welcome", NAME), ("ping", "graphql-transport-ws")])

@@ -13,8 +13,10 @@ from doubles import pass_time, settle
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._operations.feed import Reconnected
 from gqlwire._reconnect.counters import Counters
-from gqlwire._reconnect.hooks import Caller, Connected, Disconnected
+from gqlwire._reconnect.hooks import Connected, Disconnected
 from gqlwire._reconnect.options import ReconnectOptions
+from gqlwire._reconnect.report import Report
+from gqlwire._reconnect.states import Changes
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase, TransportClosed
 from gqlwire.retry import Attempt
 from virtual_server import (
@@ -275,7 +277,7 @@ async def test_a_hook_may_ask_for_something_and_reconnect(server: VirtualServer)
 @tidily
 async def test_the_tasks_of_hooks_are_not_lost() -> None:
     """The loop itself holds tasks by weak references only."""
-    caller = Caller()
+    report = Report(Hooks(), Changes())
     done: list[int] = []
 
     async def hook(number: int) -> None:
@@ -283,29 +285,28 @@ async def test_the_tasks_of_hooks_are_not_lost() -> None:
         done.append(number)
 
     for number in range(10):
-        caller.call(hook, number)
+        report.call(hook, number)
     gc.collect()
     await pass_time(2)
 
     assert [*range(10)] == sorted(done)
-    assert set() == caller._tasks
-    await caller.close()
+    assert set() == report._tasks
+    await report.close()
 
 
 @tidily
 async def test_what_is_awaitable_and_no_coroutine_is_awaited() -> None:
     """As a future that a hook returns."""
-    caller = Caller()
+    report = Report(Hooks(), Changes())
     future = asyncio.get_running_loop().create_future()
-    caller.call(lambda event: future, 1)
+    report.call(lambda event: future, 1)
     await settle()
-    assert 1 == len(caller._tasks)
+    assert 1 == len(report._tasks)
     future.set_result(None)
     await settle()
 
-    assert 0 == len(caller._tasks)
-    caller.call(None, 1)
-    await caller.close()
+    assert 0 == len(report._tasks)
+    await report.close()
 
 
 # --- Log -----------------------------------------------------------------------------------------

@@ -315,14 +315,11 @@ async def test_without_a_connection_an_idle_timeout_rests() -> None:
     assert [1_205.0] == link.closed
 
 
-@on_virtual_time
-async def test_without_a_limit_nothing_is_ever_idle() -> None:
-    """It sets no alarm."""
-    link = Used()
-    idle = link.timeout(None)
-    idle.start()
-    idle.restart()
-    await pass_time(1_000)
-    idle.stop()
+@tidily
+async def test_without_a_limit_nothing_is_ever_idle(server: VirtualServer) -> None:
+    """The connection stays, and nothing watches it."""
+    async with kept(server) as it:
+        await pass_time(100_000)
 
-    assert [] == link.closed
+        assert it.lasting._idle is None
+        assert [server.peer] == server.open

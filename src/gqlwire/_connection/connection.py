@@ -20,7 +20,7 @@ from msgspec import Raw
 from gqlwire._connection.deadlines import Deadlines
 from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._connection.routes import Routes
-from gqlwire._connection.telemetry import Signals, Strays, Tap, wire_logger
+from gqlwire._connection.telemetry import Signals, Telemetry, wire_logger
 from gqlwire._json import errors_of, shown
 from gqlwire._protocols import Dialect, Undecided, events
 from gqlwire._streams.backpressure import ReadGate
@@ -50,9 +50,8 @@ class Connection:
 
     The wire's side calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed`
     and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `is_clogged`:
-    whether the socket takes no more data just now. `strays` counts the messages that meant nothing,
-    by type; `received_bytes` and `sent_bytes` are those of messages, without frames.
-    `close_timeout` limits the close handshake, from either side; in seconds, as all times here.
+    whether the socket takes no more data just now. `close_timeout` limits the close handshake,
+    whichever side begins it; in seconds, as all times here.
     """
 
     reason: TransportError | None
@@ -68,53 +67,49 @@ class Connection:
         gate: ReadGate | None = None,
         on_end: Callable[[Connection], None] = lambda _: None,
     ) -> None:
+        loop = asyncio.get_running_loop()
         self.phase: Phase = Phase.HANDSHAKE
         self.reason = None
-        self.strays: Strays = Strays(host)
-        self._dialect = dialect
-        self.host = host
-        self._close_timeout = close_timeout
-        self._signals = signals or Signals()
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
+        self.telemetry: Telemetry = Telemetry(host, signals or Signals())
         self.routes: Routes = Routes(dialect, on_event=self._handle, on_reply=self._reply)
-        self.received_bytes: int = 0
-        self.sent_bytes: int = 0
-        self._complaint = ""
-        self._tap = Tap(host)
-        self.deadlines: Deadlines = Deadlines(self._loop)
+        self.deadlines: Deadlines = Deadlines(loop)
         # What the sinks of this connection ask to pause and resume reading.
         self.gate: ReadGate = gate or ReadGate()
-        self._keepalive = KeepAlive(
-            limits, self._loop, self.gate, on_ping=self.ping, on_dead=self._die
-        )
-        self._dropped_late = False
-        self._hang_up_timer: asyncio.TimerHandle | None = None
+        self._keepalive = KeepAlive(limits, loop, self.gate, on_ping=self.ping, on_dead=self._die)
         self._wire: Wire
-        self._acked: asyncio.Future[None] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._on_end = on_end
+        self._close_timeout = close_timeout
+        # While the close handshake may still take time.
+        self._hang_up_timer: asyncio.TimerHandle | None = None
+        self._acked: asyncio.Future[None] = loop.create_future()
+        self._gone: asyncio.Future[None] = loop.create_future()
         self.is_clogged: bool = False
         self._writable: asyncio.Future[None]
 
     @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self.telemetry.host
+
+    @property
     def subprotocol(self) -> str:
         """The name of the protocol that is spoken."""
-        return self._dialect.name
+        return self.routes.dialect.name
 
     @property
     def payloads(self) -> Mapping[str, Any]:
         """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`."""
-        return self._signals.payloads
+        return self.telemetry.signals.payloads
 
     @property
     def is_orphaned(self) -> bool:
         """Whether its event loop was closed under it, so that it cannot even end."""
-        return self._loop.is_closed()
+        return self._gone.get_loop().is_closed()
 
     @property
     def was_guessed(self) -> bool:
         """Whether the server left us to guess its protocol."""
-        return isinstance(self._dialect, Undecided)
+        return isinstance(self.routes.dialect, Undecided)
 
     @property
     def latency(self) -> float | None:
@@ -128,7 +123,7 @@ class Connection:
         self._wire = wire
         self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
-        self._dialect.connection_init()
+        self.routes.dialect.connection_init()
         self._flush()
 
     def received(self, text: bytes) -> None:
@@ -138,24 +133,27 @@ class Connection:
     def received_all(self, texts: list[bytes]) -> None:
         """Take messages that came together."""
         try:
-            self.received_bytes += sum(map(len, texts))
-            if self._tap.on:
-                self._tap.received(texts)
+            telemetry = self.telemetry
+            telemetry.received_bytes += sum(map(len, texts))
+            if telemetry.logs_messages:
+                telemetry.log_received(texts)
             self.routes.take(texts)
         except TransportProtocolError as unreadable:
             self._end(unreadable, code=1002)
 
     def heard(self) -> None:
         """Note that a burst of frames came, of whatever kind."""
-        if self._keepalive.has_limits:
-            self._keepalive.heard()
+        keepalive = self._keepalive
+        if keepalive.has_limits:
+            keepalive.last_heard = self._gone.get_loop().time()
+            keepalive.unanswered_since = None
         # To look for each message is too expensive.
-        self._tap.on = wire_logger.isEnabledFor(logging.DEBUG)
+        self.telemetry.logs_messages = wire_logger.isEnabledFor(logging.DEBUG)
 
     def ponged(self) -> None:
         """Note that a pong frame came."""
         self._keepalive.ponged()
-        self._signals.pong_received.set()
+        self.telemetry.signals.pong_received.set()
 
     def writable(self, yes: bool) -> None:
         """Note that the socket takes (or does not take) more data without buffering it."""
@@ -165,17 +163,18 @@ class Connection:
         if yes:
             self._writable.set_result(None)
         else:
-            self._writable = self._loop.create_future()
+            self._writable = self._gone.get_loop().create_future()
 
     def closed(self, code: int, reason: str) -> None:
         """End: the server closed, or the socket broke (1006)."""
+        complaint = self.telemetry.complaint
         self._end(
             connection_closed(
                 host=self.host,
                 phase=self.phase,
                 code=code,
                 reason=reason,
-                hint=self._complaint and f"it had complained: {self._complaint}",
+                hint=complaint and f"it had complained: {complaint}",
             )
         )
 
@@ -212,11 +211,13 @@ class Connection:
         """Wait until the socket takes data; raises the reason if the connection is over."""
         while self.is_clogged:
             # The server may be waiting for us to read before it reads on.
-            self.gate.awaited(+1)
+            self.gate.waiting += 1
+            if self.gate.paused:
+                self.gate.check()
             try:
                 await asyncio.shield(self._writable)
             finally:
-                self.gate.awaited(-1)
+                self.gate.waiting -= 1
         self._raise_if_over()
 
     def start(self, payload: bytes, sink: Sink) -> str:
@@ -228,7 +229,7 @@ class Connection:
             raise replica(self.reason)
         id = str(next(_ids))
         self.routes.add(id, sink)
-        self._dialect.subscribe(id, payload)
+        self.routes.dialect.subscribe(id, payload)
         self._flush()
         return id
 
@@ -239,19 +240,19 @@ class Connection:
     def stop(self, id: str) -> None:
         """Stop the operation `id` and tell the server; harmless if it is over."""
         self.routes.remove(id)
-        self._dialect.complete(id)
+        self.routes.dialect.complete(id)
         self._flush()
 
     def forget(self, id: str) -> None:
         """Let go of an operation that has had its one result; the server ends it by itself."""
         self.routes.remove(id)
-        self._dialect.forget(id)
+        self.routes.dialect.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a ping: the protocol's, or a ping frame where it has none."""
         self._raise_if_over()
-        self._dialect.ping(payload)
-        if not self._dialect.outbox:
+        self.routes.dialect.ping(payload)
+        if not self.routes.dialect.outbox:
             self._wire.ping()
         self._flush()
         self._keepalive.pinged()
@@ -260,7 +261,7 @@ class Connection:
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
         """Send a pong, where the protocol has one."""
         self._raise_if_over()
-        self._dialect.pong(payload)
+        self.routes.dialect.pong(payload)
         self._flush()
 
     async def close(self) -> None:
@@ -276,7 +277,8 @@ class Connection:
         except asyncio.CancelledError:
             self._wire.abort()
             raise
-        if self._dropped_late and begins:
+        was_dropped = self._close_timeout is not None and self._hang_up_timer is None
+        if was_dropped and begins:
             raise reasons.not_answered(self.host, self._close_timeout or 0.0)
 
     async def discard(self) -> None:
@@ -297,12 +299,12 @@ class Connection:
                 errors = errors_of(payload)
                 self.routes.fail(id, TransportQueryError.of(errors, query_id=id))
             case events.Pinged(payload):
-                self._signals.keep("ping", payload)
-                self._signals.ping_received.set()
+                self.telemetry.signals.keep("ping", payload)
+                self.telemetry.signals.ping_received.set()
             case events.Ponged(payload):
                 self._keepalive.ponged()
-                self._signals.keep("pong", payload)
-                self._signals.pong_received.set()
+                self.telemetry.signals.keep("pong", payload)
+                self.telemetry.signals.pong_received.set()
             case events.KeptAlive():
                 self._keepalive.kept_alive()
             case events.Acknowledged(payload):
@@ -310,22 +312,23 @@ class Connection:
             case events.Complaint(payload):
                 self._hear_complaint(payload)
             case events.Stray(type):
-                self.strays.note(type)
+                self.telemetry.count_stray(type)
 
     def _begin(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
-        self._signals.keep("connection_ack", payload)
-        rule = self._dialect.keep_alive
+        self.telemetry.signals.keep("connection_ack", payload)
+        rule = self.routes.dialect.keep_alive
         self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
         self._acked.set_result(None)
 
     def _hear_complaint(self, payload: Raw) -> None:
-        said = self._signals.keep("connection_error", payload)
-        self._complaint = shown(bytes(payload)) or "(it gave no reason)"
+        said = self.telemetry.signals.keep("connection_error", payload)
+        complaint = shown(bytes(payload)) or "(it gave no reason)"
         if self.phase is Phase.INIT:
-            self._end(reasons.refused(self.host, self._complaint, said))
+            self._end(reasons.refused(self.host, complaint, said))
         else:
-            _logger.warning("%s sent connection_error: %s", self.host, self._complaint)
+            self.telemetry.complaint = complaint
+            _logger.warning("%s sent connection_error: %s", self.host, complaint)
 
     # --- The end ------------------------------------------------------------------------------
 
@@ -344,7 +347,7 @@ class Connection:
         """
         if self.reason is not None:
             return
-        self._dialect.close()
+        self.routes.dialect.close()
         if goodbye:
             self._flush()
         self.reason = reason
@@ -367,10 +370,11 @@ class Connection:
         if dead:
             self._wire.abort()
         elif self._close_timeout is not None:
-            self._hang_up_timer = self._loop.call_later(self._close_timeout, self._drop)
+            loop = self._gone.get_loop()
+            self._hang_up_timer = loop.call_later(self._close_timeout, self._drop)
 
     def _drop(self) -> None:
-        self._dropped_late = True
+        self._hang_up_timer = None
         self._wire.abort()
 
     def _raise_if_over(self) -> None:
@@ -390,15 +394,15 @@ class Connection:
         """Send the protocol's answer to a message of the server's."""
         if self.is_clogged and isinstance(event, events.Pinged):
             # A flood of pings must not fill our memory with pongs.
-            self._dialect.outbox.clear()
+            self.routes.dialect.outbox.clear()
         self._flush()
 
     def _flush(self) -> None:
         """Send what is in the outbox of the protocol, unless the connection is over."""
-        outbox = self._dialect.outbox
+        outbox = self.routes.dialect.outbox
         while outbox and self.reason is None:
             text = outbox.pop(0)
-            if self._tap.on:
-                self._tap.sent(self._dialect.redacted(text))
-            self.sent_bytes += len(text)
+            if self.telemetry.logs_messages:
+                self.telemetry.log_sent(self.routes.dialect.redacted(text))
+            self.telemetry.sent_bytes += len(text)
             self._wire.send(text)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gqlwire._connection.alarm import Alarm, Clock
+from gqlwire._connection.deadlines import Alarm, Clock
 from gqlwire._streams.backpressure import ReadGate
 
 _NEVER = float("inf")
@@ -54,7 +54,10 @@ class KeepAlive:
     `gate` has paused reading, the silence is ours and does not count.
 
     `latency`: seconds from our last answered ping to its answer; None before the first.
-    `has_limits`: whether `heard` makes a difference.
+    `last_heard`: when the last frame arrived. `unanswered_since`: when the oldest ping was sent
+    that no frame has followed, or None. If there are limits (`has_limits`), the connection sets
+    both for each burst of frames; that is no method, as there are so many. The alarm stays as it
+    is, and looks when it rings.
     """
 
     __slots__ = (
@@ -64,15 +67,15 @@ class KeepAlive:
         "_gate",
         "_is_announced",
         "_is_started",
-        "_last_heard",
         "_limits",
         "_next_ping",
         "_on_dead",
         "_on_ping",
         "_pings",
-        "_unanswered_since",
         "has_limits",
+        "last_heard",
         "latency",
+        "unanswered_since",
     )
 
     def __init__(
@@ -93,10 +96,10 @@ class KeepAlive:
         self._is_started = False
         self._is_announced = False
         self._counts_silence = False
-        self._last_heard = 0.0
+        self.last_heard: float = 0.0
         self._next_ping = _NEVER
         self._pings: tuple[float, ...] = ()  # those without a pong, the oldest first
-        self._unanswered_since: float | None = None  # the oldest ping that no frame has followed
+        self.unanswered_since: float | None = None
         self.has_limits: bool = limits.silence is not None or limits.after_ping is not None
         self.latency: float | None = None
 
@@ -112,7 +115,7 @@ class KeepAlive:
             self._is_announced = self.has_limits = True
         self._is_started = True
         self._counts_silence = self._counts_silence or not from_first_sign
-        self._last_heard = now = self._clock.time()
+        self.last_heard = now = self._clock.time()
         if self._limits.ping_interval is not None:
             self._next_ping = now + self._limits.ping_interval
         self._set_alarm()
@@ -121,14 +124,9 @@ class KeepAlive:
         """Stop: no ping is due any more, and the server is not found dead."""
         self._alarm.stop()
 
-    def heard(self) -> None:
-        """Note that a frame arrived. The alarm stays as it is, and looks when it rings."""
-        self._last_heard = self._clock.time()
-        self._unanswered_since = None
-
     def resumed(self) -> None:
         """Note that we read the socket again: the silence before was ours."""
-        self._last_heard = self._clock.time()
+        self.last_heard = self._clock.time()
 
     def kept_alive(self) -> None:
         """Note a keep-alive message of the server: it sends such messages, so silence counts."""
@@ -140,8 +138,8 @@ class KeepAlive:
         """Note that a ping was sent."""
         now = self._clock.time()
         self._pings = (*self._pings, now)[-_PINGS:]
-        if self._unanswered_since is None:
-            self._unanswered_since = now
+        if self.unanswered_since is None:
+            self.unanswered_since = now
         self._set_alarm()
 
     def ponged(self) -> None:
@@ -163,7 +161,7 @@ class KeepAlive:
         """Do what is due, and return when to look again; the alarm calls this."""
         now = self._clock.time()
         if self._gate.paused:
-            self._last_heard = now
+            self.last_heard = now
         if self._dead_of_silence <= now:
             option = "the limit that it announced" if self._is_announced else "keep_alive_timeout"
             self._on_dead(self._limits.silence or 0.0, f"at all ({option})")
@@ -189,11 +187,11 @@ class KeepAlive:
     def _dead_of_silence(self) -> float:
         if self._limits.silence is None or not (self._is_started and self._counts_silence):
             return _NEVER
-        return self._last_heard + self._limits.silence
+        return self.last_heard + self._limits.silence
 
     @property
     def _dead_after_ping(self) -> float:
-        limit, since = self._limits.after_ping, self._unanswered_since
+        limit, since = self._limits.after_ping, self.unanswered_since
         return _NEVER if limit is None or since is None else since + limit
 
     def _schedule_ping(self, now: float) -> None:

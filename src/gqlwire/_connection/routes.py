@@ -41,7 +41,7 @@ class Routes:
         on_event: Callable[[events.Event], None],
         on_reply: Callable[[events.Event | None], None],
     ) -> None:
-        self._dialect = dialect
+        self.dialect: Dialect = dialect
         self._on_event = on_event
         self._on_reply = on_reply
         self._sinks: dict[str, Sink] = {}
@@ -88,7 +88,7 @@ class Routes:
         JSON.
         """
         text = b"%s%s}" % (self._prefix(id), payload)
-        message = self._dialect.read(text)
+        message = self.dialect.read(text)
         if isinstance(message, events.Result) and message.id == id:
             return message.payload
         self.take_slowly([text])
@@ -96,9 +96,9 @@ class Routes:
 
     def take_slowly(self, texts: Iterable[bytes]) -> None:
         """Take messages the long way. Raises TransportProtocolError for one that is no JSON."""
-        outbox = self._dialect.outbox
+        outbox = self.dialect.outbox
         for text in texts:
-            event = self._dialect.receive(text)
+            event = self.dialect.receive(text)
             if outbox:
                 self._on_reply(event)
             if isinstance(event, events.Result):
@@ -131,7 +131,7 @@ class Routes:
         head, _, tail = text[:start].partition(b'"%s"' % result.id.encode())
         # What stands there may only look like the id and the payload: so say it with others.
         try:
-            probe = self._dialect.read(b'%s"probe"%s"payload"}' % (head, tail))
+            probe = self.dialect.read(b'%s"probe"%s"payload"}' % (head, tail))
         except TransportProtocolError:
             return None
         is_right = isinstance(probe, events.Result) and (

@@ -1,4 +1,4 @@
-"""What a connection tells its user apart from results, and what outlives it.
+"""What a connection reports apart from results: payloads, counters, the log of its messages.
 
 This file knows no protocol and no socket.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,8 @@ from msgspec import Raw
 from gqlwire._json import decode_payload, shown
 
 _logger = logging.getLogger("gqlwire")
+
+wire_logger = logging.getLogger("gqlwire.wire")
 
 _STRAY_TYPES = 50
 
@@ -46,55 +47,64 @@ class Signals:
         return self._pong_received
 
     def keep(self, name: str, payload: Raw) -> Any:
-        """Keep a payload, decoded; None if it cannot be. Return it."""
-        try:
-            said = decode_payload(payload)
-        except (ValueError, RecursionError):
-            said = None
+        """Keep a payload, decoded, and return it; None if there is none that can be decoded."""
+        said = None
+        if payload:
+            try:
+                said = decode_payload(payload)
+            except (ValueError, RecursionError):
+                said = None
         self.payloads[name] = said
         return said
 
 
-class Strays(Counter[str]):
-    """Counts the messages that mean nothing, by type; the first of each type is logged."""
+class Telemetry:
+    """What one connection counts and logs.
 
-    def __init__(self, host: str) -> None:
-        super().__init__()
-        self._host = host
+    `received_bytes`, `sent_bytes`: of messages, without frames. `strays`: how many messages meant
+    nothing, by type. `complaint`: the last `connection_error` after the acknowledgement, or "".
+    `logs_messages`: whether the messages are logged on `gqlwire.wire`; the caller asks before it
+    calls `log_sent` or `log_received`.
+    """
 
-    def note(self, type: str) -> None:
-        """Count one. A server that invents types without end must not fill our memory."""
-        if type not in self and len(self) >= _STRAY_TYPES:
+    __slots__ = (
+        "complaint",
+        "host",
+        "logs_messages",
+        "received_bytes",
+        "sent_bytes",
+        "signals",
+        "strays",
+    )
+
+    def __init__(self, host: str, signals: Signals) -> None:
+        self.host = host
+        self.signals = signals
+        self.received_bytes: int = 0
+        self.sent_bytes: int = 0
+        self.strays: dict[str, int] = {}
+        self.complaint = ""
+        self.logs_messages: bool = wire_logger.isEnabledFor(logging.DEBUG)
+
+    def count_stray(self, type: str) -> None:
+        """Count a message that means nothing; the first of each type is logged."""
+        # A server that invents types without end must not fill our memory.
+        if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
             type = "others"
-        self[type] += 1
-        if self[type] == 1:
+        count = self.strays[type] = self.strays.get(type, 0) + 1
+        if count == 1:
             _logger.warning(
-                "%s sent a message that means nothing here (type %.40s); it is ignored, and so "
-                "will be those that follow",
-                self._host,
+                "%s sent a message of type %.40s, which means nothing here; it is ignored, and so "
+                "are those that follow",
+                self.host,
                 type,
             )
 
+    def log_sent(self, text: bytes) -> None:
+        """Log a message of ours, cut short, as the caller shows it: without secrets."""
+        wire_logger.debug("%s > %s", self.host, shown(text))
 
-wire_logger = logging.getLogger("gqlwire.wire")
-
-
-class Tap:
-    """Logs the messages of one connection on `gqlwire.wire` at DEBUG, cut short.
-
-    `on`: whether the log is on. The caller sets it, and calls the rest only while it is. What goes
-    out is logged as the caller shows it, so that secrets stay with the caller.
-    """
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self.on: bool = wire_logger.isEnabledFor(logging.DEBUG)
-
-    def sent(self, text: bytes) -> None:
-        """Log a message of ours."""
-        wire_logger.debug("%s > %s", self._host, shown(text))
-
-    def received(self, texts: Iterable[bytes]) -> None:
-        """Log messages of the server's."""
+    def log_received(self, texts: Iterable[bytes]) -> None:
+        """Log messages of the server, cut short."""
         for text in texts:
-            wire_logger.debug("%s < %s", self._host, shown(text))
+            wire_logger.debug("%s < %s", self.host, shown(text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gqlwire._connection.alarm import Alarm
+from gqlwire._connection.deadlines import Alarm
 from gqlwire._streams.stream import EventStream
 
 

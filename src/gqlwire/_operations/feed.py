@@ -103,7 +103,7 @@ class Link:
     def proven(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
 
-    def call(self, hook: Callable[[T], object] | None, event: T) -> None:
+    def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave."""
 
 
@@ -313,7 +313,8 @@ class Feed:
             event = Reconnected(gap, tries, loss.failure)
             if self._terms.marks:
                 stream.mark(event)
-            self._link.call(self._terms.on_reconnect, event)
+            if self._terms.on_reconnect is not None:
+                self._link.call(self._terms.on_reconnect, event)
 
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused it; return whether it is tried again later."""

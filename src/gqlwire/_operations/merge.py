@@ -173,7 +173,9 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     async def _arrival(self) -> None:
         gates = [*self._gates]
         for gate in gates:
-            gate.awaited(+1)
+            gate.waiting += 1
+            if gate.paused:
+                gate.check()
         try:
             await self._line.wait()
         except asyncio.CancelledError:
@@ -181,7 +183,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             raise
         finally:
             for gate in gates:
-                gate.awaited(-1)
+                gate.waiting -= 1
 
     async def aclose(self) -> None:
         """End all of them. The server is told at once. Twice is harmless."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-from gqlwire._connection.alarm import Alarm
+from gqlwire._connection.deadlines import Alarm
 from gqlwire._operations.feed import Link
-from gqlwire._reconnect.resubscribe import Resubscribing
+from gqlwire._reconnect.resubscribe import Subscriptions
 from gqlwire.errors import TransportError, reasons
 
 
 class IdleTimeout:
-    """Closes the connection of `link` when nothing has run for `limit` seconds; None means never.
+    """Closes the connection of `link` when nothing has run for `limit` seconds.
 
     `failure`: what it closed the last connection with.
     """
 
     __slots__ = ("_alarm", "_clock", "_limit", "_link", "_since", "_subscriptions", "failure")
 
-    def __init__(self, limit: float | None, link: Link, subscriptions: Resubscribing) -> None:
+    def __init__(self, limit: float, link: Link, subscriptions: Subscriptions) -> None:
         self.failure: TransportError | None = None
         self._limit = limit
         self._link = link
@@ -29,9 +29,8 @@ class IdleTimeout:
 
     def start(self) -> None:
         """Start: there is a connection, on which nothing has run yet."""
-        if self._limit is not None:
-            self.restart()
-            self._alarm.ring_by(self._since + self._limit)
+        self.restart()
+        self._alarm.ring_by(self._since + self._limit)
 
     def stop(self) -> None:
         """Stop: the connection is not closed, until the next `start`."""
@@ -48,7 +47,7 @@ class IdleTimeout:
         Without a connection there is nothing to look for: the next one calls `start`.
         """
         connection, limit = self._link.live, self._limit
-        if connection is None or limit is None:
+        if connection is None:
             return None
         if self._link.running or self._subscriptions.is_busy:
             self.restart()

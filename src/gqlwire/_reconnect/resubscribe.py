@@ -1,6 +1,7 @@
-"""Taking subscriptions to a new connection: all of them, not all at once, and each politely.
+"""The subscriptions of a kept connection, and how they are resubscribed on the next one.
 
-It knows no message and no socket.
+All of them are, spread over time, and each by a retry policy of its own if the server refuses it.
+This module knows no message and no socket.
 """
 
 from __future__ import annotations
@@ -19,62 +20,59 @@ from gqlwire.retry import Attempts, RetryPolicy
 _logger = logging.getLogger("gqlwire")
 
 
-class Resubscribing:
-    """The subscriptions of a connection that is kept alive.
-
-    `count` is how often one was taken to a new connection.
-    """
+class Subscriptions:
+    """The subscriptions of a kept connection. `chance` returns a number from 0 to 1."""
 
     def __init__(self, link: Link, policy: RetryPolicy, chance: Callable[[], float]) -> None:
-        self.count = 0
-        self._events = self._dropped = 0
         self._link = link
         self._policy = policy.for_subscription()
         self._chance = chance
+        # With the refusals of each, if the server has refused it since its last result.
         self._feeds: dict[Feed, Attempts | None] = {}
         self._alarms: dict[Feed, asyncio.TimerHandle] = {}
         self._task: asyncio.Task[None] | None = None
         self._tries = 1
+        # Of subscriptions that are over, and how often one was resubscribed.
+        self._past = Counters()
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is any subscription."""
+        """Whether there is a subscription that is not over."""
         return any(feed.stream is None or not feed.stream.over for feed in self._feeds)
 
     def add(self, feed: Feed) -> None:
-        """Take `feed` along from now on."""
+        """Resubscribe `feed` on every further connection."""
         self._feeds.setdefault(feed, None)
 
-    def count_into(self, counters: Counters) -> None:
-        """Put what is known of the subscriptions, those that are over included."""
-        live = [feed.stream for feed in self._feeds if feed.stream is not None]
-        counters.resubscriptions = self.count
-        counters.events = self._events + sum(stream.events for stream in live)
-        counters.dropped = self._dropped + sum(stream.dropped for stream in live)
-
-    def _retire(self, feed: Feed) -> None:
-        if feed.stream is not None:
-            self._events += feed.stream.events
-            self._dropped += feed.stream.dropped
-
     def discard(self, feed: Feed) -> None:
-        """Leave `feed` alone."""
+        """Do nothing more with `feed`."""
         if feed in self._feeds:
-            self._retire(feed)
+            self._count(feed)
             del self._feeds[feed]
-        alarm = self._alarms.pop(feed, None)
-        if alarm is not None:
-            alarm.cancel()
+        if self._alarms:
+            alarm = self._alarms.pop(feed, None)
+            if alarm is not None:
+                alarm.cancel()
 
-    def begin(self, connection: Connection, tries: int) -> None:
-        """Take those that have none to `connection`, which came about at the so many-th attempt."""
+    def end(self, failure: Exception) -> None:
+        """End all subscriptions by `failure`."""
+        self.stop()
+        feeds, self._feeds = self._feeds, {}
+        for feed in feeds:
+            self._count(feed)
+            feed.fail(failure)
+
+    # --- Resubscribing ------------------------------------------------------------------------
+
+    def start(self, connection: Connection, tries: int) -> None:
+        """Resubscribe those that wait for a connection; `tries`: the attempts that it took."""
         self._tries = tries
         lost = [feed for feed in self._feeds if feed.is_lost]
         if lost:
-            self._task = asyncio.get_running_loop().create_task(self._take(lost, connection))
+            self._task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
 
     def stop(self) -> None:
-        """Cease: the connection is lost."""
+        """Resubscribe none: the connection is lost."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -82,40 +80,34 @@ class Resubscribing:
             alarm.cancel()
         self._alarms.clear()
 
-    def end(self, failure: Exception) -> None:
-        """End all subscriptions by `failure`."""
-        self.stop()
-        feeds, self._feeds = self._feeds, {}
-        for feed in feeds:
-            self._retire(feed)
-            feed.fail(failure)
-
-    async def _take(self, feeds: list[Feed], connection: Connection) -> None:
+    async def _spread(self, feeds: list[Feed], connection: Connection) -> None:
         pause = self._policy.spread / len(feeds)
         for feed in feeds:
             if pause:
                 # Evenly on average, and not in step with other clients.
                 await asyncio.sleep(2 * self._chance() * pause)
             if connection.is_clogged:
-                with contextlib.suppress(TransportError):  # it is over, which others tell
+                with contextlib.suppress(TransportError):  # it is over, which others notice
                     await connection.ready_to_send()
             self._resubscribe(feed, connection)
 
     def _resubscribe(self, feed: Feed, connection: Connection) -> None:
         if feed.is_lost and connection.reason is None:
-            self.count += 1
+            self._past.resubscriptions += 1
             try:
                 feed.resubscribe(connection, self._tries)
             except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
                 feed.fail(fault)
 
+    # --- Refusals -----------------------------------------------------------------------------
+
     def proven(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`."""
+        """Forget the refusals of `feed`: results arrive again."""
         if feed in self._feeds:
             self._feeds[feed] = None
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
-        """Say whether `feed` may try again after a refusal, and let it, after a while."""
+        """Return whether `feed` is resubscribed again later, although the server refused it."""
         if feed not in self._feeds:
             return False
         attempts = self._feeds[feed] or Attempts(self._policy, self._chance)
@@ -140,5 +132,19 @@ class Resubscribing:
     def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
         connection = self._link.live
-        if connection is not None:  # else the next one takes it along
+        if connection is not None:  # else the next connection takes it
             self._resubscribe(feed, connection)
+
+    # --- Counters -----------------------------------------------------------------------------
+
+    def count_into(self, counters: Counters) -> None:
+        """Set what is counted of the subscriptions, those that are over included."""
+        live = [feed.stream for feed in self._feeds if feed.stream is not None]
+        counters.resubscriptions = self._past.resubscriptions
+        counters.events = self._past.events + sum(stream.events for stream in live)
+        counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
+
+    def _count(self, feed: Feed) -> None:
+        if feed.stream is not None:
+            self._past.events += feed.stream.events
+            self._past.dropped += feed.stream.dropped

@@ -19,7 +19,7 @@ from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
-from gqlwire._reconnect.resubscribe import Resubscribing
+from gqlwire._reconnect.resubscribe import Subscriptions
 from gqlwire._reconnect.states import Changes
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire.errors import (
@@ -73,9 +73,10 @@ class ReconnectingTransport(Link):
             options.retry, options.chance, can_refresh=self.dialer.can_refresh
         )
         self._report = Report(options.hooks, self.changes)
-        self._subscriptions = Resubscribing(self, options.retry, options.chance)
-        self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
+        self._subscriptions = Subscriptions(self, options.retry, options.chance)
+        self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
+            self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
             self.on_finished = self._idle.restart
         # What `reconnect()` asked for, until an attempt has begun for it.
         self._wanted: Attempt | None = None
@@ -192,7 +193,8 @@ class ReconnectingTransport(Link):
     def leave(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
         self._subscriptions.discard(feed)
-        self._idle.restart()
+        if self._idle is not None:
+            self._idle.restart()
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
@@ -202,7 +204,7 @@ class ReconnectingTransport(Link):
         """Forget the refusals of `feed`: results arrive again."""
         self._subscriptions.proven(feed)
 
-    def call(self, hook: Callable[[T], object] | None, event: T) -> None:
+    def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave; what it raises is logged."""
         self._report.call(hook, event)
 
@@ -217,7 +219,7 @@ class ReconnectingTransport(Link):
             if wanted is not None:
                 self._report.ended(failure, Decision(retry=True, why="reconnect()"))
                 attempt = wanted
-            elif failure is self._idle.failure:
+            elif self._idle is not None and failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
                 await self._rest()
                 attempt = Attempt(1)
@@ -259,11 +261,12 @@ class ReconnectingTransport(Link):
 
     def _arrive(self, connection: Connection) -> None:
         self._attempts.acknowledged(self._now())
-        self._subscriptions.begin(connection, self._report.tries)
+        self._subscriptions.start(connection, self._report.tries)
         self.live = connection
         self._report.connected(connection.payloads.get("connection_ack"))
         self._wake_waiters()
-        self._idle.start()
+        if self._idle is not None:
+            self._idle.start()
 
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
@@ -306,7 +309,8 @@ class ReconnectingTransport(Link):
         self._final = failure
         self.live = None
         self._report.closed(failure)
-        self._idle.stop()
+        if self._idle is not None:
+            self._idle.stop()
         self._subscriptions.end(failure)
         self._wake_waiters()
 

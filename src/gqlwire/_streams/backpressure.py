@@ -13,17 +13,19 @@ from collections.abc import Callable, Hashable
 class ReadGate:
     """Pauses and resumes reading.
 
-    It may outlive a socket, as a stream may: `attach` it to each.
+    It may outlive a socket, as a stream may: `attach` it to each. `waiting`: how many wait for what
+    the socket brings. Add 1, and call `check` if reading is `paused`; subtract it afterwards. This
+    is no method, as it happens for each event.
     """
 
-    __slots__ = ("_held", "_is_needed", "_pause", "_resume", "_waiting", "paused")
+    __slots__ = ("_held", "_is_needed", "_pause", "_resume", "paused", "waiting")
 
     def __init__(self) -> None:
         self.paused: bool = False
         self._pause: Callable[[], None]
         self._resume: Callable[[], None]
         self._is_needed: Callable[[], bool]
-        self._waiting = 0
+        self.waiting: int = 0
         self._held: set[Hashable] | None = None  # the full ones; mostly there never is any
 
     def attach(
@@ -58,12 +60,6 @@ class ReadGate:
         if not self._held:
             self.open()
 
-    def awaited(self, change: int) -> None:
-        """Count those who wait for what the socket brings; reading continues for them."""
-        self._waiting += change
-        if self.paused:
-            self.check()
-
     def check(self) -> None:
         """Continue reading if somebody waits by now."""
         if self.paused and self._is_awaited():
@@ -76,4 +72,4 @@ class ReadGate:
             self._resume()
 
     def _is_awaited(self) -> bool:
-        return self._waiting > 0 or self._is_needed()
+        return self.waiting > 0 or self._is_needed()

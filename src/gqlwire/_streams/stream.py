@@ -266,13 +266,15 @@ class EventStream:
         self._waiter = arrival
         if self.on_waiting is not None:
             self.on_waiting()
-        self.gate.awaited(+1)
+        self.gate.waiting += 1
+        if self.gate.paused:
+            self.gate.check()
         return arrival
 
     def arrived(self) -> None:
         """Note that the consumer no longer waits."""
         self._waiter = None
-        self.gate.awaited(-1)
+        self.gate.waiting -= 1
 
     def line_up(self, turn: Turn) -> None:
         """Let `turn` come with the next event, or the end. Nothing may be buffered."""

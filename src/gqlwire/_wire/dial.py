@@ -123,7 +123,8 @@ class _Dial(Generic[H]):
 
     def _make_wire(self, request: WSUpgradeRequest, response: WSUpgradeResponse) -> PicowsWire:
         del request
-        compression = deflate.accept(response.headers.get("Sec-WebSocket-Extensions"))
+        extensions = response.headers.get("Sec-WebSocket-Extensions")
+        compression = deflate.accept(extensions) if extensions else None
         if compression is not None and not self._way.compressed:
             raise ValueError("the server chose an extension that was not offered")
         handler = self._make_handler(

@@ -173,7 +173,8 @@ class WebsocketsTransport(TransportOptions):
     ) -> Connection:
         url = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
-        check_ssl(self.ssl, known.address)
+        if self.ssl:
+            check_ssl(self.ssl, known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -339,7 +340,7 @@ class WebsocketsTransport(TransportOptions):
     @property
     def unknown_messages(self) -> Mapping[str, int]:
         """How many messages of this connection meant nothing, by their type."""
-        return {} if self._connection is None else self._connection.strays
+        return {} if self._connection is None else self._connection.telemetry.strays
 
     @property
     def ping_received(self) -> asyncio.Event:
