@@ -181,7 +181,9 @@ class Watched:
 
     def heard_at(self, now: float) -> None:
         """A burst of frames arrives; a connection notes it so."""
-        self.at(now).last_heard = now
+        if now > self.clock.now:
+            self.at(now)
+        self.it.last_heard = now
         self.it.unanswered_since = None
 
 

@@ -78,12 +78,12 @@ class Telemetry:
     )
 
     def __init__(self, host: str, signals: Signals) -> None:
-        self.host = host
-        self.signals = signals
+        self.host: str = host
+        self.signals: Signals = signals
         self.received_bytes: int = 0
         self.sent_bytes: int = 0
         self.strays: dict[str, int] = {}
-        self.complaint = ""
+        self.complaint: str = ""
         self.logs_messages: bool = wire_logger.isEnabledFor(logging.DEBUG)
 
     def count_stray(self, type: str) -> None:
