@@ -514,6 +514,15 @@ def test_every_package_has_a_row() -> None:
     assert sorted(packages | modules) == sorted(named)
 
 
+def test_the_files_that_architecture_names_exist() -> None:
+    """In the package, or in the repository."""
+    named = set(re.findall(r"`([\w/]+\.(?:py|toml))`", text_of(ROOT / "ARCHITECTURE.md")))
+    places = (ROOT, ROOT / "src" / "gqlwire", *(ROOT / "src" / "gqlwire").glob("_*/"))
+
+    assert len(named) > 15
+    assert [] == [name for name in named if not any((place / name).is_file() for place in places)]
+
+
 # --- All pages ------------------------------------------------------------------------------------
 
 
