@@ -1,6 +1,6 @@
 """The servers that many tests share, each started once."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 import gqlwire
+from doubles import SteadyLoop
 from gqlwire import AsyncClientSession, Client
 from gqlwire.transport import negotiation
 from servers.certificates import Certificates, make_certificates
@@ -25,6 +26,13 @@ settings.load_profile("whole")
 def examples(count: int) -> int:
     """So many, where 100 is what a test has by default; fewer if the profile is brief."""
     return max(1, count * settings().max_examples // 100)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], SteadyLoop]]:
+    """No time limit of a test runs out because the machine is busy."""
+    return {"steady": SteadyLoop}
 
 
 @dataclass(frozen=True)
