@@ -27,7 +27,7 @@ from servers.launch import Server, start_node_apollo, start_node_graphql_ws, sta
 SEED = int(os.environ.get("GQLWIRE_STORM_SEED", "20241"))
 """Says when which fault comes; the same each time, unless the environment says another."""
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which something is taken for hung that comes in less than one."""
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
