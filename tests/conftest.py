@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import gqlwire
 from doubles import SteadyLoop
@@ -16,11 +16,12 @@ from servers.launch import Server, start_node_apollo, start_node_graphql_ws, sta
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
 
-# No test is timed. `--hypothesis-profile=brief`: for the further Pythons, on which the same tests
-# run once more.
-settings.register_profile("whole", deadline=None)
-settings.register_profile("brief", deadline=None, max_examples=20)
-settings.load_profile("whole")
+# No test is timed, nor how soon its examples are found: the machine may be busy.
+# `--hypothesis-profile=whole`: what `make test-all` runs, beside the tests that are marked as long.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("whole", UNTIMED)
+settings.register_profile("brief", UNTIMED, max_examples=20)
+settings.load_profile("brief")
 
 
 def examples(count: int) -> int:

@@ -19,8 +19,6 @@ from gqlwire.cli._output import Output
 from servers.fake import Peer, RawPeer, fake, raw_fake
 from servers.launch import Server
 
-pytestmark = pytest.mark.uncounted
-
 TICKS = "subscription { ticks(count: -1, intervalMs: 20) { seq } }"
 SILENT = "subscription { ticks(count: -1, intervalMs: 600000) { seq } }"
 FLOOD = "subscription { ticks(count: -1, size: 1000) { seq pad } }"

@@ -20,8 +20,7 @@ FAULTS = COUNT // 50
 ANSWERING = [place for place in PLACES if place.answers_queries]
 
 
-@pytest.mark.storm
-@pytest.mark.timeout(240)
+@pytest.mark.long
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_mutations_in_a_storm(place: Place, tmp_path: Path) -> None:
     """None is executed twice, what is interrupted is told to be, and all the others have run."""

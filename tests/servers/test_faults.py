@@ -16,8 +16,6 @@ from support import BOUND, leaves_nothing
 
 from .faults import PASSING, Fault, FaultProxy, Frames, Strike, schedule
 
-pytestmark = pytest.mark.once
-
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
 
 PARTING = [Fault.CUT, Fault.RESET, Fault.TEAR]

@@ -34,7 +34,7 @@ STARTERS: dict[str, Callable[..., Server]] = {
     "graphql-ws": start_node_graphql_ws,
     "apollo": start_node_apollo,
 }
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 PAIRS = [
     ("strawberry", MODERN),
