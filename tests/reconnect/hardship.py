@@ -108,6 +108,15 @@ IMPATIENT: dict[str, Any] = {
 }
 """So that silence is found soon, and a busy machine is not taken for it too often."""
 
+CALM: dict[str, Any] = {
+    "connect_timeout": PATIENCE,
+    "ack_timeout": PATIENCE,
+    "ping_interval": None,
+    "pong_timeout": None,
+    "keep_alive_timeout": None,
+}
+"""For what has nothing to do with silence: no limit ends a connection while a server is slow."""
+
 
 @dataclass
 class Hardship:

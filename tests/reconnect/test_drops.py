@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hardship import PATIENCE, PLACES, STORMED, Hardship, Place, hardship
+from hardship import CALM, PATIENCE, PLACES, STORMED, Hardship, Place, hardship
 
 import gqlwire
 from conftest import OLDER, Speaker
@@ -207,7 +207,7 @@ async def test_a_killed_server_is_survived(place: Place) -> None:
     """As long as it takes until it is there again; then there is one connection, and one only."""
     async with (
         asyncio.timeout(PATIENCE),
-        hardship(place) as here,
+        hardship(place, **CALM) as here,
         following(here.session) as follower,
     ):
         here.server.kill()
@@ -223,7 +223,7 @@ async def test_a_restarted_server_is_survived(place: Place) -> None:
     """It says goodbye, and comes back."""
     async with (
         asyncio.timeout(PATIENCE),
-        hardship(place) as here,
+        hardship(place, **CALM) as here,
         following(here.session) as follower,
     ):
         await asyncio.to_thread(here.server.restart)
@@ -275,7 +275,7 @@ async def test_credentials_that_help(place: Place) -> None:
     """A stale token is refused; the next one, which was asked for, is not, whoever refused it."""
     async with (
         asyncio.timeout(PATIENCE),
-        hardship(place) as here,
+        hardship(place, **CALM) as here,
         following(here.session) as follower,
     ):
         for seconds in (0.3, 3, 30):  # expires while it is used, if the machine lets it be
@@ -305,7 +305,7 @@ def too_late(ends: Counter[str]) -> int:
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_credentials_that_do_not_help(place: Place) -> None:
     """They are asked for once more, with `refresh=True`; refused again is refused for good."""
-    async with asyncio.timeout(PATIENCE), hardship(place) as here:
+    async with asyncio.timeout(PATIENCE), hardship(place, **CALM) as here:
         asked: list[bool] = []
 
         def stale(attempt: Attempt) -> dict[str, Any]:
