@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import gqlwire
 from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._reconnect.hooks import Hooks
@@ -59,6 +61,14 @@ PLACES = (
 
 STORMED = [place for place in PLACES if (place.name == "node") == (place.protocol == OLDER)]
 """One server of each make, and both protocols; the long storms have them all."""
+
+
+def each(places: Iterable[Place]) -> list[Any]:
+    """As parameters of a test that has to start a server; those that are not STORMED are long."""
+    return [
+        pytest.param(place, id=str(place), marks=() if place in STORMED else pytest.mark.long)
+        for place in places
+    ]
 
 
 class Blow(StrEnum):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hardship import CALM, PATIENCE, PLACES, STORMED, Hardship, Place, hardship
+from hardship import CALM, PATIENCE, PLACES, STORMED, Hardship, Place, each, hardship
 
 import gqlwire
 from conftest import OLDER, Speaker
@@ -202,7 +202,7 @@ async def test_a_fault_of_the_reader_is_survived(
     assert (1011, bug) == (failure.code, failure.__cause__)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", each(PLACES))
 async def test_a_killed_server_is_survived(place: Place) -> None:
     """As long as it takes until it is there again; then there is one connection, and one only."""
     async with (
@@ -218,7 +218,7 @@ async def test_a_killed_server_is_survived(place: Place) -> None:
         await here.until_server_says("{ active sockets }", {"active": 1, "sockets": 2})
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("place", each(PLACES))
 async def test_a_restarted_server_is_survived(place: Place) -> None:
     """It says goodbye, and comes back."""
     async with (

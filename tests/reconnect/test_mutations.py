@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hardship import CALM, PLACES, SEED, STORMED, Hardship, Place, hardship
+from hardship import CALM, PLACES, SEED, STORMED, Hardship, Place, each, hardship
 from mutations import executed, mutate, recorded
 
 from gqlwire.errors import OperationInterrupted, OperationTimeout, Phase
@@ -34,7 +34,7 @@ async def test_mutations_in_a_storm(place: Place, tmp_path: Path) -> None:
         raise
 
 
-@pytest.mark.parametrize("place", ANSWERING, ids=str)
+@pytest.mark.parametrize("place", each(ANSWERING))
 async def test_what_was_not_written_waits(place: Place, tmp_path: Path) -> None:
     """Without a connection a mutation waits, for its own time at most; then it was never sent."""
     ledger = tmp_path / "ledger"
@@ -53,7 +53,7 @@ async def test_what_was_not_written_waits(place: Place, tmp_path: Path) -> None:
     assert {"patient": 1} == executed(ledger)
 
 
-@pytest.mark.parametrize("place", ANSWERING, ids=str)
+@pytest.mark.parametrize("place", each(ANSWERING))
 async def test_what_was_written_is_interrupted(place: Place, tmp_path: Path) -> None:
     """The server has executed it, its answer is lost: it is told as such, and not sent again."""
     ledger = tmp_path / "ledger"
@@ -69,7 +69,7 @@ async def test_what_was_written_is_interrupted(place: Place, tmp_path: Path) -> 
     assert {"torn": 1, "after": 1} == executed(ledger)
 
 
-@pytest.mark.parametrize("place", ANSWERING, ids=str)
+@pytest.mark.parametrize("place", each(ANSWERING))
 async def test_what_is_idempotent_is_sent_again(place: Place, tmp_path: Path) -> None:
     """The caller said that twice is as good as once, and sees nothing of the drop."""
     ledger = tmp_path / "ledger"
@@ -79,7 +79,7 @@ async def test_what_is_idempotent_is_sent_again(place: Place, tmp_path: Path) ->
     assert {"torn": 2} == executed(ledger)
 
 
-@pytest.mark.parametrize("place", ANSWERING, ids=str)
+@pytest.mark.parametrize("place", each(ANSWERING))
 async def test_what_finds_no_room_is_not_sent_twice(place: Place, tmp_path: Path) -> None:
     """A mutation that waits for room in the socket, and loses it, goes out on the next, once."""
     ledger = tmp_path / "ledger"
