@@ -116,7 +116,8 @@ def walked(library: str, source: Path, python: str = sys.executable) -> dict[str
     here = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     run = subprocess.run(
         [python, __file__, "--walk", library],
-        env=here | {"PYTHONPATH": str(source)},
+        # `isinstance` with a protocol asks for its names in the order of their hashes.
+        env=here | {"PYTHONPATH": str(source), "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
         check=False,
