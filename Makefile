@@ -5,35 +5,47 @@ BIN = $(VENV)/bin
 TESTED = $(VENV)/.tested
 READY = $(VENV)/.ready
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Two workers for each of two cores, as half of the tests wait for a server; and a file to each, so
-# that the servers of a file are started once.
-PYTEST = pytest -n 4 --dist loadfile --no-loadscope-reorder
+# Says what runs and about how long it takes (two cores that nobody else needs), and is not silent.
+STAGE = @$(PYTHON) tools/stage.py
+# Two workers for each of two cores, as half of the tests wait for a server.
+PYTEST = $(BIN)/python -m pytest -q -n 4 --dist worksteal
+COVERED = $(BIN)/python -m coverage run -m pytest -q -n 4 --dist worksteal
+# Each test is in one of the two at least: tests/tools/test_targets.py.
+SHORT = not long
+LONG = long or hypothesis
 
-.PHONY: demo test test-all test-only check docs bench storm clean
+# Each process of a test would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test test-all other-pythons test-only check docs bench storm clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
-# What takes twice as long under coverage, and covers nothing that the others do not.
-APART = hypothesis or storm or uncounted or once
-
 test: $(TESTED) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m $(PYTEST) -m "not ($(APART))"
-	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python tools/coverage_gates.py
-	$(BIN)/python -m $(PYTEST) -m "$(APART)"
+	$(STAGE) "tests, but for the long ones (make test-all)" "90 seconds" $(PYTEST) -m "$(SHORT)"
 
-# The same tests on every other supported Python that this machine has, two at a time, but for those
-# of arbitrary input, the storms, and those of the tests' own parts.
-test-all: tests/servers/node/node_modules/.ready
+# What `make test` leaves out: the coverage, the long tests, arbitrary input at length, and every
+# other supported Python that this machine has.
+test-all: $(TESTED) tests/servers/node/node_modules/.ready
+	@$(BIN)/python -m coverage erase
+	$(STAGE) "the tests of make test under coverage" "2 minutes" $(COVERED) -m "$(SHORT)"
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python tools/coverage_gates.py
+	$(STAGE) "long tests, and more arbitrary input" "2 minutes" \
+	  $(PYTEST) --hypothesis-profile=whole -m "$(LONG)"
+	$(STAGE) "the tests of make test on other Pythons" "4 minutes" \
+	  $(MAKE) --no-print-directory other-pythons
+
+# Two at a time; what one of them says is shown when it is through.
+other-pythons:
 	@$(PYTHON) tools/pythons.py | xargs -P 2 -I PYTHON sh -c ' \
 	  venv=.venv-$$(PYTHON -c "import sys; print(sys.version[:4])"); \
 	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=PYTHON test-only >$$venv.log 2>&1; \
 	  status=$$?; cat $$venv.log; rm $$venv.log; exit $$status'
 
 test-only: $(TESTED) tests/servers/node/node_modules/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m "not (hypothesis or storm or once)"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "$(SHORT)"
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -62,13 +74,13 @@ storm: $(READY) tests/servers/node/node_modules/.ready
 
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) pip
-	$(PIP) -e '.[demo,deflate]'
+	$(STAGE) "a virtual environment in $(VENV)" "5 seconds" $(PYTHON) -m venv $(VENV)
+	@$(PIP) pip
+	$(STAGE) "gqlwire and what it needs" "20 seconds" $(PIP) -e '.[demo,deflate]'
 	@touch $@
 
 $(TESTED): $(VENV)/.demo
-	$(PIP) --group tests
+	$(STAGE) "what the tests need" "20 seconds" $(PIP) --group tests
 	@touch $@
 
 # Not for the further Pythons: the checks are the same on each.
@@ -79,9 +91,10 @@ $(READY): $(TESTED)
 # The reference servers of both protocols. Without Node the tests that need them say so and are
 # skipped, and fail where CI=true.
 tests/servers/node/node_modules/.ready: tests/servers/node/package.json
-	@if command -v npm >/dev/null; then \
+	$(STAGE) "the reference servers on Node" "10 seconds" sh -c ' \
+	if command -v npm >/dev/null; then \
 	  cd tests/servers/node && npm install --no-audit --no-fund --loglevel=error && touch node_modules/.ready; \
-	else echo "npm is not here: no tests against the Node reference servers"; fi
+	else echo "npm is not here: no tests against the Node reference servers"; fi'
 
 clean:
 	rm -rf .venv* benchmarks/.peers tests/servers/node/node_modules .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -1,13 +1,14 @@
 """The servers that many tests share, each started once."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import gqlwire
+from doubles import SteadyLoop
 from gqlwire import AsyncClientSession, Client
 from gqlwire.transport import negotiation
 from servers.certificates import Certificates, make_certificates
@@ -15,16 +16,24 @@ from servers.launch import Server, start_node_apollo, start_node_graphql_ws, sta
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
 
-# No test is timed. `--hypothesis-profile=brief`: for the further Pythons, on which the same tests
-# run once more.
-settings.register_profile("whole", deadline=None)
-settings.register_profile("brief", deadline=None, max_examples=20)
-settings.load_profile("whole")
+# No test is timed, nor how soon its examples are found: the machine may be busy.
+# `--hypothesis-profile=whole`: what `make test-all` runs, beside the tests that are marked as long.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("whole", UNTIMED)
+settings.register_profile("brief", UNTIMED, max_examples=20)
+settings.load_profile("brief")
 
 
 def examples(count: int) -> int:
     """So many, where 100 is what a test has by default; fewer if the profile is brief."""
     return max(1, count * settings().max_examples // 100)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], SteadyLoop]]:
+    """No time limit of a test runs out because the machine is busy."""
+    return {"steady": SteadyLoop}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 `MemoryWire` is a WebSocket without a network, `on_virtual_time` a loop whose clock jumps to the
 next alarm as soon as nothing else is left to do. So a minute passes in no time, and a test whose
-tasks wait for what will never happen fails at once.
+tasks wait for what will never happen fails at once. `SteadyLoop` is for tests over real sockets:
+its clock does not run while other processes have the processor.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import functools
 import json
 import selectors
+import time
 from typing import TYPE_CHECKING, Any
 
 from gqlwire._connection.keepalive import KeepAlive, Limits
@@ -78,6 +80,44 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
             assert [] == loop.faults
 
     return run
+
+
+class _PatientSelector(selectors.DefaultSelector):
+    """Tells how long it has waited: never longer than it was asked to."""
+
+    def __init__(self, waited: Callable[[float], None]) -> None:
+        super().__init__()
+        self._waited = waited
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        begin = time.monotonic()
+        ready = super().select(timeout)
+        took = time.monotonic() - begin
+        self._waited(took if timeout is None else min(took, timeout))
+        return ready
+
+
+class SteadyLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock runs while it works or waits, and stands still while it is kept from it.
+
+    A process that shares its core with others is stopped for a tenth of a second now and then. With
+    the usual clock all its time limits would run meanwhile, and be over before it has read what
+    came in time. Client and server of a test have the same loop, so with this one neither is late
+    for the other.
+    """
+
+    def __init__(self) -> None:
+        self._waited = 0.0
+        super().__init__(_PatientSelector(self._wait))
+
+    def time(self) -> float:
+        return self._waited + time.process_time()
+
+    def _wait(self, seconds: float) -> None:
+        self._waited += seconds
 
 
 async def pass_time(seconds: float) -> None:

@@ -14,7 +14,7 @@ from gqlwire import gql
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import Fake, RawFake
 
-BOUND = 20.0
+BOUND = 60.0
 """Seconds after which a test takes a thing for hung; what it waits for comes in milliseconds."""
 
 QUERY = gql("{ hello }")

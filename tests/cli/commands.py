@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-BOUND = 20.0
+BOUND = 60.0
 """Seconds after which a test takes a thing for hung."""
 
 # A test run in the background of a script ignores SIGINT, and its children would, too.
@@ -33,11 +33,14 @@ _MAIN_ON_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @contextmanager
-def running(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, as a process; stdout and stderr are pipes. It is killed if it is left over."""
+def running(*arguments: str, before: str = "", **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, as a process; stdout and stderr are pipes. It is killed if it is left over.
+
+    `before` is what the process runs first.
+    """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _MAIN, *arguments], **{**pipes, **options}
+        [sys.executable, "-W", "error", "-c", before + _MAIN, *arguments], **{**pipes, **options}
     ) as process:
         try:
             yield process
@@ -109,9 +112,9 @@ class Terminal:
         """Press keys; "\\x03" is Ctrl-C."""
         os.write(self._master, keys.encode())
 
-    def until(self, text: str) -> None:
-        """Read until `text` has appeared."""
-        while text not in self.shown:
+    def until(self, text: str, times: int = 1) -> None:
+        """Read until `text` has appeared so many times."""
+        while self.shown.count(text) < times:
             assert self._read(), f"{text!r} did not appear: {self.shown!r}"
 
     def end(self) -> int:

@@ -22,7 +22,7 @@ from servers.fake import Fake, Peer, Refusal, fake
 from servers.launch import Server
 
 Printed = pytest.CaptureFixture[str]
-BOUND = 10.0
+BOUND = 60.0
 
 
 async def failing(server_url: str, *options: str, command: str = "query") -> int:

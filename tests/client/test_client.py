@@ -24,6 +24,7 @@ from gqlwire.errors import (
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import Peer, fake
 from servers.launch import Server
+from support import BOUND
 
 COUNTDOWN = gql("subscription { countdown(from: 2) }")
 COUNTED = [{"countdown": n} for n in (2, 1, 0)]
@@ -293,7 +294,7 @@ def test_an_interrupt_ends_a_blocking_subscription(strawberry: Server) -> None:
         try:
             assert "0\n" == script.stdout.readline()
             script.send_signal(signal.SIGINT)
-            rest, _ = script.communicate(timeout=10)
+            rest, _ = script.communicate(timeout=BOUND)
         finally:
             script.kill()
 
@@ -314,7 +315,7 @@ def test_a_script_may_end_with_a_subscription_open(strawberry: Server) -> None:
         [sys.executable, "-c", LEFT_OPEN, strawberry.url],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=BOUND,
         check=False,
     )
 
@@ -441,7 +442,7 @@ def test_a_transport_outlives_its_loop(strawberry: Server) -> None:
         [sys.executable, "-c", TWO_LOOPS, strawberry.url],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=BOUND,
         check=False,
     )
 
@@ -454,10 +455,10 @@ async def test_pings_can_be_sent_and_seen(node_graphql_ws: Server) -> None:
         transport = session.transport
         assert transport.latency is None
         await transport.send_ping({"n": 1})
-        await asyncio.wait_for(transport.pong_received.wait(), 5)
+        await asyncio.wait_for(transport.pong_received.wait(), BOUND)
 
         assert {"n": 1} == transport.payloads["pong"]
-        assert 0 < transport.latency < 5
+        assert 0 < transport.latency < BOUND
 
 
 async def test_logging_is_quiet_and_keeps_secrets(

@@ -13,7 +13,7 @@ from gqlwire.demo.server import serving
 from servers.certificates import Certificates
 from servers.launch import Server, start_strawberry
 
-pytestmark = pytest.mark.uncounted
+pytestmark = pytest.mark.long
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

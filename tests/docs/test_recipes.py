@@ -22,7 +22,7 @@ from gqlwire.errors import HandshakeRejected
 from servers.fake import Peer, Refusal, fake
 from support import failure
 
-BOUND = 20.0
+BOUND = 60.0
 PAGE = DOCS / "surviving-disconnects.md"
 
 

@@ -29,7 +29,7 @@ from servers.fake import Peer, fake
 
 START = {NEWER: "subscribe", OLDER: "start"}
 NEXT = {NEWER: "next", OLDER: "data"}
-BOUND = 10.0
+BOUND = 60.0
 """Seconds after which a test takes a thing for hung."""
 
 EVENTS = "subscription { n }"

@@ -16,6 +16,7 @@ from gqlwire.errors import (
     TransportQueryError,
 )
 from servers.launch import Server
+from support import BOUND
 
 # Strawberry runs no more on one connection.
 MANY = 100
@@ -71,7 +72,7 @@ async def test_a_real_server_is_told_that_all_are_over(
     async with (
         gqlwire.connect(strawberry.url) as observer,
         gqlwire.connect(strawberry.url, subprotocols=[protocol]) as session,
-        asyncio.timeout(20),
+        asyncio.timeout(BOUND),
     ):
         before = await observer.execute("{ stopped }")
         flaky = session.subscribe("subscription { flaky(count: 6) { value } }")

@@ -11,6 +11,7 @@ from conftest import NEWER, OLDER
 from gqlwire import AsyncClientSession
 from gqlwire.errors import OperationTimeout, SlowConsumer
 from servers.fake import Peer, fake
+from support import BOUND
 
 START = {NEWER: "subscribe", OLDER: "start"}
 NEXT = {NEWER: "next", OLDER: "data"}
@@ -159,7 +160,7 @@ async def test_the_server_is_told_exactly_once(protocol: str, way: Way) -> None:
         gqlwire.connect(server.url) as session,
     ):
         await way(session)
-        id = await asyncio.wait_for(told, 5)
+        id = await asyncio.wait_for(told, BOUND)
         assert {"n": 1} == await session.execute("{ n }")
         peer = await server.peer()
         stops = [message["id"] for message in peer.received if message["type"] == STOP[protocol]]

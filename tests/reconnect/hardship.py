@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import gqlwire
 from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._reconnect.hooks import Hooks
@@ -27,7 +29,7 @@ from servers.launch import Server, start_node_apollo, start_node_graphql_ws, sta
 SEED = int(os.environ.get("GQLWIRE_STORM_SEED", "20241"))
 """Says when which fault comes; the same each time, unless the environment says another."""
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which something is taken for hung that comes in less than one."""
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
@@ -59,6 +61,14 @@ PLACES = (
 
 STORMED = [place for place in PLACES if (place.name == "node") == (place.protocol == OLDER)]
 """One server of each make, and both protocols; the long storms have them all."""
+
+
+def each(places: Iterable[Place]) -> list[Any]:
+    """As parameters of a test that has to start a server; those that are not STORMED are long."""
+    return [
+        pytest.param(place, id=str(place), marks=() if place in STORMED else pytest.mark.long)
+        for place in places
+    ]
 
 
 class Blow(StrEnum):
@@ -107,6 +117,15 @@ IMPATIENT: dict[str, Any] = {
     "keep_alive_timeout": 2,
 }
 """So that silence is found soon, and a busy machine is not taken for it too often."""
+
+CALM: dict[str, Any] = {
+    "connect_timeout": PATIENCE,
+    "ack_timeout": PATIENCE,
+    "ping_interval": None,
+    "pong_timeout": None,
+    "keep_alive_timeout": None,
+}
+"""For what has nothing to do with silence: no limit ends a connection while a server is slow."""
 
 
 @dataclass

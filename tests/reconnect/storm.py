@@ -33,21 +33,28 @@ from hardship import (
     Memory,
     Place,
     blows,
+    census,
     hardship,
     listed,
 )
 from mutations import Outcome, mutate
 
+from servers.faults import Strike
 from support import leaves_nothing
+
+ALARMS = 32 * 1024
+"""Bytes. A loop keeps about a hundred alarms that were cancelled."""
 
 
 @dataclass
 class Figures:
     """What came of a storm.
 
-    `early` and `late`: the memory after a third of the faults, and after all. `gaps` were announced
-    to those without a cursor, with `missed` events in them; `unannounced` is what they missed
-    besides.
+    `gaps` were announced to those without a cursor, with `missed` events in them; `unannounced` is
+    what they missed besides. `grown` is how many objects of ours more there were after two thirds
+    of the faults than before them, with the same subscriptions. `early` and `late` are the memory
+    before and after these two thirds, while nobody listened and nothing was under way;
+    `resubscribed` is how often somebody was resubscribed between the two.
     """
 
     place: str
@@ -67,8 +74,10 @@ class Figures:
     missed: int
     unannounced: int
     doubts: list[str]
+    grown: Counter[str]
     early: Memory
     late: Memory
+    resubscribed: int
 
     def judge(self) -> Self:
         """Hold them against what was promised. Raises AssertionError."""
@@ -77,12 +86,13 @@ class Figures:
         # Without: what is missing was announced, and it is what came while nobody listened.
         assert (0, []) == (self.unannounced, self.doubts), str(self)
         assert self.missed >= self.gaps > 0, str(self)
-        # Nothing has grown. There are hundreds of resubscriptions between the two moments: half an
-        # object that each leaves behind, or half a kilobyte, would be over these bounds. What moves
-        # below them are buffers, of the proxy's, too.
-        resubscribed = (CURSORS + WATCHERS) * self.connections / 2
-        assert self.late.objects.total() - self.early.objects.total() < resubscribed / 2, str(self)
-        assert self.late.traced - self.early.traced < 512 * resubscribed, str(self)
+        # Nothing has grown: half an object that each resubscription leaves in its subscription, or
+        # a tenth of one, or 200 bytes, that it leaves anywhere else, would be over these bounds.
+        assert self.grown.total() < self.resubscribed / 2, str(self)
+        left = self.late.objects - self.early.objects
+        assert left.total() < self.resubscribed / 10, f"{self}\n{left}"
+        grown = self.late.traced - self.early.traced
+        assert grown < ALARMS + 64 * self.resubscribed, str(self)
         return self
 
     def __str__(self) -> str:
@@ -96,7 +106,7 @@ class Figures:
   without one    {WATCHERS} subscriptions: \
 {self.watched} events, {self.gaps} gaps announced, {self.missed} events missing in them, \
 {self.unannounced} elsewhere
-  resubscribed   {self.resubscriptions} times
+  resubscribed   {self.resubscriptions} times, {self.resubscribed} of them in the later two thirds
   memory         after a third of the faults {self.early}
                  at the end {self.late}"""
 
@@ -109,36 +119,28 @@ async def storm(place: Place, faults: int, seed: int = SEED, *, interval: float 
     tracemalloc.start()
     try:
         async with hardship(place) as here:
-            consumers = Consumers(here.session, seed, interval)
-            return await _weathered(here, consumers, faults, seed)
+            # Those who come later are made now, so that they are not taken for what has grown.
+            first, second = (Consumers(here.session, seed, interval) for _ in range(2))
+            return await _weathered(here, first, second, list(blows(seed, faults)), seed)
     finally:
         tracemalloc.stop()
 
 
-async def _weathered(here: Hardship, consumers: Consumers, faults: int, seed: int) -> Figures:
-    start = time.perf_counter()
-    weather = list(blows(seed, faults))
-    async with asyncio.TaskGroup() as tasks:
-        consumers.start(tasks)
-        await here.rage(weather[: faults // 3])
-        await consumers.until_caught_up()
-        early = Memory.now()
-        await here.rage(weather[faults // 3 :])
-        await consumers.until_caught_up()
-        late = Memory.now()
-        consumers.goal = consumers.head + 5
-    seconds = time.perf_counter() - start
-    # Those who have left are known to have left, while the connection is still there.
-    await here.until_server_says("{ active }", {"active": 0})
-    assert {consumers.goal} == {tally.last for tally in consumers.cursors}
-    return _figures(here, consumers, seed, seconds, early, late)
-
-
-def _figures(
-    here: Hardship, consumers: Consumers, seed: int, seconds: float, early: Memory, late: Memory
+async def _weathered(
+    here: Hardship,
+    first: Consumers,
+    second: Consumers,
+    weather: list[Strike[Blows]],
+    seed: int,
 ) -> Figures:
-    counters, watchers = here.session.counters, consumers.watchers
-    with_cursor = (*consumers.cursors, *consumers.passers_by)
+    start, third = time.perf_counter(), len(weather) // 3
+    await _listen(here, first, weather[:third])
+    early, before = await _at_rest(here), here.session.counters.resubscriptions
+    grown = await _listen(here, second, weather[third:])
+    late, counters = await _at_rest(here), here.session.counters
+    seconds = time.perf_counter() - start
+    with_cursor = [*first.cursors, *first.passers_by, *second.cursors, *second.passers_by]
+    watchers = [*first.watchers, *second.watchers]
     return Figures(
         place=str(here.place),
         seed=seed,
@@ -151,15 +153,46 @@ def _figures(
         events=total(with_cursor, "events"),
         lost=total(with_cursor, "lost"),
         doubled=total((*with_cursor, *watchers), "doubled"),
-        visits=consumers.visits,
+        visits=first.visits + second.visits,
         watched=total(watchers, "events"),
         gaps=total(watchers, "announced"),
         missed=total(watchers, "missed"),
         unannounced=total(watchers, "lost"),
         doubts=[told for tally in watchers for told in tally.too_few],
+        grown=grown,
         early=early,
         late=late,
+        resubscribed=counters.resubscriptions - before,
     )
+
+
+async def _listen(
+    here: Hardship, consumers: Consumers, weather: list[Strike[Blows]]
+) -> Counter[str]:
+    """Have them listen in this weather, to the end; by how much our objects have grown in it."""
+    async with asyncio.TaskGroup() as tasks:
+        consumers.start(tasks)
+        await consumers.until_caught_up()
+        before = census()
+        await here.rage(weather)
+        await consumers.until_caught_up()
+        grown = census() - before
+        consumers.goal = consumers.head + 5
+    # Those who have left are known to have left, while the connection is still there.
+    await here.until_server_says("{ active }", {"active": 0})
+    assert {consumers.goal} == {tally.last for tally in consumers.cursors}
+    return grown
+
+
+async def _at_rest(here: Hardship) -> Memory:
+    """What there is when nobody listens, on a connection that has carried nothing yet.
+
+    So there is nothing that depends on how busy the machine was: no event is under way, and no
+    connection has a buffer that grew as much came at once.
+    """
+    await here.session.reconnect("to begin anew")
+    await here.proxy.until(lambda: here.proxy.sockets == 2)
+    return Memory.now()
 
 
 async def mutations(place: Place, count: int, faults: int, seed: int) -> Outcome:

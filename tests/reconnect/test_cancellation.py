@@ -49,8 +49,6 @@ from virtual_server import (
     virtual_server,
 )
 
-pytestmark = pytest.mark.uncounted
-
 served = pytest.fixture(name="server")(virtual_server)
 
 SLOW = "query Slow { slow }"
@@ -526,7 +524,15 @@ def sweep(scene: Scene, server: VirtualServer, later: int | None = None) -> Iter
             return
 
 
-@pytest.mark.parametrize("later", [None, 1, 2, 5], ids=["once", "twice", "twice, 2", "twice, 5"])
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(None, id="once"),
+        pytest.param(1, id="twice", marks=pytest.mark.long),
+        pytest.param(2, id="twice, 2", marks=pytest.mark.long),
+        pytest.param(5, id="twice, 5", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_it_can_be_cancelled_at_each_step(
     scene: Scene,

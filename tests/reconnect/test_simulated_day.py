@@ -40,8 +40,6 @@ from virtual_server import (
     virtual_server,
 )
 
-pytestmark = pytest.mark.once
-
 served = pytest.fixture(name="server")(virtual_server)
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
@@ -158,7 +156,13 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(policy, id=name, marks=() if name == "as it is" else pytest.mark.long)
+        for name, policy in POLICIES.items()
+    ],
+)
 @tidily
 async def test_a_day_of_reconnections(
     server: VirtualServer, policy: RetryPolicy, caplog: pytest.LogCaptureFixture
@@ -214,6 +218,7 @@ def check_growth(counts: list[Counter[str]]) -> None:
     assert {} == grown
 
 
+@pytest.mark.long
 @tidily
 async def test_a_day_is_not_spent_looking_around(
     server: VirtualServer, monkeypatch: pytest.MonkeyPatch

@@ -14,8 +14,7 @@ tidy = pytest.fixture(autouse=True)(leaves_nothing)
 FAULTS = int(os.environ.get("GQLWIRE_STORM_FAULTS", "40"))
 
 
-@pytest.mark.storm
-@pytest.mark.timeout(240)
+@pytest.mark.long
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_a_storm(place: Place) -> None:
     """Nothing is lost, doubled, or missing unannounced; nothing grows, and nothing is left."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _CHUNK = 65536
 _CLOSE_FRAME = 0x88
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 class Fault(StrEnum):

@@ -20,8 +20,8 @@ from typing import IO, Self
 
 import pytest
 
-START_TIMEOUT = 15.0
-STOP_TIMEOUT = 10.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 60.0
 
 _HERE = Path(__file__).parent
 _NODE = _HERE / "node"

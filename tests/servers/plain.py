@@ -67,7 +67,7 @@ class Talk:
 
     async def until(self, query: str, wanted: Any) -> None:
         """Ask until the one field has this value."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while wanted not in (await self.execute(query))["data"].values():
                 pass
 

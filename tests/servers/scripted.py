@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 
 Message = dict[str, Any]
 PROTOCOLS: Final = ("graphql-transport-ws", "graphql-ws")
-PATIENCE: Final = 10.0
+PATIENCE: Final = 60.0
 """Seconds that a script waits for a message of the client before it fails the test."""
 
 

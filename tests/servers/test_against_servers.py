@@ -13,6 +13,7 @@ from conftest import OLDER, SPEAKERS, Speaker
 from gqlwire import AsyncClientSession, ExecutionResult, GraphQLRequest, Subscription, gql
 from gqlwire.errors import OperationTimeout, TransportClosed, TransportQueryError
 from servers.launch import Server, start_strawberry
+from support import BOUND
 
 TICKS = "subscription { ticks(count: -1, intervalMs: 5) { seq } }"
 
@@ -28,7 +29,7 @@ answers_queries = pytest.mark.parametrize(
 
 async def until_stopped(speaker: Speaker, before: int, *, count: int = 1) -> None:
     """Wait until the server has seen `count` more subscriptions end, and none is left."""
-    async with speaker.observer() as observer, asyncio.timeout(10):
+    async with speaker.observer() as observer, asyncio.timeout(BOUND):
         while True:
             seen = await observer.execute("{ active stopped }")
             if seen["active"] == 0 and seen["stopped"] >= before + count:

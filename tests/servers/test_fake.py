@@ -14,8 +14,6 @@ from .certificates import client_context, make_certificates, server_context
 from .fake import Fake, Peer, PeerClosed, RawFake, RawPeer, Refusal, fake, raw_fake
 from .plain import LEGACY, MODERN, dial
 
-pytestmark = pytest.mark.once
-
 INIT = json.dumps({"type": "connection_init"})
 ACK = {"type": "connection_ack"}
 

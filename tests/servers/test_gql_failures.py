@@ -244,7 +244,7 @@ async def test_a_subscription_goes_on_when_a_real_server_was_killed(protocol: st
         async with (
             kept(server, subprotocols=[protocol]) as session,
             session.subscribe(document) as events,
-            asyncio.timeout(20),
+            asyncio.timeout(BOUND),
         ):
             async for event in events:
                 seqs.append(event["ticks"]["seq"])
@@ -276,7 +276,7 @@ async def test_an_idle_connection_comes_back_by_itself() -> None:
                         return passed
                 raise AssertionError(passed)
 
-            passed = await asyncio.wait_for(awaited(), 20)
+            passed = await asyncio.wait_for(awaited(), BOUND)
             assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
 
     assert [Phase.CLOSING, Phase.WAITING, Phase.CONNECT] == passed[:3]
@@ -482,7 +482,7 @@ async def test_a_server_that_comes_later_is_waited_for() -> None:
         client = client_of(server, retry=policy)
         connecting = asyncio.create_task(client.connect_async(reconnecting=True))
         await asyncio.to_thread(server.restart)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(BOUND):
             session = await connecting
             assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
             await client.close_async()

@@ -19,7 +19,7 @@ from .launch import (
 )
 from .plain import dial, talk
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 STARTERS: dict[str, Callable[..., Server]] = {
     "strawberry": start_strawberry,

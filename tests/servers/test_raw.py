@@ -11,8 +11,6 @@ from .fake import RawPeer, raw_fake
 from .plain import dial
 from .raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
-pytestmark = pytest.mark.once
-
 
 async def waiting(peer: RawPeer) -> None:
     """A script that does nothing."""

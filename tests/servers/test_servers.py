@@ -34,7 +34,7 @@ STARTERS: dict[str, Callable[..., Server]] = {
     "graphql-ws": start_node_graphql_ws,
     "apollo": start_node_apollo,
 }
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 PAIRS = [
     ("strawberry", MODERN),
@@ -195,8 +195,10 @@ async def test_feed_from_now(servers: Servers, name: str, protocol: str) -> None
     """Without `after`, what is past is missed."""
     async with talk(servers(name), protocol) as client:
         feed = "subscription ($since: Float!) { feed(since: $since, intervalMs: 1000) { seq } }"
-        await client.start(feed, {"since": time.time() - 100.5})
-        assert {"data": {"feed": {"seq": 101}}} == await client.event()
+        since = time.time() - 100.5
+        await client.start(feed, {"since": since})
+        event = await client.event()
+        assert 100 < event["data"]["feed"]["seq"] <= time.time() - since
 
 
 @pytest.mark.parametrize(("name", "protocol"), PAIRS)
@@ -371,10 +373,15 @@ async def test_tokens_expire(name: str, protocol: str) -> None:
         for token in (None, "guess", time.time() - 0.1):
             assert refusal == await first_words(server, protocol, {"token": token})
         assert refusal == await first_words(server, protocol, {})
-        end = time.time() + 0.2
-        async with talk(server, protocol, {"token": end}) as client:
-            await client.socket.wait_closed()
-        assert (4401, "Token expired") == (client.socket.close_code, client.socket.close_reason)
+        for seconds in (0.2, 2, 20):  # until it is long enough to be taken on a busy machine
+            end = time.time() + seconds
+            async with dial(server.url, [protocol]) as socket:
+                init = {"type": "connection_init", "payload": {"token": end}}
+                await socket.send(json.dumps(init))
+                await socket.wait_closed()
+            if socket.close_code not in (4403, 1011):
+                break
+        assert (4401, "Token expired") == (socket.close_code, socket.close_reason)
         # A timer of Node's may ring a millisecond early.
         assert time.time() >= end - 0.002
 

@@ -35,7 +35,7 @@ from benchmarks.results import Results, Run  # noqa: E402
 from benchmarks.scenarios import ALL, TITLES, blasts, pairs, slow_consumer  # noqa: E402
 from benchmarks.tables import ABSENT, TO, spread  # noqa: E402
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.long
 
 PYTHON = Path(sys.executable)
 RESULTS = ROOT / "benchmarks" / "results"

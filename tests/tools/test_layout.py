@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-pytestmark = pytest.mark.once
-
 
 class Package:
     """A package called `made` that a test writes, and its measures."""

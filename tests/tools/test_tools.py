@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-pytestmark = pytest.mark.once
-
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 DEMO_URL = "ws://127.0.0.1:54321/graphql"
 

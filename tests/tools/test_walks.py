@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-pytestmark = pytest.mark.once
-
 ONE = """
 from made_up import two
 

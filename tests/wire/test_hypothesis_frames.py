@@ -22,7 +22,7 @@ from servers.raw import CLOSE, CONTINUATION, PING, TEXT
 from servers.scripted import Script
 from support import QUERY, TICKS, leaves_nothing
 
-BOUND = 20.0
+BOUND = 60.0
 few = settings(
     max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
