@@ -10,7 +10,7 @@ from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Link, roomy
 from gqlwire._payloads.request import OperationKind
 from gqlwire._payloads.result import decode_result
-from gqlwire._streams.reply import Reply
+from gqlwire._streams.reply import Reply, State
 from gqlwire.errors import OperationTimeout, TransportError, TransportQueryError
 from gqlwire.errors.reasons import interrupted, late
 
@@ -49,11 +49,12 @@ async def ask(
             except OperationTimeout:
                 raise late(connection.host, kind, timeout) from None
             except TransportError as failure:
-                is_unsent = not reply.is_started and connection.reason is not None
-                if link.is_final or not (reply.is_lost or is_unsent):
+                is_lost = reply.state is State.LOST
+                is_unsent = reply.state is State.UNSENT and connection.reason is not None
+                if link.is_final or not (is_lost or is_unsent):
                     raise
                 is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
-                if reply.is_lost and not is_repeatable:
+                if is_lost and not is_repeatable:
                     raise interrupted(connection.host, kind, failure) from failure
     finally:
         link.running -= 1
@@ -70,13 +71,14 @@ async def _answer(
     (`@defer`). It ends all others by itself.
     """
     id = connection.start(payload, reply)
-    reply.is_started = True
+    if reply.state is State.UNSENT:  # it may have ended while it was sent
+        reply.state = State.SENT
     if timeout is not None:
         connection.deadlines.add(reply, timeout)
     must_stop = True
     try:
         answer = await reply.get()
-        if answer is None and reply.is_expired:
+        if answer is None and reply.state is State.EXPIRED:
             raise late(connection.host, kind, timeout)
         if answer is None:
             raise TransportQueryError("the server completed the operation without a result", id)
@@ -88,7 +90,7 @@ async def _answer(
         # An operation that is over is not stopped: the connection knows.
         if must_stop:
             connection.stop(id)
-        elif not reply.is_over:
+        elif reply.state is State.SENT:
             connection.forget(id)
 
 

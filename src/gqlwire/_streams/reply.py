@@ -6,6 +6,7 @@ This module knows no socket, no protocol and no GraphQL.
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 
 from msgspec import Raw
 
@@ -14,29 +15,32 @@ from gqlwire.errors import TransportError
 from gqlwire.errors.reasons import replica
 
 
+class State(Enum):
+    """How far an operation with one result has come.
+
+    `LOST`: its connection ended before the result came. `EXPIRED`: its time limit did.
+    """
+
+    UNSENT = "unsent"
+    SENT = "sent"
+    ENDED = "ended"
+    LOST = "lost"
+    EXPIRED = "expired"
+
+
+_OPEN = (State.UNSENT, State.SENT)
+
+
 class Reply:
     """The one result of an operation that has one.
 
-    `is_started`: whether the operation was sent. `is_over`: whether it has ended. `is_lost`:
-    whether the connection ended before the result came. `is_expired`: whether its time ended.
+    `state`: how far the operation has come. It may have its result before it has ended.
     """
 
-    __slots__ = (
-        "_arrival",
-        "_failure",
-        "_gate",
-        "_payload",
-        "is_expired",
-        "is_lost",
-        "is_over",
-        "is_started",
-    )
+    __slots__ = ("_arrival", "_failure", "_gate", "_payload", "state")
 
     def __init__(self, gate: ReadGate) -> None:
-        self.is_expired: bool = False
-        self.is_started: bool = False
-        self.is_lost: bool = False
-        self.is_over: bool = False
+        self.state: State = State.UNSENT
         self._gate: ReadGate = gate
         self._payload: Raw | None = None
         self._failure: TransportError | None = None
@@ -44,28 +48,26 @@ class Reply:
 
     def put(self, payload: Raw) -> None:
         """Take the result; the first one counts."""
-        if self._payload is None and not self.is_over:
+        if self._payload is None and self.state in _OPEN:
             self._payload = payload
             if not self._arrival.done():
                 self._arrival.set_result(None)
 
-    def end(self, failure: TransportError | None) -> None:
+    def end(self, failure: TransportError | None, state: State = State.ENDED) -> None:
         """End well, or by `failure`. Only the first end counts."""
-        if not self.is_over:
-            self.is_over = True
+        if self.state in _OPEN:
+            self.state = state
             self._failure = failure
             if not self._arrival.done():
                 self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
         """End, as the connection is lost."""
-        self.is_lost = not self.is_over and self._payload is None
-        self.end(failure)
+        self.end(failure, State.LOST if self._payload is None else State.ENDED)
 
     def expire(self) -> None:
         """End, as nothing arrived in time."""
-        self.is_expired = True
-        self.end(None)
+        self.end(None, State.EXPIRED)
 
     async def get(self) -> Raw | None:
         """Wait for the result; None if the operation ended without one, or expired.
