@@ -132,7 +132,7 @@ def test_what_was_for_another_library_says_what_to_use() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_message_size": 0}, "max_message_size is at least 1 byte"),
+        ({"max_message_size": 0}, "max_message_size must be at least 1 byte"),
         ({"ping_interval": 0}, "ping_interval is 0"),
         ({"keep_alive_timeout": -1}, "silence is -1"),
         ({"headers": {"X-A": "b\r\nX-C: d"}}, "'X-A' has a line break"),

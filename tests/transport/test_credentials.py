@@ -264,7 +264,7 @@ async def test_a_function_that_fails_is_a_failure_to_connect(
     with pytest.raises(CredentialsFailed) as told:
         await transport.connect()
 
-    assert f"no connection was tried: the function for {name} {words}" == str(told.value)
+    assert f"no connection was attempted: the function for {name} {words}" == str(told.value)
     assert (Phase.CONNECT, []) == (told.value.phase, server.times)
     assert told.value.__cause__ is not None
     assert seconds == now() - begin
