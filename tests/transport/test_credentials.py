@@ -333,7 +333,7 @@ ODD: list[tuple[str, Any, type[Exception], str]] = [
     ("url", "http://example.com/", InvalidURL, "is it 'ws://example.com/'"),
     ("url", None, InvalidURL, "not NoneType"),
     ("url", b"ws://example.com/", InvalidURL, "not bytes"),
-    ("headers", {"A": "b\r\nC: d"}, ValueError, "'A' has a line break"),
+    ("headers", {"A": "b\r\nC: d"}, ValueError, "'A' contains a line break"),
     ("headers", "A: b", TypeError, "headers"),
     ("headers", 7, TypeError, "headers"),
     ("headers", {"A": 1}, TypeError, "headers"),

@@ -23,8 +23,9 @@ from gqlwire.errors import (
     TransportError,
 )
 
-# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. 4400 means "invalid message", after
-# the acknowledgement perhaps one of another protocol; before it, Hasura refuses credentials so.
+# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. 4400 means "invalid message":
+# after the acknowledgement, perhaps one of another protocol; before it, Hasura refuses credentials
+# with it.
 _WRONG_PROTOCOL = {Phase.INIT: {1002, 4406}, Phase.OPEN: {1002, 4400, 4406}}
 # HTTP statuses of servers that cannot read, or do not accept, the names on offer.
 _WRONG_OFFER = {400, 406, 426}
