@@ -99,7 +99,7 @@ def test_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> Non
         (["query", URL, "query A { a } query B { b }"], "several operations (A, B)"),
         (["query", URL, "query A { a }", "-o", "B"], "no operation named 'B' (it has: A)"),
         (["query", URL, "{ a }", "-V", 'a="\\ud800"'], "cannot be sent as JSON"),
-        (["query", URL, "{ a }", "--insecure"], "ssl is for wss:// URLs"),
+        (["query", URL, "{ a }", "--insecure"], "ssl needs a wss:// URL"),
         (["query", URL, "{ a }", "--proxy", "ftp://p"], "'ftp' is not a kind of proxy"),
         (["query", "http://h/graphql", "{ a }"], "is it 'ws://h/graphql' ?"),
         (["query", "https://h/graphql", "{ a }"], "is it 'wss://h/graphql' ?"),

@@ -123,7 +123,7 @@ def test_a_transport_keeps_what_it_was_given() -> None:
 
 def test_what_was_for_another_library_says_what_to_use() -> None:
     """`connect_args` cannot be kept."""
-    with pytest.raises(TypeError, match=r"ping_timeout.*; see max_message_size"):
+    with pytest.raises(TypeError, match=r"ping_timeout.*instead see max_message_size"):
         WebsocketsTransport(url="ws://127.0.0.1/", connect_args={"ping_timeout": 1})
     with pytest.raises(ValueError, match=r"unknown subprotocols \['soap'\]"):
         WebsocketsTransport(url="ws://127.0.0.1/", subprotocols=["soap"])
@@ -132,11 +132,11 @@ def test_what_was_for_another_library_says_what_to_use() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_message_size": 0}, "max_message_size is at least 1 byte"),
+        ({"max_message_size": 0}, "max_message_size must be at least 1 byte"),
         ({"ping_interval": 0}, "ping_interval is 0"),
         ({"keep_alive_timeout": -1}, "silence is -1"),
-        ({"headers": {"X-A": "b\r\nX-C: d"}}, "'X-A' has a line break"),
-        ({"headers": [("X\n-A", "b")]}, "has a line break"),
+        ({"headers": {"X-A": "b\r\nX-C: d"}}, "'X-A' contains a line break"),
+        ({"headers": [("X\n-A", "b")]}, "contains a line break"),
         ({"subprotocols": []}, "subprotocols is empty"),
     ],
 )

@@ -415,6 +415,6 @@ async def test_what_a_client_is_can_be_changed_when_it_is_connected(server: Virt
     assert Phase.OPEN is session.state
     await client.close_async()
     session = await client.connect_async(reconnecting=False)
-    with pytest.raises(RuntimeError, match="see `reconnecting`"):
+    with pytest.raises(RuntimeError, match="set reconnecting=True"):
         _ = session.state
     await client.close_async()

@@ -129,7 +129,7 @@ async def test_a_bad_payload_costs_its_own_operation_only(
 
     hear(connection, message, says(spelling.result, id=other, payload=RESULT))
 
-    with pytest.raises(TransportProtocolError, match="result that is none"):
+    with pytest.raises(TransportProtocolError, match="invalid result"):
         decode_result(await reply or Raw())
     assert RESULT == json.loads(bytes(await well or b""))
 

@@ -156,7 +156,7 @@ async def test_an_event_whose_payload_is_no_result(
 
     told, after = found
     assert TransportProtocolError is type(told)
-    assert str(told).startswith("the server sent a result that is none, ")
+    assert str(told).startswith("the server sent an invalid result: ")
     assert words in str(told)
     assert "after" == after
 

@@ -217,7 +217,7 @@ async def test_a_list_has_room_for_one_event_at_least(max_size: int) -> None:
     """Else it is refused, where it is asked for."""
     it = Running()
 
-    with pytest.raises(ValueError, match=f"max_size is at least 1, not {max_size}"):
+    with pytest.raises(ValueError, match=f"max_size must be at least 1, not {max_size}"):
         it.events.batches(max_size)
 
 

@@ -76,7 +76,7 @@ def test_without_resume_the_variables_are_those_that_were_given() -> None:
 
 def test_a_checkpoint_needs_resume() -> None:
     """There is no other way to go on from it."""
-    with pytest.raises(ValueError, match="of no use without `resume`"):
+    with pytest.raises(ValueError, match="checkpoint needs resume"):
         Tracker(None, None, Memory())
 
 
@@ -248,7 +248,7 @@ async def test_a_checkpoint_that_cannot_load_is_told_at_once(server: VirtualServ
     async with kept(server) as it:
         with pytest.raises(OSError, match="no such disk"):
             it.session.subscribe(FROM, resume=after, checkpoint=Broken())
-        with pytest.raises(ValueError, match="of no use without `resume`"):
+        with pytest.raises(ValueError, match="checkpoint needs resume"):
             it.session.subscribe(FROM, checkpoint=Memory())
 
         assert [] == server.peer.started

@@ -238,8 +238,8 @@ class WithModel(msgspec.Struct):
         (5, "5 cannot be a result_type: .*a dataclass, an attrs class, a TypedDict, a pydantic"),
         ("Trades", "Trades cannot be a result_type"),
         ([Trades], "cannot be a result_type"),
-        (Unknown, "nothing says how to read Unknown .see `scalars` of the client"),
-        (WithUnknown, "WithUnknown cannot be a result_type: nothing says how to read Unknown"),
+        (Unknown, "no scalar says how to read Unknown; see scalars of Client"),
+        (WithUnknown, "WithUnknown cannot be a result_type: no scalar says how to read Unknown"),
         (Unknown | int, "cannot be a result_type: Type unions"),
         (WithModel, "WithModel cannot be a result_type: Unable to generate"),
     ],
@@ -684,7 +684,7 @@ def test_a_scalar_gets_all_digits_with_parse_float() -> None:
 
 def test_a_scalar_that_is_only_written_cannot_be_read() -> None:
     """So the type is refused."""
-    with pytest.raises(TypeError, match="nothing says how to read Money"):
+    with pytest.raises(TypeError, match="no scalar says how to read Money"):
         reader(Account, scalars=Scalars({Money: Scalar(encode=str)}))
 
 

@@ -136,7 +136,7 @@ def test_the_kind_of_the_operation_is_known(document: str, name: str | None, kin
 @pytest.mark.parametrize(
     ("document", "name", "words"),
     [
-        (TWO, None, r"several operations \(One, Two\): say operation_name"),
+        (TWO, None, r"several operations \(One, Two\): set operation_name"),
         (TWO, "Three", r"no operation named 'Three' \(it has: One, Two\)"),
         ("{ a }", "One", r"no operation named 'One' \(it has: none has a name\)"),
         ("fragment F on Query { a }", None, "no operation, only fragments or definitions"),

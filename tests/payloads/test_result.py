@@ -102,7 +102,7 @@ def test_a_first_result_that_brings_parts_along_keeps_its_data() -> None:
 )
 def test_what_is_no_result_is_refused_with_an_excerpt(payload: Any) -> None:
     """`payload: null` and the like cost their operation, with a word about what it was."""
-    with pytest.raises(TransportProtocolError, match="result that is none") as caught:
+    with pytest.raises(TransportProtocolError, match="invalid result") as caught:
         decode(payload)
 
     assert json.dumps(payload) in str(caught.value)
@@ -227,7 +227,7 @@ def test_any_payload_is_a_result_or_refused_with_our_own_error(payload: bytes) -
     try:
         result = decode_result(Raw(payload))
     except TransportProtocolError as refused:
-        assert "result that is none" in str(refused)  # noqa: PT017  # others fail the test by themselves
+        assert "invalid result" in str(refused)  # noqa: PT017  # others fail the test by themselves
     else:
         assert isinstance(result, ExecutionResult)
 

@@ -220,7 +220,7 @@ def test_a_class_derived_from_a_common_one_can_be_a_scalar() -> None:
 )
 def test_what_is_no_scalar_by_a_type_is_a_type_error(scalars: Any) -> None:
     """When the client is made."""
-    with pytest.raises(TypeError, match="scalars are `Scalar`s by their types"):
+    with pytest.raises(TypeError, match="scalars must map types to Scalar objects"):
         Client(scalars=scalars)
 
 

@@ -539,10 +539,10 @@ async def test_a_session_that_is_not_kept_says_so(server: VirtualServer) -> None
             session.terminate,
             lambda: session.counters,
         ):
-            with pytest.raises(RuntimeError, match="see `reconnecting`"):
+            with pytest.raises(RuntimeError, match="set reconnecting=True"):
                 use()
         for call in (session.reconnect, session.wait_ready):
-            with pytest.raises(RuntimeError, match="see `reconnecting`"):
+            with pytest.raises(RuntimeError, match="set reconnecting=True"):
                 await call()
 
 

@@ -210,7 +210,7 @@ async def test_a_hook_that_raises_harms_nothing(
         await events.aclose()
 
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert {f"{name} raised; it is called all the same next time"} == {
+    assert {f"hook {name} raised; gqlwire still calls it next time"} == {
         record.getMessage() for record in errors
     }
     assert 7 <= len(errors)

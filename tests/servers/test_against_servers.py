@@ -149,7 +149,7 @@ async def test_a_syntax_error_is_found_before_anything_is_sent(
         await session.execute("{ hello ")
     with pytest.raises(GraphQLError, match="no operation named 'C'"):
         await session.execute("query A { hello } query B { hello }", operation_name="C")
-    with pytest.raises(GraphQLError, match="say operation_name"):
+    with pytest.raises(GraphQLError, match="set operation_name"):
         session.subscribe("query A { hello } query B { hello }")
 
     assert {"seq"} == set((await anext(running))["ticks"])

@@ -264,7 +264,7 @@ async def test_a_function_that_fails_is_a_failure_to_connect(
     with pytest.raises(CredentialsFailed) as told:
         await transport.connect()
 
-    assert f"no connection was tried: the function for {name} {words}" == str(told.value)
+    assert f"no connection was attempted: the function for {name} {words}" == str(told.value)
     assert (Phase.CONNECT, []) == (told.value.phase, server.times)
     assert told.value.__cause__ is not None
     assert seconds == now() - begin
@@ -333,7 +333,7 @@ ODD: list[tuple[str, Any, type[Exception], str]] = [
     ("url", "http://example.com/", InvalidURL, "is it 'ws://example.com/'"),
     ("url", None, InvalidURL, "not NoneType"),
     ("url", b"ws://example.com/", InvalidURL, "not bytes"),
-    ("headers", {"A": "b\r\nC: d"}, ValueError, "'A' has a line break"),
+    ("headers", {"A": "b\r\nC: d"}, ValueError, "'A' contains a line break"),
     ("headers", "A: b", TypeError, "headers"),
     ("headers", 7, TypeError, "headers"),
     ("headers", {"A": 1}, TypeError, "headers"),

@@ -117,5 +117,5 @@ async def test_without_the_extra_the_error_says_how_to_get_it(
 
 def test_an_unknown_compression_is_refused() -> None:
     """At once, and by name."""
-    with pytest.raises(ValueError, match='compression is "deflate" or None'):
+    with pytest.raises(ValueError, match='compression must be "deflate" or None'):
         gqlwire.connect("ws://127.0.0.1/", compression="gzip")

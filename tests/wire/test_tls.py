@@ -126,7 +126,7 @@ async def test_tls_to_a_plain_server_is_told(strawberry: Server) -> None:
 
 async def test_a_context_for_a_plain_url_is_refused(certificates: Certificates) -> None:
     """It would do nothing, which its giver does not expect."""
-    with pytest.raises(ValueError, match="ssl is for wss:// URLs"):
+    with pytest.raises(ValueError, match="ssl needs a wss:// URL"):
         gqlwire.connect("ws://127.0.0.1/graphql", ssl=client_context(certificates.ca))
 
 

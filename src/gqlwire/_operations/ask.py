@@ -1,4 +1,4 @@
-"""One operation that has one result: sent, awaited, and sent again only where that does no harm."""
+"""One operation with one result. It is sent again only where that does no harm."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ async def _answer(
 ) -> Raw:
     """Run an operation on one connection and return its first result.
 
-    The server is told to stop a subscription, and an operation whose result announces more
-    (`@defer`). It ends all others by itself.
+    Tells the server to stop if the operation is a subscription, or if its result announces more
+    (`@defer`). The server ends every other operation on its own. `reply` says afterwards whether
+    the operation was sent, lost or expired.
     """
     id = connection.start(payload, reply)
     if reply.state is State.UNSENT:  # it may have ended while it was sent
@@ -87,7 +88,7 @@ async def _answer(
     finally:
         if timeout is not None:
             connection.deadlines.remove(reply, timeout)
-        # An operation that is over is not stopped: the connection knows.
+        # The connection ignores this for an operation that is over.
         if must_stop:
             connection.stop(id)
         elif reply.state is State.SENT:

@@ -1,4 +1,4 @@
-"""Where a subscription keeps how far it has come, over restarts of the process.
+"""Storage for the last event of a subscription, to resume from after a restart of the process.
 
 This module knows no subscription and no connection.
 """
@@ -17,26 +17,31 @@ T = TypeVar("T")
 
 
 class Checkpoint(Protocol[T]):
-    """Keeps the last event that was dealt with. Anything with these two methods will do."""
+    """Stores the last event that the program has processed.
+
+    Pass any object with these two methods as `checkpoint` of `session.subscribe`, together with
+    `resume`.
+    """
 
     def load(self) -> T | None:
-        """Return the event that was saved last, None if there is none."""
+        """Return the event that was saved last; None if there is none."""
         ...
 
     def save(self, event: T, /) -> None:
-        """Keep `event`. What it raises ends the step of the subscription."""
+        """Store `event`. If this raises, the step of the subscription raises the same."""
         ...
 
 
 class FileCheckpoint(Generic[T]):
-    """Keeps an event in the file at `path`, as JSON.
+    """A `Checkpoint` that stores the event in the file at `path`, as JSON.
 
-    The file is replaced as a whole, so whatever kills the process, at any point, leaves the old
-    event or the new one. With `fsync` that holds for a crash of the machine, too, at the cost of a
-    disk access per event. `type` is what `load` returns: a type that msgspec decodes JSON to; plain
-    objects by default.
+    `save` replaces the file as a whole. If the process is killed at any point, the file holds the
+    old event or the new one. With `fsync=True` this also holds if the machine crashes; it costs a
+    disk access per event. `type`: what `load` returns, any type that msgspec can decode JSON to;
+    plain objects by default.
 
-    `load` raises msgspec.DecodeError for a file that is no such event, and both raise OSError.
+    `load` raises msgspec.DecodeError if the file does not hold such an event. `load` and `save`
+    raise OSError if the file cannot be read or written.
     """
 
     @overload
@@ -57,7 +62,7 @@ class FileCheckpoint(Generic[T]):
         self._fsync = fsync
 
     def load(self) -> T | None:
-        """Return the event that was saved last, None if there is no file."""
+        """Return the event that was saved last; None if there is no file."""
         try:
             text = self._path.read_bytes()
         except FileNotFoundError:
@@ -65,9 +70,9 @@ class FileCheckpoint(Generic[T]):
         return self._decoder.decode(text)
 
     def save(self, event: T, /) -> None:
-        """Replace the file by one with `event`."""
+        """Replace the file by one that holds `event`."""
         text = msgspec.json.encode(event)
-        # In the same directory: only within a file system a file can be replaced at once.
+        # In the same directory: a file can be replaced atomically only within one file system.
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
         try:
             with open(handle, "wb") as file:
@@ -76,8 +81,8 @@ class FileCheckpoint(Generic[T]):
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(name, self._path)
-        # Ctrl-C, too, leaves no file behind. A `finally` would, after the replacement, remove what
-        # another process may have made under this name.
+        # Ctrl-C must not leave the temporary file behind either. Not in a `finally`: after the
+        # replacement, another process may have made a file of this name.
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(name)

@@ -42,7 +42,7 @@ class EventTimeout:
         stream.on_waiting = self._wait_begins
 
     def stop(self) -> None:
-        """Do not expire any more."""
+        """Stop: `on_expire` is not called any more."""
         self._alarm.stop()
 
     def _wait_begins(self) -> None:

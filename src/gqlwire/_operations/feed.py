@@ -35,11 +35,11 @@ _REFUSAL_SECONDS = 1.0
 
 
 class Link:
-    """What operations run on: here, one connection of `dialer` that no other follows.
+    """What operations run on. This class has one connection of `dialer`, and no other follows.
 
     `ReconnectingTransport` is a link that makes further connections.
 
-    `live`: the connection to use; None where there is none now. `failure`: why the last connection,
+    `live`: the connection to use; None if there is none now. `failure`: why the last connection,
     or attempt to connect, ended. `running`: how many operations with one result run; `on_finished`
     is called when one is over.
     """
@@ -110,9 +110,10 @@ class Link:
 async def roomy(
     link: Link, kind: str, deadline: float | None, limit: float | None, option: str
 ) -> Connection:
-    """Return what `link.roomy()` returns, at `deadline` (of the loop's clock) at the latest.
+    """Return what `link.roomy()` returns, if it does so before `deadline`, by the loop's clock.
 
-    Raises OperationTimeout, which names the `limit` in seconds and the `option` that sets it.
+    Raises OperationTimeout after `deadline`; its message names the `limit` in seconds and the
+    `option` that sets it.
     """
     scope = asyncio.timeout_at(deadline)
     try:
@@ -130,7 +131,7 @@ class _Loss(Struct):
     """A connection that a feed lost.
 
     `sealed`: an event that the consumer had been handed and had not read, with its payload; the
-    payload is None if the event turned out to be none.
+    payload is None if the message turned out to be no event.
     """
 
     failure: TransportError
@@ -140,11 +141,11 @@ class _Loss(Struct):
 
 
 class Feed:
-    """The raw results of one operation. It starts when the first one is asked for.
+    """The raw results of one operation, which `start` starts.
 
-    `payload`: the request as JSON; `renew` returns the request for each further connection, None
-    means the same one. `id`: the operation's id on the current connection. `is_over`: whether it
-    was stopped, or has raised its end.
+    `payload`: the request as JSON. `renew`: returns the request for each further connection; None
+    means the same request. `id`: the operation's id on the current connection. `is_over`: whether
+    the operation was stopped, or has raised its end.
     """
 
     __slots__ = (
@@ -185,7 +186,8 @@ class Feed:
     async def start(self) -> EventStream:
         """Start the operation, and return the stream in which its results arrive.
 
-        Raises StopAsyncIteration if it was stopped before, or what keeps it from being started.
+        Raises StopAsyncIteration if the feed was stopped before, RuntimeError if another task
+        starts it, or the reason why the operation cannot start.
         """
         if self.is_over:
             raise StopAsyncIteration
@@ -196,7 +198,7 @@ class Feed:
             if self.is_over:
                 raise StopAsyncIteration
             if self.stream is not None:
-                raise RuntimeError("this subscription is being started by another task already")
+                raise RuntimeError("another task is already starting this subscription")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
             self.id = connection.start(self._payload, stream)
         except TransportError:
@@ -233,10 +235,11 @@ class Feed:
     # --- Reading ------------------------------------------------------------------------------
 
     def payload(self, item: Item) -> Raw | None:
-        """Return the payload of an event that could not be decoded at once.
+        """Return the payload of an event that the fast path could not decode.
 
-        None means that the message was no event of this operation. A message that is not JSON ends
-        its connection: None if the feed continues on another one, else TransportProtocolError.
+        Returns None if the message was no event of this operation. A message that is not JSON ends
+        its connection: then this returns None if the feed continues on another connection, and
+        raises TransportProtocolError if not.
         """
         if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
             return self._loss.sealed[1]
@@ -249,7 +252,7 @@ class Feed:
             return running.routes.read(item, self.id)
         except TransportProtocolError as unreadable:
             running.failed(unreadable, code=1002)
-            # Nothing that came after it would be there if it had been read when it came.
+            # Had it been read on arrival, the connection would have ended there: drop the rest.
             if self.stream is not None:
                 self.stream.clear()
             if self.is_lost:
@@ -282,7 +285,7 @@ class Feed:
             try:
                 sealed = untaken, self._payload_of(untaken)
             except TransportProtocolError:
-                stream.clear()  # nothing that came after it would be there if it had been read
+                stream.clear()  # had it been read on arrival, nothing would have come after it
         stream.seal(self._payload_of)
         return sealed
 
@@ -290,7 +293,7 @@ class Feed:
         if isinstance(item, Raw):
             return item
         try:
-            return Raw(_decode_any(item))  # it is a value by itself, so it was a plain one
+            return Raw(_decode_any(item))  # the item is valid JSON, so it was a plain payload
         except UNREADABLE:
             running = self._running
             return running.routes.read(item, self.id) if running and self.id else None
@@ -317,7 +320,7 @@ class Feed:
                 self._link.call(self._terms.on_reconnect, event)
 
     def refused(self, failure: TransportError) -> bool:
-        """Note that the server refused it; return whether it is tried again later."""
+        """Note that the server refused the operation; return whether it is tried again later."""
         self._running = None
         return self._link.refused(self, failure)
 
@@ -326,7 +329,7 @@ class Feed:
         self._link.proven(self)
 
     def released(self, connection: Connection) -> None:
-        """Send what comes by `connection` straight into the stream from now on."""
+        """Route the results of `connection` straight into the stream from now on."""
         if self.id is not None and self.stream is not None and self._running is connection:
             connection.routes.add(self.id, self.stream)
 
@@ -338,7 +341,7 @@ class Feed:
             self._running.stop(self.id)
 
     def fail(self, failure: Exception) -> None:
-        """End by `failure`: no other connection follows, or none that helps."""
+        """End with `failure`: no other connection follows, or none that helps."""
         if self.stream is not None:
             self.stream.end(failure)
 
@@ -358,7 +361,7 @@ class Feed:
         self._stop_running()
 
     def _finish(self) -> None:
-        """Be over. Each operation that has started comes here when it ends."""
+        """Mark the feed as over, and leave the link. Every end of an operation calls this."""
         self.is_over = True
         self._link.leave(self)
         if self._event_timeout is not None:
@@ -417,12 +420,12 @@ class _Resubscription:
             self._alarm.cancel()
 
     def lost(self, failure: TransportError) -> None:
-        """Pass on what was held back, and that the connection is lost."""
+        """Pass on what was held back, then report to the stream that the connection is lost."""
         self._release()
         self._stream.lost(failure)
 
     def _pass(self) -> None:
-        """Let the stream have what was held back, and all that comes."""
+        """Pass what was held back, and all later results, to the stream."""
         self._feed.released(self._connection)
         self._release()
 
@@ -441,5 +444,5 @@ def is_refusal(payload: Raw) -> bool:
     try:
         result = decode_result(payload)
     except TransportProtocolError:
-        return False  # its consumer will see
+        return False  # the consumer gets the error
     return bool(result.errors) and not result.data

@@ -1,7 +1,7 @@
 """`merge`: the events of many subscriptions in one loop.
 
-A task for each subscription has to be woken up for each event. Here one is, for all that came.
-This module knows no protocol and no socket.
+With a task per subscription, the event loop wakes up one task for each event. Here it wakes up one
+task for all events that have arrived. This module knows no protocol and no socket.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ T = TypeVar("T")
 
 
 class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
-    """The events of many subscriptions, as pairs `(subscription, event)`, for one loop.
+    """The events of many subscriptions in one loop, as pairs `(subscription, event)`.
 
-    What `gqlwire.merge(subscriptions)` returns. Those of one subscription come in their order.
-    Each keeps its own buffer and overflow, and is in turn after one event. Of what came while a
-    step waited, one event of each is on its way to the steps already, and in no buffer any more.
+    `gqlwire.merge(subscriptions)` returns one. Events of one subscription keep their order, and
+    the subscriptions take turns, one event each. Each subscription keeps its own buffer and
+    overflow. While a step waits, at most one event per subscription is held outside its buffer.
 
-    A step first starts what was added and not started yet, one after the other. It raises what a
-    step of the subscription raises that is in turn, which is `current` then; if that is its end, it
-    leaves the merger, and the next step goes on with the others. The iteration ends when all have
-    ended; `add` makes it go on.
+    A step first starts the subscriptions that were added, one after the other. If a step of a
+    subscription raises, the step of the merger raises the same; `current` is that subscription.
+    A subscription that has ended leaves the merger, and the next step continues with the others.
+    The iteration ends when all have ended; after `add` it can continue.
 
-    Cancelling a step ends all of them, as `aclose()` and leaving `async with` do. A subscription
-    that was closed by itself is left out. The merger holds them: when its last reference is
-    dropped, those end that nobody else holds; the others cannot be iterated then, only closed.
+    Cancelling a step ends all subscriptions, and so do `aclose()` and leaving `async with`. You can
+    close one of the subscriptions; the merger then leaves it out. Dropping the last reference to
+    the merger ends its subscriptions, except those that you still hold; you can close those, but
+    not iterate over them.
     """
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
         self.current: Subscription[T] | None = None
-        # Whose last event may have to be acknowledged: no plain one has.
+        # The subscription whose last event is not acknowledged yet. Plain ones need none.
         self._owing: Subscription[T] | None = None
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
@@ -53,14 +54,14 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             self.add(subscription)
 
     def __len__(self) -> int:
-        """How many have not ended, as far as the steps have come."""
+        """How many subscriptions have not ended, as far as the steps have seen."""
         return len(self._held) + len(self._new)
 
     def add(self, subscription: Subscription[T]) -> None:
-        """Add one. Its events come as soon as the next step has started it.
+        """Add a subscription. The next step starts it.
 
-        It must not be iterated elsewhere: the step that finds it so raises RuntimeError, and goes
-        on without it.
+        Nothing else may iterate over it: if something does, a step raises RuntimeError, and the
+        subscription leaves the merger.
         """
         self._new.append(subscription)
         self._line.wake()
@@ -80,7 +81,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             subscription, stream = self._held[turn.number]
             self.current = subscription
             item, items = turn.item, stream.items
-            # The two usual cases, an event that came alone or amid many: what `_next` does, but
+            # The fast path for the two usual cases, one event or several: what `_next` does,
             # without its calls.
             if (
                 item is not None
@@ -105,9 +106,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 return subscription, value
 
     async def _go_on(self) -> None:
-        """Start one that is new, or wait for a turn to come. Raises StopAsyncIteration at the end.
+        """Start a new subscription, or wait until one is ready.
 
-        Nobody has a turn, or there are new ones.
+        Called when there are new subscriptions, or none is ready. Raises StopAsyncIteration if all
+        have ended.
         """
         if self._new:
             await self._start()
@@ -117,7 +119,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             raise StopAsyncIteration
 
     def _next(self, subscription: Subscription[T], stream: EventStream, turn: Turn) -> Item | None:
-        """Return the event of the one that is in turn, None at its good end, and queue it anew."""
+        """Return the event of `turn` and queue the subscription again; None if it has completed.
+
+        Raises the failure of a subscription that failed.
+        """
         item, turn.item = turn.item, None
         if item is None:
             item = stream.take()
@@ -135,7 +140,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             try:
                 stream.line_up(turn)
             except RuntimeError:
-                # Somebody else waits for it by now. What was taken comes first.
+                # Something else iterates over it by now. An event that was taken comes first.
                 if item is None:
                     self._leave(turn.number, stream)
                     raise
@@ -143,7 +148,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return item
 
     async def _start(self) -> None:
-        # It stays among the new ones until it has started, for `aclose` to find it.
+        # It stays in `_new` until it has started, so that `aclose` finds it.
         subscription = self.current = self._new[0]
         try:
             stream = await subscription.started()
@@ -186,7 +191,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 gate.waiting -= 1
 
     async def aclose(self) -> None:
-        """End all of them. The server is told at once. Twice is harmless."""
+        """End all subscriptions, and tell the server immediately. Safe to call more than once."""
         for turn in self._line.ready:
             if turn.item is not None:
                 self._held[turn.number][1].forget()
@@ -196,7 +201,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         self._gates.clear()
         for subscription in subscriptions:
             await subscription.aclose()
-        # The last, as the end of each has had its turn.
+        # Last, because closing a subscription queues its turn.
         self._line.ready.clear()
         self._line.wake()
 
@@ -215,7 +220,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:
     """Return the events of many subscriptions in one loop, as pairs; see `Merged`.
 
-    `async for subscription, event in gqlwire.merge(subscriptions)` takes the events of 10,000
-    subscriptions for a fraction of what a task for each costs.
+    `async for subscription, event in gqlwire.merge(subscriptions)` costs a fraction of what one
+    task per subscription costs.
     """
     return Merged(subscriptions)

@@ -1,4 +1,4 @@
-"""What `execute` and `subscribe` take besides the request; each option is declared once.
+"""The options of `execute` and `subscribe`; each is declared once.
 
 A new option of `subscribe` is a field of `Terms`, a key of `SubscribeOptions` for type checkers,
 and the place that uses it.
@@ -32,11 +32,11 @@ class Reconnected(Struct, frozen=True):
 
 
 class RequestOptions(TypedDict, total=False):
-    """What `execute` and `subscribe` take besides the request.
+    """The options that both `execute` and `subscribe` take.
 
-    `variable_values`, `operation_name`, `extensions`: as in `GraphQLRequest`; these win.
-    `serialize_variables`, `parse_result`, `parse_float`: override the client's settings for one
-    operation.
+    `variable_values`, `operation_name`, `extensions`: as in `GraphQLRequest`; these win over those
+    of the request. `serialize_variables`, `parse_result`, `parse_float`: override the client's
+    settings for one operation.
     """
 
     variable_values: dict[str, Any] | None
@@ -48,7 +48,7 @@ class RequestOptions(TypedDict, total=False):
 
 
 class ExecuteOptions(RequestOptions, total=False):
-    """What only `execute` takes.
+    """The options that only `execute` takes.
 
     `timeout`: seconds for this operation, including the wait for a connection; None for no limit.
     The default is the client's `execute_timeout`. `idempotent`: whether the operation may be sent
@@ -60,7 +60,7 @@ class ExecuteOptions(RequestOptions, total=False):
 
 
 class SubscribeOptions(RequestOptions, total=False):
-    """What only `subscribe` takes.
+    """The options that only `subscribe` takes.
 
     `buffer`: how much may wait for a slow consumer, a `Buffer` or a number of events; the default
     is 65,536 events and 16 MiB. `overflow`: what happens when it is full, see `Overflow`.
@@ -73,9 +73,10 @@ class SubscribeOptions(RequestOptions, total=False):
     `on_reconnect`: called with a `Reconnected` each time; may be a coroutine function.
     `resume`: a function of the newest event that arrived and of the given variables. It returns the
     variables for the next subscription. It is not called before the first event.
-    `key`: a function of an event that returns what tells the event from others. Leading events of a
-    new connection that arrived before are dropped.
-    `checkpoint`: keeps the last event over restarts of the process, for `resume`; see `Checkpoint`.
+    `key`: a function of an event that returns a hashable value which identifies the event. Leading
+    events of a new connection are dropped if their key is among the last 1,000.
+    `checkpoint`: stores the last event, so that `resume` works after a restart of the process; see
+    `Checkpoint`.
     """
 
     buffer: Buffer | int | None
@@ -114,7 +115,7 @@ class Terms(Struct, frozen=True):
         """
         chosen = {name: options[name] for name in cls.__struct_fields__ if name in options}
         if not chosen and not tell_reconnects:
-            return USUAL_TERMS  # one for all: there may be very many of them
+            return USUAL_TERMS  # shared, because there may be very many subscriptions
         buffer = chosen.pop("buffer", None)
         bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
         overflow = Overflow(chosen.pop("overflow", Overflow.BLOCK))

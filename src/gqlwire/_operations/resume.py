@@ -1,4 +1,4 @@
-"""How far a subscription has come, and how it goes on from there.
+"""Tracks the last event of a subscription, to resume after it on another connection.
 
 This module knows no connection and no protocol.
 """
@@ -26,14 +26,14 @@ Variables = dict[str, Any]
 Resume = Callable[[T, Variables], Variables]
 
 _KEYS = 1_000
-"""So many of the last keys are compared with what comes first on a new connection."""
+"""How many of the last keys are compared with the first events of a new connection."""
 
 
 class Tracker(Generic[T]):
-    """Remembers the last event; from it, `resume` computes the variables to go on with.
+    """Remembers the last event, from which `resume` computes the variables to resume with.
 
-    `key`: tells events apart; those that came before and come again at the beginning of a new
-    connection are dropped. `checkpoint`: outlives the process.
+    `key` identifies events: leading events of a new connection that came before are dropped.
+    `checkpoint` stores the last event beyond the life of the process.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Tracker(Generic[T]):
         checkpoint: Checkpoint[T] | None,
     ) -> None:
         if checkpoint is not None and resume is None:
-            raise ValueError("a checkpoint is of no use without `resume`, which goes on from it")
+            raise ValueError("checkpoint needs resume: only resume uses the event it stores")
         self._resume = resume
         self._key = key
         self._checkpoint = checkpoint
@@ -52,22 +52,22 @@ class Tracker(Generic[T]):
         self._keys: dict[Hashable, None] = {}
         if key is not None and self.last is not None:
             self._keys[key(self.last)] = None
-        self._is_at_seam = bool(self._keys)
+        self._is_leading = bool(self._keys)
 
     @classmethod
     def of(cls, terms: Terms) -> Tracker[Any] | None:
-        """Return a tracker if the terms need one: for most subscriptions they do not."""
+        """Return a tracker if the terms need one; most subscriptions do not."""
         wanted = (terms.resume, terms.key, terms.checkpoint)
         if wanted == (None, None, None) and not terms.tell_reconnects:
             return None
         return Tracker(*wanted)
 
     def variables(self, last: T | None, given: Variables) -> Variables:
-        """Return the variables to go on with after `last`; those `given` if it is None."""
+        """Return the variables to resume with after `last`; those `given` if there is none."""
         return given if self._resume is None or last is None else self._resume(last, given)
 
     def accepts(self, event: T) -> bool:
-        """Note an event that is about to be delivered; say whether it is a new one."""
+        """Note an event that is about to be delivered; return whether it is new."""
         if self._key is not None and not self._is_new(self._key(event)):
             return False
         self.last = event
@@ -75,9 +75,9 @@ class Tracker(Generic[T]):
         return True
 
     def _is_new(self, key: Hashable) -> bool:
-        if self._is_at_seam and key in self._keys:
+        if self._is_leading and key in self._keys:
             return False
-        self._is_at_seam = False
+        self._is_leading = False
         self._keys.pop(key, None)
         self._keys[key] = None
         if len(self._keys) > _KEYS:
@@ -85,22 +85,22 @@ class Tracker(Generic[T]):
         return True
 
     def cross(self) -> None:
-        """Note that what follows came by another connection."""
-        self._is_at_seam = True
+        """Note that the next events came by another connection."""
+        self._is_leading = True
 
     def acknowledge(self) -> None:
-        """Save the last event, which was dealt with."""
+        """Save the last event: the program has processed it."""
         if self._unsaved and self._checkpoint is not None and self.last is not None:
             self._unsaved = False
             self._checkpoint.save(self.last)
 
 
 class TrackedSubscription(Subscription[T]):
-    """The results of one operation, with what was asked to be known about them.
+    """A subscription with resume, de-duplication and checkpoints.
 
-    An event counts as dealt with when the next one is asked for, when `async with` is left without
-    an error, and by `acknowledge()`; only then it is saved. With `terms.tell_reconnects`
-    a `Reconnected` comes between the events where one connection ended and the next one began.
+    An event counts as processed when the program takes the next one, leaves `async with` without
+    an error, or calls `acknowledge()`; only then it is saved. With `terms.tell_reconnects`, a
+    `Reconnected` comes between the events of one connection and those of the next one.
     """
 
     __slots__ = ("_tells_reconnects", "_tracker")
@@ -121,7 +121,7 @@ class TrackedSubscription(Subscription[T]):
         return await super().__anext__()
 
     def acknowledge(self) -> None:
-        """Count the last event as dealt with: it is saved in the checkpoint."""
+        """Count the last event as processed, and save it in the checkpoint."""
         self._tracker.acknowledge()
 
     async def __aexit__(
@@ -135,7 +135,7 @@ class TrackedSubscription(Subscription[T]):
         await super().__aexit__(exc_type, exc, traceback)
 
     def newest(self) -> Any:
-        """Return the newest event that came, delivered or not; None if there was none."""
+        """Return the newest event that arrived, delivered or not; None if there was none."""
         stream = self.stream
         if stream is not None:
             waiting = [item for item in (stream.untaken, *(stream.items or ())) if item is not None]
@@ -145,11 +145,11 @@ class TrackedSubscription(Subscription[T]):
                     if payload is not None:
                         return self._convert(payload)
                 except TransportError:
-                    continue  # it carries errors, or is a notice
+                    continue  # it has errors, or is a `Reconnected`
         return self._tracker.last
 
     def read(self, item: Item) -> tuple[T, ...]:
-        """Read an event, and note it; empty if it came before, or is none of this operation."""
+        """Decode an event and note it; empty if it is a repetition, or not of this operation."""
         notice = None if self.stream is None else self.stream.notice(item)
         if notice is not None:
             self._tracker.cross()

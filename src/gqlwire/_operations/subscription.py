@@ -1,4 +1,4 @@
-"""The handle of a running subscription: what `session.subscribe()` returns.
+"""`Subscription`, which `session.subscribe()` returns, and `Batches` of it.
 
 This module knows no protocol and no socket.
 """
@@ -26,12 +26,12 @@ class Result(Protocol[T_co]):
 
     @property
     def data(self) -> T_co:
-        """What was asked for."""
+        """The data, converted."""
         ...
 
     @property
     def errors(self) -> object:
-        """Falsy where there are none."""
+        """The errors; falsy if there are none."""
         ...
 
 
@@ -48,16 +48,17 @@ def _unread(_: Item) -> Result[Any]:
 
 
 class Subscription(AsyncIterator[T], Generic[T]):
-    """The results of one operation, to be taken with `async for`, once.
+    """The events of one operation. Take them with `async for`; you can iterate once.
 
-    The operation starts with the first step. It ends on the server when this ends: by `aclose()`,
-    by leaving `async with`, by cancelling the task that waits for the next event, and when the
-    last reference to it is dropped (as after a `break`). The server is told exactly once.
+    A *step* is one request for the next event. The first step starts the operation on the server.
+    gqlwire tells the server to stop, exactly once, when the subscription ends on this side: by
+    `aclose()`, at the end of `async with`, by cancelling the task that waits for the next event, or
+    when the last reference is dropped (as after a `break`).
 
-    A step raises what is wrong with that step's event (`TransportQueryError` for one that carries
-    GraphQL errors), and the iteration can go on after it. What ends the subscription is raised
-    once: `TransportQueryError` (refused by the server; has a `query_id`), `SlowConsumer`, or the
-    connection's failure.
+    A step raises if its event is faulty (TransportQueryError for an event with GraphQL errors,
+    ResultMismatch for one that does not fit `result_type`); the next step continues. What ends the
+    subscription is raised once: TransportQueryError with a `query_id` (the server refused it),
+    SlowConsumer, OperationTimeout, or the final failure of the connection.
     """
 
     __slots__ = ("__weakref__", "_convert", "_feed", "decode", "stream")
@@ -71,8 +72,8 @@ class Subscription(AsyncIterator[T], Generic[T]):
         self._feed = feed
         self.stream: EventStream | None = None
         self._convert = convert
-        # Decodes a plain result in one pass; raises one of UNREADABLE for all that `convert`
-        # shall see instead, as it sees what carries errors.
+        # Decodes a plain result in one pass. Raises one of UNREADABLE for any other result, which
+        # goes to `convert`, as results with errors do.
         self.decode: Callable[[Item], Result[T]] = decode or _unread
 
     @property
@@ -82,7 +83,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
     @property
     def delivered(self) -> int:
-        """How many events were taken."""
+        """How many events you have taken."""
         return self.stream.delivered if self.stream else 0
 
     @property
@@ -97,15 +98,15 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
     @property
     def buffered_size(self) -> int:
-        """How many bytes the events occupy that wait to be taken."""
+        """How many bytes of memory the events occupy that wait to be taken."""
         return self.stream.buffered_size if self.stream else 0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        # All in one coroutine, and without calls for an event that is buffered: each call would
-        # cost as much as a quarter of the decoding.
+        # All in one coroutine, without calls for a buffered event: each call would cost a quarter
+        # of the decoding.
         while True:
             stream = self.stream or await self.started()
             if stream.items:
@@ -137,26 +138,27 @@ class Subscription(AsyncIterator[T], Generic[T]):
                 return value
 
     def acknowledge(self) -> None:
-        """Count the last event as dealt with: it is saved, if there is a `checkpoint`.
+        """Count the last event as processed, and save it in the `checkpoint`, if there is one.
 
-        Asking for the next one does that, too.
+        Taking the next event does this as well.
         """
 
     def batches(self, max_size: int = 100) -> Batches[T]:
-        """Return its events in lists of what has arrived, to be taken with `async for`, instead.
+        """Return an iterator over lists of the events that have arrived.
 
-        A list has 1 to `max_size` events, in order. A step waits only if nothing is there, and
-        raises what a step of the subscription raises; the events before it come first, in a list
-        of their own. Buffering, overflow and the end are those of the subscription.
+        Use it with `async for`, in place of iterating over the subscription. A list has 1 to
+        `max_size` events, in order. A step waits only if no event is there. It raises what a step
+        of the subscription raises; the events before that come first, in a list of their own.
+        Buffer and overflow are those of the subscription.
 
         Raises ValueError if `max_size` is below 1.
         """
         return Batches(self, max_size)
 
     def take_into(self, batch: list[T], max_size: int) -> None:
-        """Add what is there to `batch`, until it has `max_size` events; raise what a step raises.
+        """Add the events that are there to `batch`, until it has `max_size`, without waiting.
 
-        Never waits.
+        Raises what a step raises.
         """
         stream = self.stream
         while stream is not None and len(batch) < max_size:
@@ -166,9 +168,9 @@ class Subscription(AsyncIterator[T], Generic[T]):
             batch.extend(self.values(item))
 
     def values(self, item: Item) -> tuple[T, ...]:
-        """Decode an event; empty if it turns out to be none of this operation.
+        """Decode an event; empty if it turns out not to be of this operation.
 
-        Raises what is wrong with it.
+        Raises what a step raises for a faulty event.
         """
         try:
             result = self.decode(item)
@@ -179,12 +181,12 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return self.read(item)
 
     def read(self, item: Item) -> tuple[T, ...]:
-        """Read an event the long way; empty if it turns out to be none of this operation."""
+        """Decode an event on the slow path; empty if it turns out not to be of this operation."""
         payload = self._feed.payload(item)
         return () if payload is None else (self._convert(payload),)
 
     async def started(self) -> EventStream:
-        """Start the operation, if it is not; return where its events wait.
+        """Start the operation, if it has not started; return the stream of its events.
 
         Raises what the first step would raise.
         """
@@ -198,7 +200,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed, or has raised its end."""
+        """Whether the subscription was closed, or has raised its end."""
         return self._feed.is_over
 
     def ending(self) -> Exception:
@@ -206,7 +208,10 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return StopAsyncIteration() if self.stream is None else self._feed.end(self.stream)
 
     async def aclose(self) -> None:
-        """End it. The server is told at once; events under way are dropped. Twice is harmless."""
+        """End the subscription: tell the server immediately, and drop buffered events.
+
+        It is safe to call it more than once.
+        """
         self._feed.stop()
 
     async def __aenter__(self) -> Self:
@@ -225,11 +230,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
 
 
 class Batches(AsyncIterator[list[T]], Generic[T]):
-    """The results of one subscription in lists of what has arrived; see `Subscription.batches`."""
+    """The events of one subscription in lists; see `Subscription.batches`."""
 
     def __init__(self, subscription: Subscription[T], max_size: int) -> None:
         if max_size < 1:
-            raise ValueError(f"max_size is at least 1, not {max_size}")
+            raise ValueError(f"max_size must be at least 1, not {max_size}")
         self._subscription = subscription
         self._max_size = max_size
         self._failure: Exception | None = None  # what the next step raises

@@ -1,1 +1,1 @@
-"""What goes into a request and comes out of a result."""
+"""Payloads: what requests contain, and what results are converted to."""

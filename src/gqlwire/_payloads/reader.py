@@ -1,9 +1,9 @@
-"""From the payload of a result to the type that was asked for, in one pass where that can be.
+"""Converts the payload of a result to the `result_type`, in one pass where that is possible.
 
-There is a fast way and a long one. The fast way takes a result that has `data` of that type, no
-errors, and nothing that is unusual. What it does not take goes the long way, by `decode_result`,
-which tells what it is. This module knows no protocol, no connection and no schema; pydantic is
-loaded for its own models only.
+There is a fast path and a slow path. The fast path takes a result that has `data` of that type, no
+errors, and nothing unusual. Every other result goes to the slow path, `decode_result`, which finds
+out what is wrong with it. This module knows no protocol, no connection and no schema; it loads
+pydantic only for pydantic's own models.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 ParseFloat = Callable[[str], Any]
 
 _REFUSALS = (ValueError, RecursionError)
-"""What reading raises for what does not fit: msgspec's and pydantic's errors are ValueErrors."""
+"""Raised for data that does not fit: the errors of msgspec and pydantic are ValueErrors."""
 
 _SUPPORTED = (
     "a msgspec.Struct, a dataclass, an attrs class, a TypedDict, a pydantic model, or another type "
@@ -48,12 +48,12 @@ def _decoder(
     dec_hook: Callable[[type, Any], Any] | None = None,
     parse_float: ParseFloat | None = None,
 ) -> Decode:
-    """Return the fast way to a result with `data` of a type, no errors and nothing unusual."""
+    """Return the fast path to a result with `data` of a type, no errors and nothing unusual."""
     result = msgspec.defstruct(
         "Result",
         [("data", of_data), ("errors", list[Raw] | None, None), ("extensions", Raw, NOTHING)],
         forbid_unknown_fields=True,
-        # It lives for a moment only, and is in no cycle.
+        # A result lives only for a moment, and is in no cycle.
         gc=False,
     )
     decoder = msgspec.json.Decoder(result, dec_hook=dec_hook, float_hook=parse_float)
@@ -69,9 +69,9 @@ _check = msgspec.json.Decoder(float_hook=str).decode
 
 
 def _json_data(payload: Raw) -> Raw | None:
-    """Return `data` as it came; None if it is no JSON.
+    """Return `data` as it came; None if it is not valid JSON.
 
-    NaN and lone surrogates are none, and servers write them.
+    Some servers write NaN or lone surrogates, which are not valid.
     """
     try:
         data = _decode_data(payload).data
@@ -82,10 +82,10 @@ def _json_data(payload: Raw) -> Raw | None:
 
 
 class Reader(Generic[T]):
-    """Makes of a result what the user gets; this one, plain objects.
+    """Converts a result to the user's value; this class, to plain objects.
 
-    `decode` is the fast way by itself. It raises one of `_json.UNREADABLE` for whatever is not
-    for it.
+    `decode` is the fast path. It raises one of `_json.UNREADABLE` for a result that needs the slow
+    path.
     """
 
     def __init__(self, decode: Decode) -> None:
@@ -94,8 +94,9 @@ class Reader(Generic[T]):
     def read(self, payload: Raw) -> T:
         """Return the `data` of a result.
 
-        Raises ResultMismatch if it is of another type, TransportQueryError if there are errors,
-        TransportProtocolError if it is no result, or only a further part of one.
+        Raises ResultMismatch if `data` does not fit the type, TransportQueryError if there are
+        errors, and TransportProtocolError if the payload is no result, or a further part of one
+        (`@defer`, `@stream`).
         """
         try:
             result = self.decode(payload)
@@ -107,13 +108,13 @@ class Reader(Generic[T]):
         return data
 
     def read_slowly(self, payload: Raw) -> T:
-        """Do what `read` does, the long way."""
+        """Do what `read` does, on the slow path."""
         result = decode_result(payload)
         result.data_or_raise()
         return self._data_of(result, payload)
 
     def read_whole(self, payload: Raw) -> ExecutionResult[Any]:
-        """Return the whole result, its `data` as `read` does, if it has any, errors or not.
+        """Return the whole result, with errors or without; `data` is converted as in `read`.
 
         Raises ResultMismatch and TransportProtocolError as `read` does.
         """
@@ -123,7 +124,7 @@ class Reader(Generic[T]):
         return result
 
     def _data_of(self, result: ExecutionResult[Any], payload: Raw) -> T:
-        del payload  # for who reads it otherwise
+        del payload  # subclasses use it
         data: T = result.data
         return data
 
@@ -163,7 +164,7 @@ class _TypedReader(Reader[T], ABC):
 
     @abstractmethod
     def _located(self, refusal: Exception, data: Any) -> tuple[str, str]:
-        """Return where in `data` something does not fit, and what it is."""
+        """Return where in `data` something does not fit, and why."""
 
 
 class _MsgspecReader(_TypedReader[T]):
@@ -189,7 +190,7 @@ class _MsgspecReader(_TypedReader[T]):
         if not is_located:
             return "$", path
         path = path.removesuffix("`")
-        # msgspec does not tell keys of a dict apart, and those of `data` are what was asked for.
+        # msgspec does not name the key of a dict; at the top level, find out which one it is.
         if path.startswith("$[...]") and isinstance(data, dict):
             path = self._misfit(data) + path.removeprefix("$[...]")
         return path, fault
@@ -246,7 +247,7 @@ def _path(steps: tuple[int | str, ...], data: Any, *, is_missing: bool) -> str:
         if is_item or (isinstance(here, dict) and step in here):
             here = here[step]
         elif not is_missing or count < len(steps):
-            # Not a place, but pydantic's name for a member of a union.
+            # Not a key in the data, but pydantic's name for a member of a union.
             continue
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
     return path
@@ -256,11 +257,10 @@ _PLAIN: Reader[Any] = Reader(_decoder(Any))
 
 
 def reader_for(result_type: Any, scalars: Scalars, parse_float: ParseFloat | None) -> Reader[Any]:
-    """Return the reader of a type; None is plain objects.
+    """Return the reader of a type; None means plain objects.
 
-    `parse_float` makes a value of each number with a fraction or an exponent that no annotation
-    says the type of; None and float leave it a float. Raises TypeError for a type that cannot be
-    read.
+    `parse_float` converts each number with a fraction or an exponent, unless an annotation says
+    its type; None and float leave it a float. Raises TypeError for an unsupported type.
     """
     if result_type is None and parse_float is None:
         return _PLAIN
@@ -282,7 +282,7 @@ def _made(kind: Any, scalars: Scalars, parse_float: ParseFloat | None) -> Reader
             return _PydanticReader(kind, exact)
         return _MsgspecReader(kind, scalars, exact)
     except (TypeError, NameError, AttributeError, RuntimeError) as cause:
-        # pydantic gives whole paragraphs of advice.
+        # Only the first line: pydantic adds paragraphs of advice.
         reason = str(cause).partition("\n")[0]
         raise TypeError(
             f"{_name_of(kind)} cannot be a result_type: {reason}; it can be {_SUPPORTED}"
@@ -293,7 +293,8 @@ def _made(kind: Any, scalars: Scalars, parse_float: ParseFloat | None) -> Reader
 def _kept(
     kind: Any, spelling: str, scalars: Scalars, parse_float: ParseFloat | None
 ) -> Reader[Any]:
-    # `A | B` is equal to `B | A`, and of two that fit pydantic takes the first: hence the spelling.
+    # `A | B` equals `B | A`, but if both fit, pydantic takes the first. So the key of this cache
+    # has the spelling.
     del spelling
     return _made(kind, scalars, parse_float)
 
@@ -303,15 +304,15 @@ def _guarded(parse_float: ParseFloat) -> ParseFloat:
         try:
             return parse_float(text)
         except ArithmeticError as cause:
-            # Decimal refuses exponents of 19 digits so.
+            # What Decimal raises for exponents of 19 digits.
             raise ValueError(f"the number {text[:60]} cannot be read: {cause!r}") from cause
 
     return parse
 
 
 def _is_for_pydantic(kind: Any, scalars: Scalars) -> bool:
-    """Tell who is to read a type: pydantic, or msgspec. Raises TypeError if neither can."""
-    # This first, as msgspec does not know unions of models.
+    """Return whether pydantic reads a type, or else msgspec. Raises TypeError if neither can."""
+    # Before msgspec inspects the type: it does not know unions of pydantic models.
     if _is_pydantics(kind):
         return True
     from msgspec.inspect import CustomType
@@ -322,22 +323,23 @@ def _is_for_pydantic(kind: Any, scalars: Scalars) -> bool:
     for part in parts:
         if isinstance(part, CustomType):
             raise TypeError(
-                f"nothing says how to read {_name_of(part.cls)} (see `scalars` of the client)"
+                f"no scalar says how to read {_name_of(part.cls)}; see scalars of Client"
             )
     return False
 
 
 def _is_pydantics(kind: Any) -> bool:
-    # Its models and its dataclasses have one.
+    # pydantic's models and dataclasses have this attribute.
     return hasattr(kind, "__pydantic_validator__") or any(map(_is_pydantics, get_args(kind)))
 
 
 def _parts(kind: Any) -> Iterator[Any]:
-    """Yield msgspec's descriptions of the classes in a type, its own and those of its fields."""
+    """Yield msgspec's descriptions of the classes in a type and, recursively, in its fields."""
     from msgspec.inspect import Field, Type, type_info
 
     nodes: list[Any] = [type_info(kind)]
-    # By identity, as a type may contain itself; the values keep the identities from being reused.
+    # By `id`, because a type may contain itself. The values keep the nodes alive, so that no `id`
+    # is used again.
     seen: dict[int, Any] = {}
     while nodes:
         node = nodes.pop()

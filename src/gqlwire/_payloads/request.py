@@ -1,7 +1,7 @@
-"""What is asked: a document, its variables, which operation of it, and extensions.
+"""`GraphQLRequest`: a document, its variables, the operation's name, and extensions.
 
-The only module on the way of a request that imports graphql-core, and only when a document is
-first looked at. It does not know how anything is sent.
+Of the modules that send a request, only this one imports graphql-core, and only when it checks the
+first document. It does not know how a request is sent.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ OperationKind = Literal["query", "mutation", "subscription"]
 
 
 class _Document(Struct, frozen=True, eq=False):
-    """A document that was checked: its text, its tree, and its operations by name."""
+    """A checked document: its text, its tree, and its operations by name."""
 
     source: str
     node: DocumentNode
     operations: Mapping[str | None, OperationKind]
     is_ambiguous: bool
-    """Whether an operation without a name is not alone (GraphQL specification, 5.2.2.1)."""
+    """Whether an operation without a name is not the only one (GraphQL specification, 5.2.2.1)."""
     encoded: bytes
-    """How the payload of each of its requests begins: an object without its end."""
+    """The beginning of the payload of each request: a JSON object without its end."""
     only: OperationKind | None
     """The kind of its operation, if it has just one."""
 
@@ -37,7 +37,7 @@ class _Document(Struct, frozen=True, eq=False):
         from graphql import GraphQLError
 
         if self.is_ambiguous:
-            raise GraphQLError("an operation without a name has to be the only one")
+            raise GraphQLError("an operation without a name must be the only one in its document")
         if operation_name is not None:
             if operation_name in self.operations:
                 return self.operations[operation_name]
@@ -48,7 +48,7 @@ class _Document(Struct, frozen=True, eq=False):
         if not self.operations:
             raise GraphQLError("the document has no operation, only fragments or definitions")
         names = ", ".join(str(name) for name in self.operations)
-        raise GraphQLError(f"the document has several operations ({names}): say operation_name")
+        raise GraphQLError(f"the document has several operations ({names}): set operation_name")
 
 
 @lru_cache(maxsize=512)
@@ -77,8 +77,8 @@ _PRINTED_AT_MOST = 128
 
 
 def _from_node(node: DocumentNode) -> _Document:
-    # Trees hash by content, which costs as much as printing them; so by identity, and the entry
-    # keeps its tree alive, or the identity could be given away again.
+    # Trees hash by content, which costs as much as printing them. So the key is the `id`, and the
+    # entry keeps its tree alive, or the `id` could be used again.
     document = _printed.get(id(node))
     if document is None:
         from graphql import print_ast
@@ -93,16 +93,17 @@ def _from_node(node: DocumentNode) -> _Document:
 class GraphQLRequest:
     """One request to a server.
 
-    `request`: the document as a str, a graphql-core `DocumentNode`, or another `GraphQLRequest`,
-    whose other parts are then taken where none are given. A str is sent as it was written. The
-    syntax is checked here, once per distinct document: a server such as Strawberry closes the
-    whole socket on one syntax error.
+    `request`: the document, as a str or a graphql-core `DocumentNode`; or another `GraphQLRequest`,
+    from which the parts are taken that you do not give. A str is sent exactly as it is.
 
-    `variable_values`: the variables, a dict that can be written as JSON (also: datetime, UUID,
-    Decimal, Enum, dataclasses). `operation_name`: which operation, where there are several.
-    `extensions`: sent along as they are.
+    `variable_values`: the variables; their values can be anything that JSON can represent, and also
+    datetime, UUID, Decimal, Enum and dataclasses. `operation_name`: which operation to run, if the
+    document has several. `extensions`: a dict that is sent with the request (protocol extensions of
+    the server).
 
-    Raises graphql-core's `GraphQLError` on a syntax error, `TypeError` for another type.
+    The syntax is checked here, once per distinct document, because some servers (Strawberry) close
+    the whole connection on a syntax error. Raises graphql-core's GraphQLError for a syntax error,
+    and TypeError for a document of another type.
     """
 
     variable_values: dict[str, Any] | None
@@ -148,10 +149,10 @@ class GraphQLRequest:
 
     @property
     def kind(self) -> OperationKind:
-        """Which kind of operation this is.
+        """The kind of the operation: "query", "mutation" or "subscription".
 
-        Raises graphql-core's `GraphQLError` if `operation_name` does not name one of the
-        document's operations, or is missing and there are several.
+        Raises graphql-core's GraphQLError if the document has no operation of the name
+        `operation_name`, or has several and `operation_name` is None.
         """
         only = self._document.only
         if only is not None and self.operation_name is None:
@@ -160,7 +161,7 @@ class GraphQLRequest:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What goes out as the payload of `subscribe` or `start`; empty parts are left out."""
+        """The payload of the `subscribe` or `start` message; empty parts are left out."""
         parts = {
             "query": self._document.source,
             "operationName": self.operation_name,
@@ -172,7 +173,7 @@ class GraphQLRequest:
     def encode(self) -> bytes:
         """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
         try:
-            # The document was encoded once, when it was checked: it is mostly the longest part.
+            # The document, usually the longest part, was encoded once, when it was checked.
             text = self._document.encoded
             if self.operation_name:
                 text += b',"operationName":%s' % _encode(self.operation_name)
@@ -205,15 +206,15 @@ class GraphQLRequest:
 
 def _encode(part: Any) -> bytes:
     text = msgspec.json.encode(part)
-    # The encoder writes null for NaN and infinities, which would be another value.
-    if text.find(b"null") >= 0:  # `in` would first try whether b"null" is a number
+    # The encoder writes NaN and infinities as null, which is another value.
+    if text.find(b"null") >= 0:  # `in` is slower: it first tries whether b"null" is a number
         _refuse_infinite(part)
     return text
 
 
 def _refuse_infinite(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"JSON has no {value}")
+        raise ValueError(f"JSON cannot represent {value}")
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
@@ -226,14 +227,15 @@ def _as_node(request: object) -> DocumentNode:
 
     if not isinstance(request, DocumentNode):
         raise TypeError(
-            f"a request is a str, a DocumentNode or a GraphQLRequest, not {type(request).__name__}"
+            f"a request must be a str, a DocumentNode or a GraphQLRequest, not "
+            f"{type(request).__name__}"
         )
     return request
 
 
 def gql(request_string: str) -> GraphQLRequest:
-    """Make a request of a document, checking its syntax.
+    """Return a request for a document, after checking its syntax.
 
-    Raises graphql-core's `GraphQLError` on a syntax error, with the place of it.
+    Raises graphql-core's GraphQLError for a syntax error; the error says where.
     """
     return GraphQLRequest(request_string)

@@ -1,4 +1,4 @@
-"""From the payload of a result to what a user gets.
+"""`ExecutionResult`, and the slow path from the payload of a result to it.
 
 This module knows no protocol and no connection.
 """
@@ -17,7 +17,8 @@ from gqlwire._json import UNREADABLE, decode, errors_of, excerpt, number
 from gqlwire.errors import TransportProtocolError, TransportQueryError
 
 if TYPE_CHECKING:
-    # With a default, which Python has from 3.13 on: checkers know this module without installing.
+    # TypeVars with a default are new in Python 3.13. Type checkers know this module even if it is
+    # not installed.
     from typing_extensions import TypeVar
 
     DataT = TypeVar("DataT", default=Any)
@@ -29,12 +30,15 @@ else:
 
 @dataclass(slots=True)
 class ExecutionResult(Generic[DataT]):
-    """One result, whole (GraphQL specification, section 7.1).
+    """One whole result: the response of the GraphQL specification, section 7.1.
 
-    `data`: what was asked for, None if nothing came of it. `errors`: the list of error objects,
-    None if there are none. `extensions`: whatever the server adds, or None. `has_next` is set on
-    results of which more parts follow (`@defer`, `@stream`), and `incremental` is the list of
-    parts on those that follow, as the server sent them: they are not merged here.
+    `data`: a dict of plain objects, or the `result_type`; None if the operation failed. `errors`: a
+    list of error objects, each a dict with `message`; None if there are none. `extensions`: what
+    the server adds, or None.
+
+    With `@defer` and `@stream`, a result arrives in parts. `has_next`: whether more parts follow;
+    None for a result in one part. `incremental`: the list of parts that a later result contains, as
+    the server sent them. gqlwire does not merge the parts.
     """
 
     data: DataT = cast("DataT", None)  # noqa: RUF009  # no call at runtime that could be shared
@@ -44,16 +48,17 @@ class ExecutionResult(Generic[DataT]):
     has_next: bool | None = None
 
     def data_or_raise(self) -> DataT:
-        """Return `data`; raise TransportQueryError, which keeps it, if there are errors.
+        """Return `data` if there are no errors.
 
-        Raises TransportProtocolError for a part that follows another, which has no `data`.
+        Raises TransportQueryError, which has `errors` and `data`, if there are errors, and
+        TransportProtocolError for a later part of a result, which has no `data`.
         """
         if self.errors:
             raise TransportQueryError.of(self.errors, data=self.data, extensions=self.extensions)
         if self.incremental is not None:
             raise TransportProtocolError(
-                "the server sent a further part of a result (@defer or @stream); take such "
-                "results with get_execution_result=True"
+                "the server sent a further part of a result (@defer or @stream); use "
+                "get_execution_result=True for such results"
             )
         return self.data
 
@@ -67,9 +72,9 @@ class _Payload(msgspec.Struct):
     has_next: bool | None = msgspec.field(default=None, name="hasNext")
 
     def parts(self) -> Sequence[Any] | None:
-        """Return the parts that follow an earlier result; None if this is one of its own."""
+        """Return the parts that follow an earlier result; None for a result in one part."""
         if self.path is not None:
-            # The form before 2022: a result of its own for each part.
+            # The format before 2022: one message for each part.
             data = None if self.data is msgspec.UNSET else self.data
             return [{"path": self.path, "data": data}]
         if self.data is msgspec.UNSET and self.has_next is not None:
@@ -81,9 +86,9 @@ _decode = msgspec.json.Decoder(_Payload).decode
 
 
 def decode_result(payload: Raw) -> ExecutionResult:
-    """Decode the payload of one result. A number that no float can hold comes as a Decimal.
+    """Decode the payload of one result. A number too large for a float becomes a Decimal.
 
-    Raises TransportProtocolError, with an excerpt, if it is none.
+    Raises TransportProtocolError, with an excerpt, if the payload is not a valid result.
     """
     try:
         result = _decode(payload)
@@ -92,7 +97,7 @@ def decode_result(payload: Raw) -> ExecutionResult:
     parts = result.parts()
     errors = (errors_of(result.errors) or None) if result.errors else None
     if result.data is msgspec.UNSET and errors is None and parts is None:
-        raise _unusable(payload, "it has neither data nor errors")
+        raise _unusable(payload, "neither data nor errors")
     is_whole = result.data is not msgspec.UNSET and result.path is None
     return ExecutionResult(
         result.data if is_whole else None, errors, result.extensions, parts, result.has_next
@@ -119,4 +124,4 @@ def _decode_leniently(payload: Raw) -> _Payload:
 
 def _unusable(payload: Raw, why: str) -> TransportProtocolError:
     beginning = excerpt(bytes(payload)) if payload else "no payload"
-    return TransportProtocolError(f"the server sent a result that is none, {why}: {beginning}")
+    return TransportProtocolError(f"the server sent an invalid result: {why}: {beginning}")

@@ -1,6 +1,6 @@
-"""Types of your own in results and variables: how each is read from JSON and written as JSON.
+"""`Scalar`: how the user's own types are read from JSON and written as JSON.
 
-This module knows no schema (`gqlwire.schema` does), no document and no result.
+This module knows no schema, no document and no result.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import msgspec
 
 T = TypeVar("T")
 
-# What msgspec writes in its own way even where it is a class derived from one of these.
+# msgspec also writes subclasses of these in its own way, without a hook.
 _WRITTEN_ANYWAY = (dict, frozenset, list, set, tuple, UUID)
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar(Generic[T]):
-    """How a type of your own is read and written: `Client(scalars={Money: Scalar(...)})`.
+    """How one of your own types is read and written: `Client(scalars={Money: Scalar(...)})`.
 
-    `decode` makes one of what JSON has for it (a str, a number, a bool, a list or a dict; never
-    None), in fields of a `result_type` that are annotated with the type. A ValueError or TypeError
-    of its own (also ArithmeticError, AttributeError and LookupError) becomes a ResultMismatch that
-    tells where. `encode` makes of one, in variables, what can be written as JSON; it serves derived
-    classes, too.
+    `decode`: returns an object of your type for a JSON value: a str, a number, a bool, a list or a
+    dict, never None. It is called for fields of a `result_type` that are annotated with the type.
+    If it raises ValueError, TypeError, ArithmeticError, AttributeError or LookupError, the result
+    raises ResultMismatch, which says where. None: the type cannot be read.
+
+    `encode`: returns, for an object of your type or of a subclass in the variables, a value that
+    can be written as JSON. None: the type cannot be written.
     """
 
     decode: Callable[[Any], T] | None = None
@@ -34,7 +36,7 @@ class Scalar(Generic[T]):
 
 
 class Scalars:
-    """All of a client's `Scalar`s, by their types. Two tables with the same in them are equal."""
+    """All of a client's `Scalar`s, by type. Two tables with the same entries are equal."""
 
     def __init__(self, by_type: Mapping[type[Any], Scalar[Any]] | None = None) -> None:
         by_type = by_type or {}
@@ -51,33 +53,33 @@ class Scalars:
         return hash(self._key)
 
     def can_decode(self, kind: type[Any]) -> bool:
-        """Tell whether fields that are annotated with `kind` can be read."""
+        """Return whether fields that are annotated with `kind` can be read."""
         return kind is object or kind in self._decoders
 
     def decode(self, kind: type[Any], value: Any) -> Any:
-        """Make a `kind` of a value from JSON: msgspec's `dec_hook`."""
+        """Convert a JSON value to `kind`: msgspec's `dec_hook`."""
         if kind is object:
             return value
-        # Of a generic class, msgspec asks for the alias.
+        # For a generic class, msgspec passes the alias.
         kind = get_origin(kind) or kind
         if value is None:
             raise ValueError(f"Expected `{kind.__name__}`, got `null`")
         try:
             return self._decoders[kind](value)
         except (ArithmeticError, AttributeError, LookupError) as cause:
-            # What a value of another shape leads to, as well as ValueError and TypeError; msgspec
-            # adds the place to those two only.
+            # A value of another shape can raise these as well as ValueError and TypeError, but
+            # msgspec adds the path only to those two.
             raise ValueError(f"{type(cause).__name__}: {cause}") from cause
 
     def encode(self, value: Any) -> Any:
-        """Make of `value` what can be written as JSON: msgspec's `enc_hook`."""
+        """Convert `value` to a value that JSON can represent: msgspec's `enc_hook`."""
         for kind in type(value).__mro__:
             if kind in self._encoders:
                 return self._encoders[kind](value)
         raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
     def plain(self, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return `variables` with all that is no type of JSON's made one.
+        """Return `variables` with each value converted to one that JSON can represent.
 
         Raises TypeError if a value cannot be written as JSON.
         """
@@ -91,22 +93,22 @@ class Scalars:
 
 
 NO_SCALARS = Scalars()
-"""Those of a client that was told of none: one for all."""
+"""The table of every client without scalars."""
 
 
 def _check(kind: object, scalar: object) -> None:
     if not isinstance(kind, type) or not isinstance(scalar, Scalar):
-        raise TypeError(f"scalars are `Scalar`s by their types, not {scalar!r} by {kind!r}")
+        raise TypeError(f"scalars must map types to Scalar objects, not {kind!r} to {scalar!r}")
     from msgspec.inspect import CustomType, type_info
 
-    # A hook that is never called would be worse than none.
+    # msgspec would never call the hook, so an error is better.
     if not isinstance(type_info(kind), CustomType):
         raise ValueError(
-            f"{kind.__name__} is read and written without a Scalar, which would not be asked; "
-            f"take a class of your own that is no dataclass, attrs class, Struct, Enum or the like"
+            f"{kind.__name__} is read and written without a Scalar, so its Scalar would not be "
+            f"used; define your own class, not a dataclass, attrs class, Struct, Enum or the like"
         )
     if scalar.encode is not None and issubclass(kind, _WRITTEN_ANYWAY):
         raise ValueError(
-            f"{kind.__name__} is written as the class that it is derived from, and `encode` would "
-            f"not be asked; take a class of your own that contains one instead"
+            f"{kind.__name__} is written as the class that it is derived from, so encode would not "
+            f"be used; define a class that contains such a value instead"
         )

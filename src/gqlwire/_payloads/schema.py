@@ -1,10 +1,11 @@
-"""What needs a GraphQL schema: validation, and values on their way in and out.
+"""What needs a GraphQL schema: validating documents, and converting variables and results.
 
-Law: functions of a schema, a document and plain data; nothing here waits. Must not know sockets,
-protocols or sessions. Importing it imports graphql-core, so import it late.
+All of it is synchronous, and works on a schema, a document and plain data. This module knows no
+socket, no protocol and no session. It imports graphql-core, so import it late.
 
-Only what graphql-core 3.2 and 3.3 share is called. That is why scalars go through `serialize` and
-`parse_value`, to which users of either attach their functions, and not through the newer names.
+It calls only what both graphql-core 3.2 and 3.3 have. Therefore scalars are converted by
+`serialize` and `parse_value`, to which users of either version attach their functions, and not by
+the names that 3.3 adds.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import graphql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What JSON codecs write as an array. Any other iterable (an IPv4Network, say) is one value.
+# What JSON codecs write as an array. Any other iterable, such as an IPv4Network, is one value.
 _ARRAYS = (list, tuple, set, frozenset)
 
-# What users' converters raise, besides GraphQLError, for a value that they do not take.
+# What users' functions raise, apart from GraphQLError, for a value that they do not accept.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _LEAVES = (graphql.GraphQLScalarType, graphql.GraphQLEnumType)
@@ -31,12 +32,12 @@ _JSON_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a bool
 def build_schema_from(
     source: str | graphql.GraphQLSchema | dict[str, Any],
 ) -> graphql.GraphQLSchema:
-    """Make a schema of SDL text or of the answer to `introspection_document()`.
+    """Build a schema from SDL text or from the answer to `introspection_document()`.
 
-    A dict is the `data` of that answer, with `__schema` at its top. A schema is handed back as it
-    is, not copied: scalars that the user attached to it stay attached.
+    A dict is the `data` of that answer, with the key `__schema`. A schema is returned as it is, not
+    copied: functions that the user attached to its scalars stay attached.
 
-    Raises GraphQLError when SDL does not parse, and TypeError when no schema can be made of it.
+    Raises GraphQLError if the SDL has a syntax error, and TypeError if it is no valid schema.
     """
     if isinstance(source, graphql.GraphQLSchema):
         return source
@@ -46,10 +47,10 @@ def build_schema_from(
 
 
 def introspection_document(**introspection_args: Any) -> str:
-    """Write the introspection query.
+    """Return the introspection query.
 
-    The arguments are those of graphql-core's `get_introspection_query`. What older servers may
-    refuse is off by default. Raises TypeError for an argument that graphql-core does not know.
+    The arguments are those of graphql-core's `get_introspection_query`. By default, parts that
+    older servers may refuse are off. Raises TypeError for an unknown argument.
     """
     return graphql.get_introspection_query(**introspection_args)
 
@@ -57,8 +58,8 @@ def introspection_document(**introspection_args: Any) -> str:
 def validate(schema: graphql.GraphQLSchema, document: graphql.DocumentNode) -> None:
     """Check a document against a schema.
 
-    Raises the first GraphQLError found, so that there is one clear message, and TypeError when
-    the schema itself is not valid.
+    Raises the first GraphQLError found, so that there is one clear message, and TypeError if the
+    schema itself is not valid.
     """
     errors = graphql.validate(schema, document, max_errors=1)
     if errors:
@@ -71,17 +72,17 @@ def serialize_variables(
     variable_values: Mapping[str, Any],
     operation_name: str | None = None,
 ) -> dict[str, Any]:
-    """Turn the Python values of variables into JSON values, by the types the document declares.
+    """Convert the Python values of variables to JSON values, by the types in the document.
 
-    Custom scalars go through their `serialize`. An enum may be given as its internal value, as a
-    Python Enum member, by name, or by the value of a member. Lists, input objects and their
-    nesting are followed; one value given for a list becomes a list of one; an input field may be
-    given by its `out_name`. None, built-in scalars, variables or input fields that are not
-    declared, and types unknown to the schema are left as they are: judging them is the server's
-    work. The input is not changed.
+    Custom scalars are converted by their `serialize`. An enum may be given as its internal value,
+    as a Python Enum member, by name, or by the value of a member. Lists and input objects are
+    converted recursively. A single value for a list becomes a list of one. An input field may be
+    given by its `out_name`. Other values stay as they are, and the server judges them: None,
+    built-in scalars, variables or input fields that are not declared, and types unknown to the
+    schema. The input is not changed.
 
-    Raises GraphQLError, naming the place, for a value that its enum or custom scalar does not
-    take, and when the document has no such operation.
+    Raises GraphQLError, with the path, for a value that its enum or custom scalar does not accept,
+    and if the document has no such operation.
     """
     serialized = dict(variable_values)
     for definition in _operation(document, operation_name).variable_definitions or ():
@@ -98,21 +99,20 @@ def parse_result(
     data: dict[str, Any] | None,
     operation_name: str | None = None,
 ) -> dict[str, Any] | None:
-    """Turn the `data` of one result into Python values: see `ResultParser`, used here once."""
+    """Convert the `data` of one result to Python values; see `ResultParser`."""
     return None if data is None else ResultParser(schema, document, operation_name).parse(data)
 
 
 class ResultParser:
-    """Turns the `data` of results of one operation into Python values, by the schema's types.
+    """Converts the `data` of results of one operation to Python values, by the schema's types.
 
-    Custom scalars go through their `parse_value`, enum names become internal values. Fields that
-    the schema or the document does not know, fields that begin with `__` and None (even where the
-    schema says non-null) are left as they are; so are fields that are absent, as with `@skip`.
+    Custom scalars are converted by their `parse_value`; enum names become internal values. Left as
+    they are: fields that the schema or the document does not know, fields that begin with `__`,
+    None (even if the schema says non-null), and fields that are absent, as with `@skip`.
 
-    What was learnt from the document serves every further result, so keep one parser for a
-    subscription.
+    A parser analyses the document once, so keep one parser for a subscription.
 
-    Raises GraphQLError when the document has no such operation.
+    Raises GraphQLError if the document has no such operation.
     """
 
     __slots__ = ("_root",)
@@ -136,14 +136,14 @@ class ResultParser:
     def parse(self, data: dict[str, Any] | None) -> dict[str, Any] | None:
         """Parse one result's `data`, which is not changed.
 
-        Raises GraphQLError, with its `path` set, when the data has another shape than the schema
-        says, and for a value that its enum or custom scalar does not take.
+        Raises GraphQLError, with its `path` set, if the data has another shape than the schema
+        says, and for a value that its enum or custom scalar does not accept.
         """
         return None if data is None else self._root.parse(data, None)
 
 
 class _Path(NamedTuple):
-    """Where we are, as a linked list: an item costs one tuple, text only in case of failure."""
+    """A path as a linked list: an item costs one tuple, and only a failure makes a text of it."""
 
     parent: _Path | None
     key: str | int
@@ -157,17 +157,17 @@ class _Scope(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """What fills one response key: `shape` is None for scalars and enums."""
+    """The type of one response key; `shape` is None for scalars and enums."""
 
     type: graphql.GraphQLType
     shape: _Shape | None
 
 
 class _Shape:
-    """The selections, merged, that fill one object of a result.
+    """The merged selections of one object of a result.
 
-    Fields are gathered when a result first shows them, and per object type: a fragment that
-    spreads itself (not valid, but not ours to refuse) ends where the data ends.
+    Fields are collected per object type, when a result first contains them. So a fragment that
+    spreads itself, which is not valid, ends where the data ends.
     """
 
     __slots__ = ("_fields", "_fragments", "_schema", "_scopes", "_typename_keys")
@@ -201,10 +201,10 @@ class _Shape:
         }
 
     def _object_type(self, data: dict[str, Any]) -> graphql.GraphQLObjectType | None:
-        """Return the type that the data says it is of, None where it does not or makes no sense.
+        """Return the type that `__typename` names; None if there is none, or it does not fit.
 
-        None lets the fragments of every type apply, which is still exact for a document that is
-        valid: GraphQL demands the same leaf type wherever two fragments use one response key.
+        With None, the fragments of every type apply. This is still exact for a valid document:
+        GraphQL demands the same leaf type wherever two fragments use one response key.
         """
         for key in self._typename_keys:
             name = data.get(key)
@@ -226,10 +226,10 @@ class _Shape:
         return {key: field for key, field in merged if field is not None}
 
     def _merge(self, group: list[tuple[graphql.GraphQLType, graphql.FieldNode]]) -> _Field | None:
-        """Make one field of all that has the same response key; None if it cannot be told which."""
+        """Merge all fields with the same response key; None if their types conflict."""
         named = [graphql.get_named_type(type_) for type_, _ in group]
         if any(isinstance(type_, _LEAVES) for type_ in named):
-            # Two types here need a document that is not valid and data without `__typename`.
+            # Two types are possible only with an invalid document and data without `__typename`.
             return _Field(group[0][0], None) if len(set(named)) == 1 else None
         scopes = [
             _Scope(parent, node.selection_set)
@@ -257,7 +257,7 @@ class _Shape:
     def _fragment(
         self, parent: graphql.GraphQLNamedType, selection: graphql.SelectionNode, seen: set[str]
     ) -> _Scope | None:
-        """Return what a fragment selects, None if seen before or unknown."""
+        """Return what a fragment selects; None if it was seen before or is unknown."""
         fragment: graphql.SelectionNode | graphql.FragmentDefinitionNode | None = selection
         if isinstance(selection, graphql.FragmentSpreadNode):
             name = selection.name.value
@@ -317,7 +317,7 @@ def _serialize_fields(
     type_: graphql.GraphQLInputObjectType, value: Mapping[str, Any], path: _Path
 ) -> dict[str, Any]:
     fields = type_.fields
-    # A field given under its own name keeps it: two keys must not end as one.
+    # A field that is given under its own name keeps it: two keys must not become one.
     wire_names = {
         field.out_name: name
         for name, field in fields.items()
@@ -367,7 +367,7 @@ def _parse_leaf(type_: graphql.GraphQLType, value: Any, path: _Path) -> Any:
     try:
         if isinstance(type_, graphql.GraphQLEnumType):
             internal = type_.parse_value(value)
-            # An enum value declared without an internal value stands for its name.
+            # An enum value without an internal value stands for its name.
             return value if internal is None else internal
         if _is_custom_scalar(type_):
             return type_.parse_value(value)

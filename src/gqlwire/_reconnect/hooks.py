@@ -1,4 +1,4 @@
-"""The hooks of a client, and what they are called with: plain data."""
+"""The hooks of a client, and the events that they get: plain data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from gqlwire.retry import Attempt
 
 
 class Connected(Struct, frozen=True):
-    """A connection was acknowledged. `ack_payload`: what the server said with it.
+    """A connection was acknowledged.
 
-    `was_retry`: whether there was a connection, or an attempt, before.
+    `ack_payload`: the payload of `connection_ack`, None if there was none. `was_retry`: whether an
+    earlier connection, or attempt to connect, preceded it.
     """
 
     ack_payload: Any
@@ -23,10 +24,10 @@ class Connected(Struct, frozen=True):
 
 
 class Disconnected(Struct, frozen=True):
-    """A connection, or an attempt to connect, came to its end.
+    """A connection, or an attempt to connect, ended.
 
-    `will_retry`: whether another attempt follows, after `delay` seconds; `why`: if none does, the
-    rule that says so.
+    `failure`: why. `will_retry`: whether another attempt follows, after `delay` seconds. `why`: the
+    rule that decided so, if no attempt follows.
     """
 
     failure: TransportError
@@ -38,11 +39,12 @@ class Disconnected(Struct, frozen=True):
 class Hooks(Struct):
     """Functions that are called when something happens to the connection.
 
-    Each may be a coroutine function, too, which runs by itself. One that raises is logged, and
-    harms nothing.
+    Each may be a coroutine function; it then runs as a task of its own. What a hook raises is
+    logged, and has no other effect.
 
-    `connecting`: before each attempt. `connected`: after each acknowledgement. `disconnected`:
-    after the end of each. `reconnected`: after `connected`, if a connection was lost before.
+    `connecting`: called before each attempt to connect, with its `Attempt`. `connected`: after each
+    acknowledgement. `disconnected`: after the end of each connection or attempt. `reconnected`:
+    after `connected`, if a connection was lost before.
     """
 
     connecting: Callable[[Attempt], object] | None = None

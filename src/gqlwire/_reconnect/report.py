@@ -78,7 +78,7 @@ class Report:
         failure = connection.reason
         if is_final or failure is None:
             return
-        # If it is set already, `reconnect()` dropped this connection before it was of any use.
+        # If it is already set, `reconnect()` dropped this connection before it was used.
         if self._lost is None:
             self._lost = (self._now(), failure)
         self._changes.tell(Change(Phase.CLOSING, failure))
@@ -171,4 +171,4 @@ async def _awaited(hook: Callable[..., object], outcome: Any) -> None:
 
 def _log_fault(hook: Callable[..., object], fault: BaseException) -> None:
     name = getattr(hook, "__qualname__", repr(hook))
-    _logger.error("%s raised; it is called all the same next time", name, exc_info=fault)
+    _logger.error("hook %s raised; gqlwire still calls it next time", name, exc_info=fault)

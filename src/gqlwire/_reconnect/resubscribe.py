@@ -1,7 +1,7 @@
 """The subscriptions of a kept connection, and how they are resubscribed on the next one.
 
-All of them are, spread over time, and each by a retry policy of its own if the server refuses it.
-This module knows no message and no socket.
+Resubscriptions are spread over time. If the server refuses one, it is retried by a retry policy of
+its own. This module knows no message and no socket.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Subscriptions:
         pause = self._policy.spread / len(feeds)
         for feed in feeds:
             if pause:
-                # Evenly on average, and not in step with other clients.
+                # Evenly on average, but randomly, so that clients do not resubscribe in step.
                 await asyncio.sleep(2 * self._chance() * pause)
             if connection.is_clogged:
-                with contextlib.suppress(TransportError):  # it is over, which others notice
+                with contextlib.suppress(TransportError):  # the connection ended: `stop` follows
                     await connection.ready_to_send()
             self._resubscribe(feed, connection)
 
@@ -121,7 +121,7 @@ class Subscriptions:
         if not decision.retry:
             return False
         _logger.warning(
-            "%s refused a subscription on a new connection: %s; again in %.1f s",
+            "%s refused a subscription on a new connection: %s; the next attempt is in %.1f s",
             self._link.host,
             failure,
             decision.delay,
@@ -138,7 +138,7 @@ class Subscriptions:
     # --- Counters -----------------------------------------------------------------------------
 
     def count_into(self, counters: Counters) -> None:
-        """Set what is counted of the subscriptions, those that are over included."""
+        """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
         counters.resubscriptions = self._past.resubscriptions
         counters.events = self._past.events + sum(stream.events for stream in live)

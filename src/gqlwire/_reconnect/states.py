@@ -1,4 +1,4 @@
-"""The state of a connection that is kept alive, and who watches it. It knows no connection."""
+"""The state of a session, and iterators over its changes. This module knows no connection."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _MOST = 1_000
 
 
 class Changes:
-    """Keeps the state, and tells those who iterate over its changes."""
+    """Keeps the state, and passes its changes to the iterators over them."""
 
     def __init__(self) -> None:
         self.state: Phase = Phase.CLOSED
         self._has_begun = False
-        self._watchers: WeakSet[States] | None = None  # it has 0.9 kB; mostly nobody watches
+        self._watchers: WeakSet[States] | None = None  # made late: 0.9 kB, and rarely needed
 
     def tell(self, change: Change) -> None:
-        """Be in another state."""
+        """Change the state, and pass the change to all iterators."""
         self.state = change.state
         self._has_begun = True
         for watcher in self._watchers or ():
             watcher.tell(change)
 
     def watch(self) -> States:
-        """Return the changes from now on; none if it is over."""
+        """Return an iterator over the changes from now on; it is empty if the session is over."""
         watcher = States(is_over=self._has_begun and self.state is Phase.CLOSED)
         if self._watchers is None:
             self._watchers = WeakSet()
@@ -53,10 +53,10 @@ class Changes:
 
 
 class States(AsyncIterator[Change]):
-    """The changes of a session's state, in order; what `session.states()` returns.
+    """The changes of a session's state, in order; `session.states()` returns one.
 
-    They end after `closed`. Who does not take them for long misses the oldest. Each reaches one of
-    those who iterate over the same.
+    The iteration ends after `closed`. At most 1,000 changes wait to be taken; then the oldest is
+    dropped. If several tasks iterate over one object, each change goes to one of them.
     """
 
     def __init__(self, *, is_over: bool = False) -> None:
@@ -83,5 +83,5 @@ class States(AsyncIterator[Change]):
                 raise StopAsyncIteration
             if self._arrival is None:
                 self._arrival = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._arrival)  # others may wait for it, too
+            await asyncio.shield(self._arrival)  # other tasks may wait for it as well
         return self._changes.popleft()

@@ -37,7 +37,7 @@ T = TypeVar("T")
 class ReconnectingTransport(Link):
     """Keeps one connection of `dialer`, as `options` say. Nothing runs before `connect()`.
 
-    `changes`: its state, and the iterators over its changes.
+    `changes`: the state, and the iterators over its changes.
     """
 
     def __init__(self, dialer: Dialer, options: ReconnectOptions | None = None) -> None:
@@ -53,8 +53,8 @@ class ReconnectingTransport(Link):
     async def connect(self) -> None:
         """Connect, and stay connected.
 
-        Raises what the first attempt fails with, unless the policy has `initial`. Cancelling
-        leaves nothing behind.
+        Raises the failure of the first attempt, unless the policy has `initial`, which retries it.
+        Cancelling leaves no connection behind.
         """
         if self._task is not None and not self._task.done():
             raise TransportAlreadyConnected(reasons.already(self.host, self.state))
@@ -101,11 +101,11 @@ class ReconnectingTransport(Link):
             closed = reasons.closed_by_user(self.host, self.state)
             if connection is not None:
                 self._report.ended(closed, Decision(retry=False, why="close()"))
-            self._give_up(closed)
+            self._end(closed)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            if connection is not None:  # nobody would close it any more
+            if connection is not None:  # nobody else would close it
                 connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
             raise
         else:
@@ -142,7 +142,7 @@ class ReconnectingTransport(Link):
 
     @property
     def counters(self) -> Counters:
-        """What has happened so far, at this moment."""
+        """A snapshot of what has been counted so far."""
         if self._task is None:
             return Counters()
         found = self._report.counters(self.live)
@@ -227,7 +227,7 @@ class ReconnectingTransport(Link):
                 decision = self._attempts.failed(failure, self._now())
                 self._report.ended(failure, decision)
                 if not decision.retry:
-                    self._give_up(failure)
+                    self._end(failure)
                     return
                 await self._wait(decision.delay)
                 attempt = Attempt(decision.attempt + 1, failure, decision.refresh)
@@ -304,7 +304,7 @@ class ReconnectingTransport(Link):
             self._arrival.set_result(None)
         self._arrival = None
 
-    def _give_up(self, failure: Exception) -> None:
+    def _end(self, failure: Exception) -> None:
         """End for good: every operation raises `failure`."""
         self._final = failure
         self.live = None
@@ -321,7 +321,7 @@ class ReconnectingTransport(Link):
         if not task.cancelled():
             fault = task.exception()
         if fault is not None and self._final is None:
-            self._give_up(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
+            self._end(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
-"""From code without an event loop into one: a loop in a thread of its own.
+"""Runs coroutines from blocking code, in an event loop in its own thread.
 
-Works where a loop is running already, too (notebooks), as it does not touch it. This module knows
-no GraphQL.
+It does not touch a loop that is already running in the caller's thread, so it works in notebooks.
+This module knows no GraphQL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 
 class _Call(Generic[T]):
-    """One coroutine on its way through. Its task lives on the loop's thread, `done` on both."""
+    """One coroutine that is run for another thread.
+
+    Its task belongs to the loop's thread; both threads use `done`.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.done = threading.Event()
@@ -30,7 +33,7 @@ class _Call(Generic[T]):
 
     def cancel(self) -> None:
         if self._task is None:
-            # The interrupt came before the call was on its way.
+            # The interrupt came before `begin` ran.
             self._coroutine.close()
             self.done.set()
         else:
@@ -43,7 +46,7 @@ class _Call(Generic[T]):
 
 
 class Portal:
-    """A context in which coroutines can be run from outside. Leaving it ends all of them."""
+    """A context that runs coroutines for blocking code. Leaving it cancels all of them."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop
@@ -54,8 +57,8 @@ class Portal:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
-        # A generator that is left open is finalized when threads do not run any more; so what
-        # it holds is ended before that.
+        # Python finalizes an open generator at exit, when threads no longer run. So the loop
+        # ends earlier than that.
         atexit.register(self._end)
         return self
 
@@ -71,21 +74,21 @@ class Portal:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns, or raise what it raises.
 
-        An interrupt (Ctrl-C) cancels it, waits until it has cleaned up, and goes on.
+        An interrupt (Ctrl-C) cancels the coroutine, waits until it has cleaned up, and is raised.
         """
         call = _Call(coroutine)
         try:
             self._loop.call_soon_threadsafe(call.begin)
             call.done.wait()
-        except BaseException:  # Ctrl-C is none of Exception's, and would leave the call running
-            # In turn after `begin`, if that is on its way.
+        except BaseException:  # Ctrl-C is no Exception, and must not leave the call running
+            # The loop calls it after `begin`, if that is scheduled.
             self._loop.call_soon_threadsafe(call.cancel)
             call.done.wait()
             raise
         return call.result()
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """Walk an async generator; leaving off closes it."""
+        """Yield what an async generator yields. Closing this generator closes that one."""
         try:
             while True:
                 try:
@@ -102,8 +105,8 @@ class Portal:
             self._thread.join()
 
     def _run(self) -> None:
-        # Not asyncio.run: it starts a thread in the end, which an interpreter that is ending does
-        # not allow from 3.12 on.
+        # Not asyncio.run: it starts a thread when it ends, which Python 3.12 and later do not
+        # allow while the interpreter shuts down.
         self._loop = asyncio.new_event_loop()
         try:
             self._loop.run_until_complete(self._serve())

@@ -1,7 +1,7 @@
-"""`Client`: a transport, what is known of the schema, and how to run operations with both.
+"""`Client`: a transport and settings, to run operations with.
 
-It knows no socket, no protocol and no operation id. Its blocking methods are the async ones,
-sent through a portal.
+It knows no socket, no protocol and no operation id. The blocking methods run the async ones in a
+`Portal`.
 """
 
 from __future__ import annotations
@@ -38,26 +38,34 @@ _logger = logging.getLogger("gqlwire")
 class Client:
     """Runs operations over a transport.
 
-    `transport`: how the server is reached. `schema`: what the server offers, as SDL or as
-    graphql-core's object; `introspection`: the same, as the answer to an introspection query; or
-    `fetch_schema_from_transport`, to ask at each connection that begins without one
-    (`introspection_args` go to graphql-core's `get_introspection_query`). With a schema, requests
-    are validated before they are sent. `execute_timeout`: seconds for a query or mutation, None
-    for no limit. `serialize_variables`, `parse_results`: whether the schema's custom scalars and
-    enums are converted, on the way out and on the way back.
+    `async with client as session` connects and closes; see `AsyncClientSession`. Tasks that enter
+    the same client share one session, and the last one to leave closes it.
 
-    `scalars`: how types of your own are read, in a `result_type`, and written, in variables.
-    `parse_float`: what to make of numbers with a fraction or an exponent where no annotation says
-    it, as in `json.loads`: with `decimal.Decimal` they keep all their digits.
+    `transport`: how to reach the server; without one, the client can only validate.
+    `execute_timeout`: seconds for a query or a mutation; None means no limit.
 
-    `reconnecting`: whether a connection that is lost is made again, and subscriptions go on on it;
-    what runs besides is interrupted (`OperationInterrupted`). `retry`: when, and how often.
-    `retry_queries`: whether a query that was interrupted is sent again. `idle_close_after`: seconds
-    without any operation after which the connection is closed until the next one. `hooks`: what is
-    called when something happens to the connection.
+    With a schema, the client validates requests before it sends them. Give at most one source:
+    `schema`: the schema as SDL, or as graphql-core's `GraphQLSchema`.
+    `introspection`: the `data` of the answer to an introspection query.
+    `fetch_schema_from_transport`: ask the server after connecting, if no schema is known yet.
+    `introspection_args`: arguments for graphql-core's `get_introspection_query`.
+    `serialize_variables`, `parse_results`: whether to convert the schema's custom scalars and
+    enums, in variables and in results.
 
-    `async with client as session` connects and closes; see `AsyncClientSession`. If it is entered
-    more than once, all share one session, and the last to leave closes it.
+    `scalars`: maps your own types to a `Scalar`, which says how to read them in a `result_type` and
+    how to write them in variables.
+    `parse_float`: a function that converts the text of a number with a fraction or an exponent, as
+    in `json.loads`. Annotations of a `result_type` win. `decimal.Decimal` keeps all digits.
+
+    `reconnecting`: whether to connect again when the connection is lost. Subscriptions then
+    continue; running queries and mutations raise OperationInterrupted.
+    `retry`: when to connect again, and how often.
+    `retry_queries`: whether to send an interrupted query again.
+    `idle_close_after`: seconds without any operation after which the connection is closed. The next
+    operation connects again.
+    `hooks`: functions to call when something happens to the connection.
+
+    Raises ValueError for more than one source of the schema.
     """
 
     def __init__(
@@ -107,12 +115,12 @@ class Client:
 
     @property
     def introspection(self) -> dict[str, Any] | None:
-        """The answer to the introspection query, if the schema came from one."""
+        """The `data` of the answer to the introspection query, if the schema came from one."""
         return self._settings.introspection
 
     @property
     def execute_timeout(self) -> float | None:
-        """Seconds for a query or a mutation; may be set."""
+        """Seconds for a query or a mutation; None means no limit. Can be set."""
         return self._settings.execute_timeout
 
     @execute_timeout.setter
@@ -122,8 +130,8 @@ class Client:
     def validate(self, request: GraphQLRequest | DocumentNode | str) -> None:
         """Check a request against the schema.
 
-        Raises graphql-core's GraphQLError, the first one, if it does not fit; ValueError without
-        a schema.
+        Raises the first GraphQLError of graphql-core if the request is not valid, and ValueError
+        if there is no schema.
         """
         self._settings.validate(GraphQLRequest(request))
 
@@ -141,24 +149,25 @@ class Client:
         try:
             await self._shared.leave()
         except CloseTimeout as late:
-            # The socket is gone, which is what leaving is for; and what is under way matters more.
+            # The socket is closed all the same, and an exception of the body matters more.
             _logger.warning("%s", late)
 
     async def connect_async(self, *, reconnecting: bool | None = None) -> AsyncClientSession:
-        """Connect, fetch the schema if it is to be fetched, and return a session.
+        """Connect, fetch the schema if the client is to fetch it, and return a session.
 
-        `reconnecting` overrides the client's from now on. Returns the session that there is, if it
-        is connected already. Raises what the transport's `connect` raises. Cancelling leaves
-        nothing behind.
+        `reconnecting` replaces the client's setting from now on. If the client is already
+        connected, returns the existing session. Raises what the transport's `connect` raises,
+        and ValueError if there is no transport. Cancelling leaves no connection behind.
         """
         if reconnecting is not None:
             self.reconnecting = reconnecting
         return await self._shared.enter()
 
     async def close_async(self) -> None:
-        """Close the connection, whoever uses it; what runs gets TransportClosed.
+        """Close the connection for all its users. Running operations raise TransportClosed.
 
-        Twice is harmless. Raises CloseTimeout if the server did not answer the close frame.
+        It is safe to call it more than once. Raises CloseTimeout if the server did not answer the
+        close frame in time; the socket is closed all the same.
         """
         await self._shared.end()
 
@@ -173,7 +182,7 @@ class Client:
         if self.fetch_schema_from_transport and self.schema is None:
             try:
                 await session.fetch_schema()
-            except BaseException:  # a cancellation, too: nobody would close it otherwise
+            except BaseException:  # cancellation as well: nobody else would close it
                 with contextlib.suppress(CloseTimeout):
                     await runner.close()
                 raise
@@ -273,9 +282,9 @@ class Client:
     ) -> AsyncGenerator[Any, None]:
         """Connect, yield the results of one operation, close.
 
-        See `AsyncClientSession.subscribe`; but here an event with errors, or that does not fit
-        `result_type`, ends it, as a generator is over once it raises (with `get_execution_result`
-        errors raise none).
+        See `AsyncClientSession.subscribe`. Here an event with errors, or one that does not fit
+        `result_type`, ends the iteration, because a generator is over once it raises. With
+        `get_execution_result=True`, an event with errors does not raise.
         """
         async with self as session:
             subscription = session.subscribe(
@@ -326,7 +335,7 @@ class Client:
         get_execution_result: bool = False,
         **options: Unpack[ExecuteOptions],
     ) -> Any:
-        """Do what `execute_async` does, blocking: for plain scripts."""
+        """Connect, run one operation, close; the blocking form of `execute_async`."""
         with Portal() as portal:
             return portal.run(
                 self.execute_async(
@@ -365,7 +374,7 @@ class Client:
         get_execution_result: bool = False,
         **options: Unpack[SubscribeOptions],
     ) -> Generator[Any, None, None]:
-        """Do what `subscribe_async` does, blocking: for plain scripts."""
+        """Connect, yield results, close; the blocking form of `subscribe_async`."""
         with Portal() as portal:
             yield from portal.iterate(
                 self.subscribe_async(

@@ -1,4 +1,7 @@
-"""`gqlwire.connect`, the short door: here alone a client meets the WebSocket transport."""
+"""`gqlwire.connect`: a client with a WebSocket transport, in one call.
+
+In `client`, only this module knows which transport is used.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _PING_INTERVAL = 25.0
-"""Below the 30 and 60 seconds after which servers and proxies hang up on the silent."""
+"""Seconds; servers and proxies commonly close a silent connection after 30 or 60."""
 
 
 def connect(
@@ -42,15 +45,19 @@ def connect(
     hooks: Hooks | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Client:
-    """Return a client for the server at `url`, to be entered with `async with`.
+    """Return a client for the server at `url`.
 
-    It is `reconnecting`, unless you say otherwise; then `ping_interval` is 25 seconds, unless you
-    say otherwise, so that a dead connection is noticed. The named arguments are those of `Client`,
-    `options` those of `WebsocketsTransport`. Nothing is connected before it is entered. Raises
-    InvalidURL, ValueError or TypeError as they do.
+    `async with gqlwire.connect(url) as session` opens the connection, and closes it at the end.
+
+    `url` is `ws://` or `wss://`. The other named arguments are those of `Client`; `options` are
+    those of `WebsocketsTransport`. Two defaults differ: `reconnecting` is True, and with it
+    `ping_interval` is 25 seconds, so that gqlwire notices a dead connection.
+
+    Raises InvalidURL, ValueError or TypeError for arguments that cannot be used, as `Client` and
+    `WebsocketsTransport` do.
     """
     if reconnecting:
-        # A connection that is dead and looks alive would hide what is missed for ever.
+        # Without pings, a dead connection can look alive, and events would be missed silently.
         options.setdefault("ping_interval", _PING_INTERVAL)
 
     return Client(
@@ -73,7 +80,7 @@ def connect(
 
 
 def _transport(url: Given[str], options: ConnectOptions) -> Transport:
-    # picows is loaded here and not with the package.
+    # Imported late, so that `import gqlwire` does not load picows.
     from gqlwire.transport.websockets import WebsocketsTransport
 
     return WebsocketsTransport(url, **options)

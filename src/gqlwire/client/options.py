@@ -1,4 +1,4 @@
-"""What a client's sessions know: its schema, its limits and its scalars.
+"""The settings of a client that its sessions use: schema, time limit and scalars.
 
 This module knows no transport and no connection.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Struct):
-    """What a client's sessions know. `execute_timeout` is in seconds."""
+    """The settings that all sessions of a client share. `execute_timeout` is in seconds."""
 
     schema: GraphQLSchema | None = None
     introspection: dict[str, Any] | None = None
@@ -30,7 +30,11 @@ class Settings(Struct):
     parse_float: ParseFloat | None = None
 
     def validate(self, request: GraphQLRequest) -> None:
-        """Raise the first GraphQLError of graphql-core if the schema does not allow `request`."""
+        """Check `request` against the schema.
+
+        Raises the first GraphQLError of graphql-core if the request is not valid, and ValueError
+        if there is no schema.
+        """
         from gqlwire._payloads import schema
 
         if self.schema is None:

@@ -1,6 +1,6 @@
-"""What happens to a request before it is sent, and to its results before they are handed out.
+"""Prepares requests before they are sent, and converts their results for the user.
 
-The client's settings and the options of the call decide. This module knows no transport.
+The client's settings and the options of the call decide how. This module knows no transport.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def check_names(call: str, options: RequestOptions, kind: type[Any]) -> None:
-    """Raise TypeError for an unknown option, as Python does for arguments."""
+    """Raise TypeError for an unknown option, as Python does for an unknown argument."""
     if not kind.__optional_keys__.issuperset(options):
         unknown = min(options.keys() - kind.__optional_keys__)
         raise TypeError(f"{call}() got an unexpected keyword argument {unknown!r}")
 
 
-# --- On the way out -------------------------------------------------------------------------------
+# --- Requests -------------------------------------------------------------------------------------
 
 
 def prepare(
@@ -43,9 +43,10 @@ def prepare(
 ) -> GraphQLRequest:
     """Return the request to send: validated and converted if the client has a schema.
 
-    `variables` stand in for those of the call; None means those of the call.
+    `variables` replace those of the call, unless they are None.
 
-    Raises graphql-core's GraphQLError for a request that is wrong.
+    Raises graphql-core's GraphQLError for a request that is not valid, and TypeError for variables
+    that cannot be written as JSON.
     """
     request = GraphQLRequest(
         source,
@@ -71,7 +72,7 @@ def _given_variables(source: Source, options: RequestOptions) -> dict[str, Any]:
     return given or {}
 
 
-# --- On the way back ------------------------------------------------------------------------------
+# --- Results --------------------------------------------------------------------------------------
 
 
 def converters(
@@ -85,15 +86,15 @@ def converters(
     """Return `(convert, decode)`.
 
     `convert` turns the payload of a result into the user's value: its data, or with `whole` the
-    ExecutionResult. `decode` does it in one pass for plain results, or is None.
+    ExecutionResult. `decode` does the same in one pass for plain results, or is None.
 
-    Raises TypeError for a `result_type` that cannot be one, ValueError for `result_type` together
+    Raises TypeError for an unsupported `result_type`, and ValueError for `result_type` together
     with `parse_result`.
     """
     if result_type is not None and options.get("parse_result"):
         raise ValueError(
-            "result_type and parse_result=True exclude each other: the annotations of result_type "
-            "say what the values become"
+            "result_type and parse_result=True cannot be combined: result_type already says how "
+            "to convert the values"
         )
     parse_float = options.get("parse_float") or settings.parse_float
     reader = reader_for(result_type, settings.scalars, parse_float)
@@ -134,19 +135,19 @@ def subscription(
     result_type: Any,
     whole: bool,
 ) -> Subscription[Any]:
-    """Return a subscription on `link`. Nothing is sent before its first step."""
+    """Return a subscription on `link`. Nothing is sent before the first step."""
     tracker = Tracker.of(terms)
     last = None if tracker is None else tracker.last
     given = _given_variables(source, options)
     first = None if tracker is None or last is None else tracker.variables(last, given)
     request = prepare(settings, source, options, first)
     convert, decode = converters(settings, request, options, result_type, whole=whole)
-    _ = request.kind  # raises if the operation cannot be told
+    _ = request.kind  # raises if it is not clear which operation to run
     if tracker is None:
         return Subscription(Feed(link, request.encode(), terms), convert, decode)
 
     def renew() -> bytes:
-        # By a weak reference: the feed shall not keep its subscription alive.
+        # A weak reference, because the feed must not keep its subscription alive.
         current = reference()
         last = None if current is None else current.newest()
         if last is None:

@@ -1,6 +1,6 @@
-"""A session: operations on a connected transport, checked and converted as the client was told.
+"""A session runs operations on a connected transport, with the settings of its client.
 
-It knows no socket, no protocol and no retry. graphql-core is loaded only for a schema.
+It knows no socket, no protocol and no retry policy. It loads graphql-core only for a schema.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ else:
 
 
 class AsyncClientSession:
-    """Runs operations over the transport of a client that is connected.
+    """Runs operations over the connection of a client; what `async with client` returns.
 
-    `transport` is that of the client.
+    `transport` is the transport of the client. `state`, `states`, `wait_ready`, `reconnect`,
+    `terminate` and `counters` need a client with `reconnecting=True`; without it they raise
+    RuntimeError.
     """
 
     def __init__(self, transport: Transport, settings: Settings, link: Link) -> None:
@@ -101,19 +103,22 @@ class AsyncClientSession:
         get_execution_result: bool = False,
         **options: Unpack[ExecuteOptions],
     ) -> Any:
-        """Run a query or a mutation, or take the first event of a subscription.
+        """Run a query or a mutation and return its `data`.
 
-        Returns its `data` (None where the server sent null) as plain objects, or as a
-        `result_type`: a msgspec.Struct, a dataclass, an attrs class, a TypedDict, a pydantic model,
-        or another type that msgspec supports. With `get_execution_result` it is the
-        `ExecutionResult` of that. For `options` see `ExecuteOptions`.
+        `data` is a dict of plain objects (None if the server sent null), or a `result_type`: a
+        msgspec.Struct, a dataclass, an attrs class, a TypedDict, a pydantic model, or another type
+        that msgspec supports. With `get_execution_result=True`, returns an `ExecutionResult` with
+        data, errors and extensions. `options`: see `ExecuteOptions`. For a subscription, returns
+        the first event and stops the subscription.
 
-        Raises TransportQueryError where there are errors (unless `get_execution_result`, which
-        has them inside; an operation that the server refuses raises always), ResultMismatch for
-        `data` of another type, OperationTimeout after the client's `execute_timeout`, what ended
-        the connection if there is none, OperationInterrupted if it is lost meanwhile and comes
-        back, graphql-core's GraphQLError for a document that is wrong by itself, and TypeError for
-        a `result_type` that cannot be one. Cancelling tells the server to stop.
+        Raises TransportQueryError if the result has errors (not with `get_execution_result=True`),
+        and always if the server refuses the operation; ResultMismatch if `data` does not fit
+        `result_type`; OperationTimeout after `timeout` or the client's `execute_timeout`;
+        OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
+        connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
+        for a document that is not valid; TypeError for an unsupported `result_type`.
+
+        Cancelling tells the server to stop.
         """
         check_names("execute", options, ExecuteOptions)
         settings = self._settings
@@ -194,17 +199,21 @@ class AsyncClientSession:
         tell_reconnects: bool = False,
         **options: Unpack[SubscribeOptions],
     ) -> Subscription[Any]:
-        """Return the results of an operation, to be taken with `async for`; see `Subscription`.
+        """Return a `Subscription`; take its events with `async for`.
 
-        Each is what `execute` returns. For `options` see `SubscribeOptions`. Nothing is sent before
-        the first step. If the connection is lost, it goes on by itself, where the client is
-        `reconnecting`; with `tell_reconnects` a `Reconnected` comes between the events then.
+        Each event is what `execute` would return. `options`: see `SubscribeOptions`. Nothing is
+        sent before the first step, that is, before the loop asks for the first event. If the client
+        is `reconnecting`, the subscription continues after the connection is lost. With
+        `tell_reconnects=True`, a `Reconnected` then comes between the events.
 
-        A step raises TransportQueryError for an event that carries errors and ResultMismatch for
-        one that does not fit `result_type`, and the next step goes on; with
-        `get_execution_result` an event with errors is an event like any other. A step raises
-        OperationTimeout once the subscription has waited too long, SlowConsumer if the consumer is
-        too slow, or the failure that is final.
+        A step raises TransportQueryError for an event with errors, and ResultMismatch for an event
+        that does not fit `result_type`; the next step continues. With `get_execution_result=True`,
+        an event with errors does not raise. A step raises OperationTimeout after
+        `first_event_timeout` or `idle_timeout`, SlowConsumer if the consumer is too slow (see
+        `Overflow`), or the final failure of the connection; these end the subscription.
+
+        `subscribe` itself raises graphql-core's GraphQLError for a document that is not valid, and
+        TypeError or ValueError for options that cannot be used.
         """
         check_names("subscribe", options, SubscribeOptions)
         return subscription(
@@ -225,42 +234,48 @@ class AsyncClientSession:
         return self._kept.state
 
     def states(self) -> States:
-        """Return the changes of `state` from now on, to be taken with `async for`.
+        """Return an iterator over the changes of `state` from now on, each a `Change`.
 
-        They end with `closed`.
+        The iteration ends after `closed`.
         """
         return self._kept.changes.watch()
 
     async def wait_ready(self) -> None:
-        """Wait until there is an acknowledged connection. Raises the failure that is final."""
+        """Wait for an acknowledged connection. Raises the final failure if there will be none."""
         await self._kept.ready()
 
     async def reconnect(self, reason: str = "") -> None:
-        """Make the connection anew, with credentials asked for with `refresh=True`.
+        """Replace the connection; functions that return credentials are called with `refresh=True`.
 
-        Subscriptions go on on the new one. What runs besides gets OperationInterrupted, or is sent
-        again where that is allowed. Returns when the new one is acknowledged; raises the failure if
-        there will be none. Cancelling does not stop it.
+        Subscriptions continue on the new connection. Running queries and mutations raise
+        OperationInterrupted, or are sent again where that is allowed. `reason` goes into the error
+        and the log.
+
+        Returns when the new connection is acknowledged. Raises the failure if there will be none.
+        Cancelling does not stop the reconnect.
         """
         await self._kept.reconnect(reason)
 
     def terminate(self) -> None:
-        """Drop the socket at once, without waiting for a server that hangs, and connect again."""
+        """Drop the socket immediately, without a close frame, and connect again.
+
+        Use it if the server hangs.
+        """
         self._kept.terminate()
 
     @property
     def counters(self) -> Counters:
-        """What has happened so far, at this moment."""
+        """A snapshot of what the session has counted; see `Counters`."""
         return self._kept.counters
 
     @property
     def _kept(self) -> ReconnectingTransport:
         if not isinstance(self._link, ReconnectingTransport):
-            raise RuntimeError("this session does not keep its connection: see `reconnecting`")
+            raise RuntimeError("this session does not reconnect: set reconnecting=True")
         return self._link
 
     async def fetch_schema(self) -> None:
-        """Ask the server for its schema, for validation and conversion from then on.
+        """Ask the server for its schema; the client uses it to validate and convert from then on.
 
         Raises what `execute` raises.
         """

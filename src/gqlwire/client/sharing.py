@@ -1,4 +1,4 @@
-"""One thing that many hold: made for the first of them, ended after the last.
+"""An object that several tasks share: the first one makes it, the last one ends it.
 
 This module knows no GraphQL.
 """
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Makes a thing with `make`, unless it is there and `is_alive`, and ends it with `end`."""
+    """Makes an object with `make`, unless there is one that `is_alive`, and ends it with `end`."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Shared(Generic[T]):
         self._endings = 0
 
     async def enter(self) -> T:
-        """Return the thing, which lives until `leave` was called as often as this.
+        """Return the object; call `leave` once for each call of `enter`.
 
-        Raises what `make` raises; TransportClosed if `end` is called meanwhile;
-        TransportAlreadyConnected if another event loop has it. Who is cancelled while it is made
-        leaves it to the others that wait for it; without any, nothing is left of it.
+        Raises what `make` raises, TransportClosed if `end` is called while the object is made, and
+        TransportAlreadyConnected if another event loop uses it. Cancelling a caller that waits for
+        the object leaves it to the other callers; cancelling the last one ends it.
         """
         self._meet_loop()
         self._users += 1
@@ -46,7 +46,7 @@ class Shared(Generic[T]):
         making, endings = self._making, self._endings
         try:
             return await asyncio.shield(making)
-        except BaseException:  # a cancellation of the last who waits: nobody else would end it
+        except BaseException:  # cancellation as well: after the last caller, nobody would end it
             if endings == self._endings:
                 await self._abandon(making)
             if making.cancelled() and not _is_cancelled():
@@ -54,13 +54,13 @@ class Shared(Generic[T]):
             raise
 
     async def leave(self) -> None:
-        """End the thing, if this was the last of its users. Raises what `end` raises."""
+        """End the object if this was its last user. Raises what `end` raises."""
         self._users -= 1
         if self._users <= 0:
             await self.end()
 
     async def end(self) -> None:
-        """End the thing, whoever has it."""
+        """End the object, even if it still has users."""
         making, self._making, self._users = self._making, None, 0
         self._endings += 1
         if making is not None:
@@ -86,7 +86,7 @@ class Shared(Generic[T]):
             is_elsewhere = self._loop is not None and not self._loop.is_closed()
             if is_elsewhere and self._users > 0:
                 raise TransportAlreadyConnected(
-                    "the transport is connected already, in another event loop"
+                    "the transport is already connected, in another event loop"
                 )
             self._loop, self._making, self._users = loop, None, 0
             self._lock = asyncio.Lock()

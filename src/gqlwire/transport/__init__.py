@@ -1,4 +1,4 @@
-"""How to reach a server. `Transport` is what a `Client` needs; `websockets` has the one there is.
+"""`Transport` is what a `Client` needs to reach a server; `websockets` implements it.
 
 This module knows no picows and no protocol.
 """
@@ -15,7 +15,7 @@ class Transport(Protocol):
 
     @property
     def link(self) -> Link:
-        """What operations run on."""
+        """What operations run on; see `Link`."""
         ...
 
     @property
@@ -24,7 +24,7 @@ class Transport(Protocol):
         ...
 
     async def connect(self) -> None:
-        """Be ready to run operations. Raises a TransportError if that is not possible."""
+        """Connect. Raises a TransportError if that is not possible."""
         ...
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
-"""What a connection is made with that may differ each time: URL, headers, init payload.
+"""What may differ for each connection: URL, headers and init payload.
 
-Each is a value, or a function that is asked before the socket is opened: servers are impatient for
-`connection_init` (close code 4408), so nothing may be asked for after that. This file knows no
-socket and no message.
+Each is a value, or a function that is called before the socket is opened. A call after that could
+take too long: servers close with 4408 if `connection_init` is late. This module knows no socket and
+no message.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Credentials(Struct, frozen=True):
 
 
 async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | None) -> T:
-    """Return the value, asking for it if need be, for `limit` seconds at most.
+    """Return the value; if it is a function, call it, for `limit` seconds at most.
 
     Raises CredentialsFailed if the function raises, or takes longer.
     """
@@ -50,7 +50,7 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
         task = asyncio.current_task()
         if task and task.cancelling():
             raise
-        # Nobody cancelled this task: the function let out a cancellation of something of its own.
+        # Nobody cancelled this task: the CancelledError comes from the function's own awaits.
         raise _failed(name, fault) from fault
     except Exception as fault:
         raise _failed(name, fault) from fault
@@ -59,7 +59,7 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
 
 def _failed(name: str, fault: BaseException) -> CredentialsFailed:
     kind = "took too long" if isinstance(fault, TimeoutError) else f"raised {fault!r}"
-    text = f"no connection was tried: the function for {name} {kind}"
+    text = f"no connection was attempted: the function for {name} {kind}"
     return CredentialsFailed(text, phase=Phase.CONNECT)
 
 
@@ -72,10 +72,10 @@ async def gather(
 ) -> Credentials:
     """Return what to connect with; each function may take `limit` seconds.
 
-    A `url` that is known already comes as an `Address`.
+    `url` is an `Address` if it was parsed before.
 
-    Raises CredentialsFailed as `read` does; InvalidURL, ValueError or TypeError for a URL, headers
-    or a payload that cannot be.
+    Raises CredentialsFailed as `read` does, and InvalidURL, ValueError or TypeError for a URL,
+    headers or a payload that cannot be used.
     """
     if isinstance(url, Address):
         address = url
@@ -90,25 +90,26 @@ async def gather(
 def header_items(headers: Headers | None) -> list[tuple[str, str]]:
     """Return headers as pairs.
 
-    Raises ValueError for those that would break the request, TypeError for what are none.
+    Raises ValueError for headers that would break the request, and TypeError for anything that is
+    not a mapping or pairs of str.
     """
     items = headers.items() if isinstance(headers, Mapping) else headers or ()
     try:
         pairs = [(name, value) for name, value in items]
     except (TypeError, ValueError) as cause:
-        raise TypeError(f"headers are a mapping, or pairs, of str: {cause}") from cause
+        raise TypeError(f"headers must be a mapping or pairs of str: {cause}") from cause
     for name, value in pairs:
         if not (isinstance(name, str) and isinstance(value, str)):
             kind = type(value).__name__  # and not the value: it may be a secret
-            raise TypeError(f"headers are a mapping, or pairs, of str; {name!r} is {kind}")
+            raise TypeError(f"headers must be a mapping or pairs of str; {name!r} is {kind}")
         # RFC 9110, section 5.5; a line break would begin another header, or request.
         if not {"\r", "\n", "\0"}.isdisjoint(name + value):
-            raise ValueError(f"the header {name!r} has a line break or a NUL in it")
+            raise ValueError(f"the header {name!r} contains a line break or a NUL")
     return pairs
 
 
 def _check_init_payload(payload: InitPayload | None) -> None:
-    """Raise TypeError for a payload that is no JSON."""
+    """Raise TypeError for a payload that cannot be written as JSON."""
     try:
         msgspec.json.encode(payload)
     except (TypeError, ValueError, RecursionError) as cause:
@@ -116,7 +117,7 @@ def _check_init_payload(payload: InitPayload | None) -> None:
 
 
 def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:
-    """Return headers that can be read more than once: a generator of pairs could not."""
+    """Return headers that can be read more than once, unlike a generator of pairs."""
     if headers is None or callable(headers) or isinstance(headers, Mapping):
         return headers
     return header_items(headers)

@@ -1,4 +1,4 @@
-"""gql's path to the errors. They live in `gqlwire.errors`; this is the only alias module."""
+"""The errors of `gqlwire.errors`, at the import path that gql has for its errors."""
 
 from gqlwire.errors import (
     AckTimeout,

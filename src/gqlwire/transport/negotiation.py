@@ -1,8 +1,8 @@
-"""Which protocols to offer, and what to offer after a refusal.
+"""Which subprotocols to offer, and what to offer after a refusal.
 
-Servers are not all honest: some echo the first name on offer whatever they speak, some cannot
-read two names. What worked is remembered per URL. Protocols go by their names in the registry. This
-file knows no socket.
+Not every server negotiates correctly: some echo the first name on offer, whatever they speak; some
+cannot read two names. So gqlwire tries again with another offer, and remembers per URL what worked.
+Subprotocols have their names from the registry. This module knows no socket.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from gqlwire.errors import (
     TransportError,
 )
 
-# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. 4400 means "what you say is
-# invalid", which after the acknowledgement may mean another protocol's words; before it, it is
-# how Hasura refuses credentials.
+# 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. 4400 means "invalid message":
+# after the acknowledgement, perhaps one of another protocol; before it, Hasura refuses credentials
+# with it.
 _WRONG_PROTOCOL = {Phase.INIT: {1002, 4406}, Phase.OPEN: {1002, 4400, 4406}}
-# What a server may answer that cannot read, or does not like, the names on offer.
+# HTTP statuses of servers that cannot read, or do not accept, the names on offer.
 _WRONG_OFFER = {400, 406, 426}
 
 _REMEMBERED_AT_MOST = 1024
 
 
 class Memory:
-    """The subprotocol that worked when the first offer did not, by place (URL without query)."""
+    """The subprotocol that worked after the default offer had failed, per URL without its query."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, str] = OrderedDict()
@@ -45,14 +45,14 @@ class Memory:
         return default_offer() if known is None else (known,)
 
     def keep(self, place: str, subprotocol: str) -> None:
-        """Offer only this one next time."""
+        """Offer only this subprotocol next time."""
         self._known[place] = subprotocol
         self._known.move_to_end(place)
         if len(self._known) > _REMEMBERED_AT_MOST:
             self._known.popitem(last=False)
 
     def forget(self, place: str) -> None:
-        """Offer everything again next time."""
+        """Make the default offer again next time."""
         self._known.pop(place, None)
 
 
@@ -60,9 +60,9 @@ memory: Memory = Memory()
 
 
 def next_offer(failure: TransportError | None, tried: Collection[str]) -> str | None:
-    """Return the protocol to offer alone after `failure`, or None if that would not help.
+    """Return the subprotocol to offer alone after `failure`, or None if that would not help.
 
-    `tried` are the protocols that were offered alone, or spoken, in vain.
+    `tried`: the subprotocols that have failed, offered alone or spoken.
     """
     if not (_is_refused_offer(failure) or is_wrong_protocol(failure)):
         return None
@@ -74,7 +74,7 @@ def _is_refused_offer(failure: TransportError | None) -> bool:
 
 
 def is_wrong_protocol(failure: TransportError | None) -> bool:
-    """Tell whether the server hung up because it speaks another protocol."""
+    """Return whether the server closed because it speaks another protocol."""
     return (
         isinstance(failure, ConnectionClosed)
         and failure.phase is not None
@@ -89,10 +89,10 @@ MakeConnection = Callable[[tuple[str, ...], str | None], Connection]
 
 
 class Connector:
-    """Makes one connection.
+    """Connects, retrying with other subprotocol offers, until the server acknowledges.
 
     `make_connection` gets what was offered and what the server chose of it (None if nothing).
-    `forced` is what to offer, and nothing else after a refusal. `ack_timeout` is in seconds.
+    `forced`: what to offer, without another offer after a refusal. `ack_timeout` is in seconds.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class Connector:
         self.response_headers: Mapping[str, str] = {}
 
     async def open(self) -> Connection:
-        """Return a connection that is acknowledged.
+        """Return an acknowledged connection.
 
-        Raises the failure of the last attempt. Cancelling leaves nothing behind.
+        Raises the failure of the last attempt. Cancelling leaves no connection behind.
         """
         offered = self._forced or memory.offer(self._place)
         while True:
@@ -143,7 +143,7 @@ class Connector:
         connection = await self._open_websocket(self._way, subprotocols(offered), make)
         try:
             await connection.acknowledged(self._ack_timeout)
-        except BaseException:  # a cancellation, too: nobody else knows this connection
+        except BaseException:  # cancellation as well: nobody else knows this connection
             self._tried.add(connection.subprotocol)
             await connection.discard()
             raise

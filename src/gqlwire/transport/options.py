@@ -1,4 +1,4 @@
-"""The options of a transport, each declared once, and what they have to be.
+"""The options of a transport, each declared once, and the checks of their values.
 
 A new option is a field of `TransportOptions`, a key of `ConnectOptions` for type checkers, and the
 place that uses it.
@@ -19,7 +19,7 @@ from gqlwire.transport.credentials import Given, Headers, InitPayload
 
 
 class TransportOptions(Struct, kw_only=True, dict=True, weakref=True, eq=False):
-    """The options of `WebsocketsTransport`, which explains them."""
+    """The options of `WebsocketsTransport`; its docstring explains them."""
 
     headers: Given[Headers | None] = None
     ssl: ssl_module.SSLContext | bool | None = None
@@ -60,11 +60,12 @@ class ConnectOptions(TypedDict, total=False):
 
 
 def check_connect_args(connect_args: Mapping[str, Any] | None) -> None:
-    """Raise TypeError for gql's option: it went to a library that is not used here."""
+    """Raise TypeError for gql's `connect_args`, which go to a library that gqlwire does not use."""
     if connect_args:
         raise TypeError(
-            f"connect_args were for another library ({', '.join(connect_args)}); see "
-            f"max_message_size, proxy, compression, ssl, headers and ping_interval"
+            f"connect_args ({', '.join(connect_args)}) are for the websockets library, which "
+            f"gqlwire does not use; instead see max_message_size, proxy, compression, ssl, headers "
+            f"and ping_interval"
         )
 
 
@@ -81,12 +82,12 @@ def check_subprotocols(forced: tuple[str, ...] | None) -> None:
 def check_compression(compression: str | None) -> None:
     """Raise ValueError for another compression, ModuleNotFoundError if its extra is missing."""
     if compression not in (None, "deflate"):
-        raise ValueError(f'compression is "deflate" or None, not {compression!r}')
+        raise ValueError(f'compression must be "deflate" or None, not {compression!r}')
     if compression:
-        deflate.offer()  # tells what to install, if need be
+        deflate.offer()  # raises if the extra is missing
 
 
 def check_ssl(ssl: object, address: Address) -> None:
     """Raise ValueError for TLS settings without TLS."""
     if ssl and not address.is_secure:
-        raise ValueError(f"ssl is for wss:// URLs, and this is {address.place}")
+        raise ValueError(f"ssl needs a wss:// URL, not {address.place}")

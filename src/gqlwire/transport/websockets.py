@@ -1,7 +1,7 @@
 """GraphQL over one WebSocket, in whichever of the two protocols the server speaks.
 
-The transport makes connections, and gives its operations the one that it has. It knows no message
-and no operation id; `_connection` and `_operations` do.
+The transport makes connections; its operations run on the current one. It knows no message and no
+operation id; `_connection` and `_operations` do.
 """
 
 from __future__ import annotations
@@ -56,34 +56,36 @@ _logger = logging.getLogger("gqlwire")
 
 
 class WebsocketsTransport(TransportOptions):
-    """Many queries, mutations and subscriptions at once, over one WebSocket.
+    """Runs many queries, mutations and subscriptions at the same time, over one WebSocket.
 
-    `url`: `ws://` or `wss://`; `wss` means verified TLS.
-    `headers`: HTTP headers of the upgrade, a mapping or pairs.
-    `url`, `headers` and `init_payload` may be functions, or coroutine functions, of the `Attempt`:
-    they are asked before each attempt to connect, for `connect_timeout` seconds at most.
-    `ssl`: an `ssl.SSLContext` with own CAs or a client certificate; True, False and None mean the
-    system's CAs.
-    `init_payload`: the payload of `connection_init`, sent as it is; None leaves it out.
-    `connect_timeout`, `ack_timeout`, `close_timeout`: seconds for the way to the open WebSocket,
-    for `connection_ack`, and for the close handshake; None waits for ever.
-    `keep_alive_timeout`: seconds without any frame from the server after which it is dead. In
-    Apollo's protocol they count from the first `ka` on.
-    `ping_interval`: seconds between our pings (ping frames in Apollo's protocol, which has no
-    other). `pong_timeout`: seconds after a ping within which something must come; by default half
-    of `ping_interval`.
-    `answer_pings`: False leaves the answers to the protocol's pings to you (`send_pong`).
-    `subprotocols`: offer just these, and offer nothing else after a refusal.
-    `max_message_size`: bytes that a message may have, inflated.
-    `proxy`: True takes it from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
-    `no_proxy`), None or False goes without, a str is the proxy's URL (http, https, socks5, socks4).
+    It opens no connection, and needs no event loop, before `connect()`.
+
+    `url`: `ws://` or `wss://`; `wss` means TLS with a verified certificate.
+    `headers`: HTTP headers of the upgrade request (RFC 6455, section 4.1), a mapping or pairs.
+    `init_payload`: the payload of `connection_init`, a JSON object; None sends none.
+    `url`, `headers` and `init_payload` may be functions, or coroutine functions, of the `Attempt`.
+    gqlwire calls them before each attempt to connect, for `connect_timeout` seconds at most.
+    `ssl`: an `ssl.SSLContext` with your own CAs or a client certificate; True, False and None mean
+    the system's CAs.
+    `connect_timeout`, `ack_timeout`, `close_timeout`: seconds until the WebSocket is open, until
+    `connection_ack`, and for the close handshake; None means no limit.
+    `keep_alive_timeout`: seconds without any frame from the server after which the connection ends
+    with KeepAliveTimeout. In Apollo's protocol they count from the first `ka`.
+    `ping_interval`: seconds between the client's pings; in Apollo's protocol, which has no ping
+    message, these are ping frames (RFC 6455, section 5.5.2).
+    `pong_timeout`: seconds after a ping within which any frame must arrive; by default half of
+    `ping_interval`.
+    `answer_pings`: whether gqlwire answers the server's `ping` messages; if not, use `send_pong`.
+    `subprotocols`: offer only these, and make no other offer after a refusal.
+    `max_message_size`: the largest message to accept, in bytes, after decompression.
+    `proxy`: True takes the proxy from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
+    `no_proxy`), None and False use none, a str is its URL (http, https, socks5, socks4).
     `compression`: "deflate" offers permessage-deflate (RFC 7692; extra `gqlwire[deflate]`).
     `open_websocket`: opens the WebSocket in place of gqlwire; for tests without sockets.
-    `connect_args`: not taken; it raises TypeError, which names what to use instead.
+    `connect_args`: gql's option, not supported: raises TypeError, which names what to use instead.
 
-    Raises InvalidURL for a URL that cannot be one, ValueError or TypeError for other arguments,
-    ModuleNotFoundError where the extra is missing that an argument needs.
-    Nothing is connected, and no loop is needed, before `connect()`.
+    Raises InvalidURL for a URL that cannot be used, ValueError or TypeError for other such
+    arguments, and ModuleNotFoundError if an argument needs an extra that is not installed.
     """
 
     APOLLO_SUBPROTOCOL = "graphql-ws"
@@ -111,7 +113,9 @@ class WebsocketsTransport(TransportOptions):
         if isinstance(self.proxy, str) and not callable(self.url):
             proxy_for(self._address.url, self.proxy)
         if self.max_message_size < 1:
-            raise ValueError(f"max_message_size is at least 1 byte, not {self.max_message_size}")
+            raise ValueError(
+                f"max_message_size must be at least 1 byte, not {self.max_message_size}"
+            )
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
         check_ssl(self.ssl, self._address)
 
@@ -128,10 +132,10 @@ class WebsocketsTransport(TransportOptions):
     async def connect(self) -> None:
         """Open the WebSocket, and wait until the server acknowledges the connection.
 
-        Raises TransportAlreadyConnected if it is connected or connecting; TransportClosed if
-        `close()` is called before it is connected; a subclass of TransportConnectionFailed if the
-        server cannot be reached, refuses the connection or takes too long. Cancelling leaves
-        nothing behind.
+        Raises TransportAlreadyConnected if the transport is connected or connecting;
+        TransportClosed if `close()` is called before it is connected; a subclass of
+        TransportConnectionFailed if the server cannot be reached, refuses the connection or takes
+        too long. Cancelling leaves no connection behind.
         """
         await self.dial(Attempt(), ReadGate(), lambda _: None)
 
@@ -150,7 +154,7 @@ class WebsocketsTransport(TransportOptions):
             connection = self._connection = self.link.live = await task
         except asyncio.CancelledError:
             if task.done() and not (task.cancelled() or task.exception()):
-                await task.result().discard()  # it came about in this very moment
+                await task.result().discard()  # it was made just before the cancellation
             if not task.cancelled() or self._connecting is task:
                 raise
             why = "close() was called while it was connecting"
@@ -250,13 +254,13 @@ class WebsocketsTransport(TransportOptions):
         buffer: Buffer | int | None = None,
         overflow: Overflow | str = Overflow.BLOCK,
     ) -> Subscription[ExecutionResult]:
-        """Return the results of an operation, to be taken with `async for`; see `Subscription`.
+        """Return a `Subscription`; take its results with `async for`.
 
-        `buffer` is how much may wait for a slow consumer (an int is a number of events), `overflow`
-        what happens when it is full. The operation starts with the first step, which raises what
-        `execute` raises.
+        `buffer`: how much may wait for a slow consumer, a `Buffer` or a number of events.
+        `overflow`: what happens when it is full. The operation starts with the first step, which
+        raises what `execute` raises.
         """
-        _ = request.kind  # raises if it cannot be told
+        _ = request.kind  # raises if it is not clear which operation to run
         terms = Terms.of({"buffer": buffer, "overflow": overflow})
         return Subscription(Feed(self.link, request.encode(), terms), decode_result)
 
@@ -267,7 +271,7 @@ class WebsocketsTransport(TransportOptions):
 
     @property
     def can_refresh(self) -> bool:
-        """Whether there is something to ask for at each attempt."""
+        """Whether `url`, `headers` or `init_payload` is a function, called for each attempt."""
         return any(map(callable, (self.url, self.headers, self.init_payload)))
 
     @property
@@ -278,10 +282,11 @@ class WebsocketsTransport(TransportOptions):
     # --- Closing ------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Close the connection, or give up connecting; what runs gets TransportClosed at once.
+        """Close the connection, or stop connecting.
 
-        Takes `close_timeout` at most. Safe from any task, at any time, more than once. Raises
-        CloseTimeout if the server did not answer the close frame; the socket is gone all the same.
+        Running operations raise TransportClosed immediately. Takes `close_timeout` seconds at most.
+        It is safe to call it from any task, at any time, and more than once. Raises CloseTimeout if
+        the server did not answer the close frame; the socket is closed all the same.
         """
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
@@ -296,30 +301,36 @@ class WebsocketsTransport(TransportOptions):
             await old.wait_gone()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is no more, whoever ends it."""
+        """Wait until the socket is closed, whichever side closes it."""
         if self._connection is not None:
             await self._connection.wait_gone()
 
-    # --- What gql's transport offers besides ----------------------------------------------------
+    # --- What gql's transport also offers -------------------------------------------------------
 
     async def send_ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Send a ping now; the answer sets `pong_received` and `latency`."""
+        """Send a ping now; the answer sets `pong_received` and `latency`.
+
+        Raises TransportClosed, or what ended the connection, if there is none.
+        """
         (await self.link.ready()).ping(payload)
 
     async def send_pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Send a pong now (graphql-transport-ws only), for use with `answer_pings=False`."""
+        """Send a pong now (graphql-transport-ws only), for use with `answer_pings=False`.
+
+        Raises TransportClosed, or what ended the connection, if there is none.
+        """
         (await self.link.ready()).pong(payload)
 
     @property
     def phase(self) -> Phase:
-        """How far the connection has come; CLOSED where there is none."""
+        """How far the connection has come; CLOSED if there is none."""
         if self._connecting is not None:
             return Phase.CONNECT
         return Phase.CLOSED if self._connection is None else self._connection.phase
 
     @property
     def subprotocol(self) -> str | None:
-        """The protocol that is spoken; None before the first connection."""
+        """The subprotocol of the connection; None before the first connection."""
         return None if self._connection is None else self._connection.subprotocol
 
     @property
@@ -329,7 +340,7 @@ class WebsocketsTransport(TransportOptions):
 
     @property
     def response_headers(self) -> Mapping[str, str]:
-        """The headers of the server's answer to the upgrade; their names in any case."""
+        """The headers of the server's answer to the upgrade; names are case-insensitive."""
         return self._response_headers
 
     @property
@@ -339,15 +350,15 @@ class WebsocketsTransport(TransportOptions):
 
     @property
     def unknown_messages(self) -> Mapping[str, int]:
-        """How many messages of this connection meant nothing, by their type."""
+        """How many messages of this connection gqlwire ignored as unknown, by their type."""
         return {} if self._connection is None else self._connection.telemetry.strays
 
     @property
     def ping_received(self) -> asyncio.Event:
-        """Set when a ping of the server's comes; yours to clear."""
+        """Set when a ping of the server arrives; clear it yourself."""
         return self._signals.ping_received
 
     @property
     def pong_received(self) -> asyncio.Event:
-        """Set when a pong of the server's comes; yours to clear."""
+        """Set when a pong of the server arrives; clear it yourself."""
         return self._signals.pong_received
