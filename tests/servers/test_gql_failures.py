@@ -53,9 +53,11 @@ FAULTS = {
         "tests/transport/test_negotiation_real.py::test_a_server_that_chooses_what_it_does_not_speak",
     ],
     3: ["tests/connection/test_keepalive_real.py::test_the_servers_pings_are_answered"],
-    4: ["tests/operations/test_stopping.py::test_the_server_is_told_exactly_once"],
+    4: [
+        "tests/operations/test_stopping.py::test_an_operation_is_stopped_exactly_once_on_the_server"
+    ],
     5: [
-        "tests/docs/test_seed_page.py::test_text_that_is_no_json_object_ends_everything_at_once",
+        "tests/docs/test_seed_page.py::test_text_that_is_not_a_json_object_ends_every_operation",
         f"{HERE}::test_an_unreadable_message_costs_the_connection_and_no_subscription",
         "tests/connection/test_odd_messages.py::test_an_error_of_any_shape_ends_its_operation",
     ],
