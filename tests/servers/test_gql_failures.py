@@ -85,7 +85,7 @@ FAULTS = {
     ],
     13: ["tests/wire/test_goodbyes.py::test_our_close_frame_says_1000"],
     14: [
-        "tests/protocols/test_both_dialects.py::test_messages_for_ids_that_were_never_ours_are_no_news"
+        "tests/protocols/test_both_dialects.py::test_messages_for_ids_that_were_never_ours_are_ignored"
     ],
     15: ["tests/docs/test_seed_page.py::test_the_parts_of_a_deferred_result_are_events"],
     16: ["tests/wire/test_goodbyes.py::test_the_servers_close_frame_is_answered"],
