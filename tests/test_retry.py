@@ -160,7 +160,7 @@ def test_the_wait_is_drawn_below_a_ceiling_that_doubles_up_to_a_cap() -> None:
     assert [0.0] * 8 == [none.failed(LOST, 0).delay for _ in range(8)]
 
 
-def test_so_many_failures_do_not_overflow() -> None:
+def test_thousands_of_failures_do_not_overflow() -> None:
     """A float holds no 2 ** 5000."""
     assert 60 == RetryPolicy().ceiling(5_000)
 
@@ -181,8 +181,8 @@ def test_only_a_connection_that_lasted_forgives(acked_for: float | None, attempt
     assert attempt == decision.attempt
 
 
-def test_what_is_to_be_later_is_later() -> None:
-    """For a minute at least, and not all at once."""
+def test_a_busy_server_is_asked_again_later() -> None:
+    """After a minute at least, and not by all clients at the same time."""
     assert 60 == once_acked(RetryPolicy(), 0.0).failed(closed(4429), 0).delay
     assert 120 == once_acked(RetryPolicy(), 1.0).failed(closed(1013), 0).delay
 
@@ -228,15 +228,15 @@ def test_retry_after_is_honoured() -> None:
 # --- How often -------------------------------------------------------------------------------
 
 
-def test_the_first_connection_fails_at_once() -> None:
-    """A wrong URL is told, not tried for ever."""
+def test_a_failed_first_connection_is_not_retried() -> None:
+    """A wrong URL is reported, not tried for ever."""
     decision = Attempts(RetryPolicy(), lambda: 1.0).failed(ConnectionRefused(), 0)
 
     assert (False, "the first connection failed (initial=False)") == (decision.retry, decision.why)
 
 
 def test_the_first_connection_can_be_retried() -> None:
-    """If asked for; what cannot pass is final all the same."""
+    """If asked for; a failure that cannot pass is still final."""
     attempts = Attempts(RetryPolicy(initial=True), lambda: 1.0)
 
     assert attempts.failed(ConnectionRefused(), 0).retry
@@ -244,7 +244,9 @@ def test_the_first_connection_can_be_retried() -> None:
 
 
 def test_credentials_are_asked_for_once() -> None:
-    """At once; refused with new ones, it is final. After a good time they may expire again."""
+    """Immediately. If the new ones are refused, that is final. After a good time they may expire
+    again.
+    """
     attempts = once_acked(RetryPolicy())
 
     first, second = attempts.failed(EXPIRED, 0), attempts.failed(EXPIRED, 1)
@@ -327,8 +329,8 @@ def test_should_retry_has_the_last_word(said: Any, retry: bool, delay: float) ->
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    """When it is written, not when the server is down."""
+def test_an_invalid_policy_is_refused(wrong: dict[str, Any]) -> None:
+    """When it is made, not when the server is down."""
     with pytest.raises(ValueError, match=r"RetryPolicy|attempts"):
         RetryPolicy(**wrong)
 

@@ -54,7 +54,7 @@ def test_module_is_the_command() -> None:
     assert run.stderr.startswith("gqlwire: 'nonsense' is not the URL of a WebSocket server")
 
 
-def test_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_explains_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     """--help of the command and of the operations explains each exit status and each command."""
     for arguments in (["--help"], ["query", "--help"], ["subscribe", "-h"]):
         assert 0 == main(arguments)

@@ -382,8 +382,8 @@ def test_ignored_signals_stay_ignored() -> None:
         signal.signal(signal.SIGINT, former)
 
 
-def test_cancelling_from_within_is_no_signal() -> None:
-    """A cancellation that no signal asked for is not told as one."""
+def test_a_cancellation_from_within_is_not_reported_as_a_signal() -> None:
+    """The CancelledError is raised."""
 
     async def work() -> int:
         raise asyncio.CancelledError

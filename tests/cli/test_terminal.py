@@ -184,8 +184,8 @@ def test_rates() -> None:
     ]
 
 
-def test_streams_that_are_none() -> None:
-    """A stream that is missing or closed is no terminal and gets no colours."""
+def test_a_missing_or_closed_stream_is_not_a_terminal() -> None:
+    """It gets no colours."""
     with open("/dev/null") as closed:
         pass
 

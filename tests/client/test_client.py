@@ -68,7 +68,7 @@ async def test_connecting_twice_is_refused(strawberry: Server) -> None:
         assert {"hello": "Hello, world!"} == await session.execute("{ hello }")
 
 
-async def test_a_session_before_the_connection_is_told() -> None:
+async def test_using_a_session_before_connecting_raises() -> None:
     """The error says what is missing."""
     transport = WebsocketsTransport(url="ws://127.0.0.1:1/graphql")
 
@@ -257,8 +257,8 @@ def test_a_blocking_subscription_can_be_left(strawberry: Server) -> None:
     assert "gqlwire" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_blocking_calls_raise_what_went_wrong(strawberry: Server) -> None:
-    """As the async ones do."""
+def test_blocking_calls_raise_the_same_errors_as_async_calls(strawberry: Server) -> None:
+    """Of queries, of subscriptions, and of connections."""
     client = client_of(strawberry)
 
     with pytest.raises(TransportQueryError, match="no eggs"):
@@ -367,7 +367,7 @@ async def test_a_string_goes_out_as_it_was_written() -> None:
     ] == sent
 
 
-async def test_variables_that_are_no_json_are_refused(strawberry: Server) -> None:
+async def test_variables_that_json_cannot_hold_are_refused(strawberry: Server) -> None:
     """Before anything is sent."""
     async with client_of(strawberry) as session:
         with pytest.raises(TypeError, match="cannot be sent as JSON"):

@@ -185,8 +185,8 @@ def test_importing_loads_neither_picows_nor_graphql_core(statement: str) -> None
     assert set() == loaded & {"picows", "graphql", *others}
 
 
-def test_importing_loads_one_module_besides_the_package() -> None:
-    """The version. Each other name loads its module when it is used."""
+def test_importing_the_package_loads_one_other_module() -> None:
+    """The version. Each other name loads its module when it is first used."""
     script = "import sys\nimport gqlwire\nprint(*(m for m in sys.modules if 'gqlwire' in m))"
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
 

@@ -107,7 +107,7 @@ def test_the_attributes_exist(kind: type) -> None:
     assert [] == [name for name in ATTRIBUTES[kind] if not hasattr(kind, name)]
 
 
-def test_a_transport_keeps_what_it_was_given() -> None:
+def test_a_transport_keeps_its_arguments_as_attributes() -> None:
     """`url`, `headers`, `init_payload` and the timeouts can be read, and init_payload be set."""
     transport = WebsocketsTransport(
         url="ws://127.0.0.1/graphql", headers={"a": "b"}, init_payload={"c": 1}, ack_timeout=3
@@ -121,8 +121,8 @@ def test_a_transport_keeps_what_it_was_given() -> None:
     assert 10 == transport.connect_timeout == transport.close_timeout
 
 
-def test_what_was_for_another_library_says_what_to_use() -> None:
-    """`connect_args` cannot be kept."""
+def test_options_for_another_library_name_their_replacement() -> None:
+    """`connect_args` cannot be supported."""
     with pytest.raises(TypeError, match=r"ping_timeout.*instead see max_message_size"):
         WebsocketsTransport(url="ws://127.0.0.1/", connect_args={"ping_timeout": 1})
     with pytest.raises(ValueError, match=r"unknown subprotocols \['soap'\]"):

@@ -72,10 +72,10 @@ async def test_nested_contexts_share_one_connection(
 
 @EITHER
 @tidily
-async def test_tasks_that_enter_at_once_share_one_attempt(
+async def test_tasks_that_enter_together_share_one_attempt(
     server: VirtualServer, reconnecting: bool
 ) -> None:
-    """And the last to leave closes it, whichever that is."""
+    """The last task to leave closes the connection, whichever that is."""
     server.will(slowly(3))
     client = client_of(server, reconnecting=reconnecting)
     released = [asyncio.Event() for _ in range(5)]
@@ -93,8 +93,8 @@ async def test_tasks_that_enter_at_once_share_one_attempt(
 
 @EITHER
 @tidily
-async def test_it_can_be_entered_again(server: VirtualServer, reconnecting: bool) -> None:
-    """Each time anew."""
+async def test_a_client_can_be_entered_again(server: VirtualServer, reconnecting: bool) -> None:
+    """Each time with a new connection."""
     client = client_of(server, reconnecting=reconnecting)
     for count in range(1, 4):
         async with client:
@@ -104,7 +104,7 @@ async def test_it_can_be_entered_again(server: VirtualServer, reconnecting: bool
 
 @EITHER
 @tidily
-async def test_who_enters_while_it_is_closed_gets_another(
+async def test_entering_a_client_that_is_closing_makes_a_new_connection(
     server: VirtualServer, reconnecting: bool
 ) -> None:
     """As soon as the old one is gone."""
@@ -138,8 +138,10 @@ async def test_who_enters_while_it_is_closed_gets_another(
 
 @EITHER
 @tidily
-async def test_a_failure_reaches_all_who_wait(server: VirtualServer, reconnecting: bool) -> None:
-    """And the next one who enters tries anew."""
+async def test_a_failed_attempt_raises_in_every_waiting_task(
+    server: VirtualServer, reconnecting: bool
+) -> None:
+    """The next task that enters tries again."""
     server.will(Meeting(REFUSED, delay=1))
     client = client_of(server, reconnecting=reconnecting)
     outcomes = await asyncio.gather(
@@ -154,10 +156,12 @@ async def test_a_failure_reaches_all_who_wait(server: VirtualServer, reconnectin
 
 @EITHER
 @tidily
-async def test_who_enters_just_after_a_failure_tries_anew(
+async def test_entering_just_after_a_failure_tries_again(
     server: VirtualServer, reconnecting: bool
 ) -> None:
-    """Before those who waited for the other attempt have run; the count of users is right."""
+    """Even before the tasks that waited for the failed attempt have run. The number of users is
+    right.
+    """
     server.will(Meeting(REFUSED, delay=1))
     client = client_of(server, reconnecting=reconnecting)
     waiting = [await begun(client.connect_async()) for _ in range(2)]
@@ -176,8 +180,10 @@ async def test_who_enters_just_after_a_failure_tries_anew(
 
 @EITHER
 @tidily
-async def test_one_that_has_died_is_made_anew(server: VirtualServer, reconnecting: bool) -> None:
-    """For who enters then; who holds the old session keeps it, and the last to leave closes."""
+async def test_a_dead_connection_is_replaced_for_the_next_task_that_enters(
+    server: VirtualServer, reconnecting: bool
+) -> None:
+    """A task that has the old session keeps it, and the last task to leave closes."""
     answering(server)
     client = client_of(server, reconnecting=reconnecting)
     async with client as old:
@@ -199,7 +205,7 @@ async def test_one_that_has_died_is_made_anew(server: VirtualServer, reconnectin
 @pytest.mark.parametrize("meeting", [UNREACHABLE, MUTE, slowly(3)])
 @EITHER
 @tidily
-async def test_who_is_cancelled_alone_leaves_nothing(
+async def test_cancelling_the_only_task_that_enters_leaves_nothing_open(
     server: VirtualServer, reconnecting: bool, meeting: Meeting
 ) -> None:
     """No socket, and no task."""
@@ -217,10 +223,10 @@ async def test_who_is_cancelled_alone_leaves_nothing(
 
 @EITHER
 @tidily
-async def test_who_is_cancelled_leaves_it_to_the_others(
+async def test_cancelling_a_task_that_enters_leaves_the_attempt_to_the_others(
     server: VirtualServer, reconnecting: bool
 ) -> None:
-    """Whoever it was, also the first."""
+    """Also if the cancelled task was the first."""
     server.will(slowly(3))
     client = client_of(server, reconnecting=reconnecting)
     entering = [await begun(client.connect_async()) for _ in range(3)]
@@ -237,10 +243,10 @@ async def test_who_is_cancelled_leaves_it_to_the_others(
 @pytest.mark.parametrize("others", [0, 1])
 @EITHER
 @tidily
-async def test_who_is_cancelled_in_the_moment_it_is_made(
+async def test_a_task_cancelled_as_the_connection_opens_has_not_entered(
     server: VirtualServer, reconnecting: bool, others: int
 ) -> None:
-    """Has not entered: what nobody has is closed, what others have is theirs."""
+    """A connection that nobody uses is closed. Other tasks keep theirs."""
     client = client_of(server, reconnecting=reconnecting)
     entering = soon(client.connect_async())
     waiting = [soon(client.connect_async()) for _ in range(others)]
@@ -262,8 +268,10 @@ async def test_who_is_cancelled_in_the_moment_it_is_made(
 
 @EITHER
 @tidily
-async def test_closing_tells_who_waits_for_it(server: VirtualServer, reconnecting: bool) -> None:
-    """That it was closed, and not that they were cancelled: nobody has cancelled them."""
+async def test_closing_raises_transport_closed_in_tasks_that_are_entering(
+    server: VirtualServer, reconnecting: bool
+) -> None:
+    """And not CancelledError: nobody has cancelled them."""
     server.will(slowly(3))
     client = client_of(server, reconnecting=reconnecting)
     entering = [await begun(client.connect_async()) for _ in range(2)]
@@ -282,7 +290,9 @@ async def test_closing_tells_who_waits_for_it(server: VirtualServer, reconnectin
 
 @EITHER
 @tidily
-async def test_closing_ends_it_for_all(server: VirtualServer, reconnecting: bool) -> None:
+async def test_closing_a_client_ends_it_for_all_its_users(
+    server: VirtualServer, reconnecting: bool
+) -> None:
     """Twice is harmless, and leaving afterwards is, too."""
     client = client_of(server, reconnecting=reconnecting)
     await client.close_async()
@@ -337,8 +347,8 @@ async def test_a_close_that_is_cancelled_drops_the_socket(
 # --- Loops ---------------------------------------------------------------------------------------
 
 
-def test_another_loop_can_have_it_afterwards(server: VirtualServer) -> None:
-    """Also if the first was closed under it."""
+def test_a_client_can_be_used_in_a_later_loop(server: VirtualServer) -> None:
+    """Also if the first loop was closed with the client still open."""
     client = client_of(server, reconnecting=False)
 
     async def use(*, leave: bool) -> None:
@@ -352,8 +362,8 @@ def test_another_loop_can_have_it_afterwards(server: VirtualServer) -> None:
     assert 3 == len(server.times)
 
 
-def test_another_loop_cannot_have_it_meanwhile(server: VirtualServer) -> None:
-    """It says so."""
+def test_a_connected_client_cannot_be_used_in_another_loop(server: VirtualServer) -> None:
+    """The error says so."""
     client = client_of(server)
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as one,
@@ -372,8 +382,8 @@ def test_another_loop_cannot_have_it_meanwhile(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_what_fails_to_end_is_ended() -> None:
-    """Its error reaches who ended it, and the next one gets another."""
+async def test_a_shared_object_whose_end_fails_is_replaced() -> None:
+    """The error reaches the task that ended it, and the next task gets a new object."""
     made: list[int] = []
 
     async def make() -> int:
@@ -407,8 +417,8 @@ async def test_a_client_without_a_transport_cannot_be_entered() -> None:
 
 
 @tidily
-async def test_what_a_client_is_can_be_changed_when_it_is_connected(server: VirtualServer) -> None:
-    """`connect_async(reconnecting=...)` has the last word, from then on."""
+async def test_connect_async_can_change_whether_a_client_reconnects(server: VirtualServer) -> None:
+    """`connect_async(reconnecting=...)` overrides the client's option from then on."""
     client = Client(transport=server.transport())
     assert client.reconnecting is False
     session = await client.connect_async(reconnecting=True)

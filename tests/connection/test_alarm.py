@@ -20,7 +20,7 @@ class Looking:
         return self.again.pop(0) if self.again else None
 
 
-def test_it_rings_by_its_deadline_once() -> None:
+def test_an_alarm_rings_once_at_its_deadline() -> None:
     """Not before it, and not again."""
     it = Looking()
     it.alarm.ring_by(110.0)
@@ -49,7 +49,7 @@ def test_an_earlier_deadline_takes_the_place_of_a_later_one() -> None:
     assert [105.0] == it.clock.alarms
 
 
-def test_it_rings_again_when_its_owner_says() -> None:
+def test_an_alarm_rings_again_when_its_owner_says() -> None:
     """Until the owner says never."""
     it = Looking()
     it.again = [120.0, 130.0, None]

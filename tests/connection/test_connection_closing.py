@@ -81,7 +81,7 @@ async def test_a_server_that_does_not_answer_the_close_frame_is_dropped_in_time(
 
 
 @on_virtual_time
-async def test_the_close_handshake_is_bounded_whoever_begins_it() -> None:
+async def test_the_close_handshake_is_bounded_after_a_failure_too() -> None:
     """A reader that failed waits no longer for the server than `close()` does."""
     connection, wire = acked(GraphQLTransportWS(), answers_close=False, close_timeout=3.0)
     begun = now()
@@ -108,7 +108,7 @@ async def test_without_a_limit_the_server_is_waited_for() -> None:
 
 @on_virtual_time
 async def test_closing_twice_is_harmless() -> None:
-    """At the same time, or later; both return when the socket is no more."""
+    """At the same time, or later. Each call returns when the socket is gone."""
     connection, wire = acked(Apollo(), answers_close=False)
     closing = [asyncio.ensure_future(connection.close()) for _ in range(3)]
     await settle()
@@ -123,8 +123,8 @@ async def test_closing_twice_is_harmless() -> None:
 
 
 @on_virtual_time
-async def test_one_call_is_told_that_the_server_did_not_play_along() -> None:
-    """The one that began it; for the others it is closed, and that is all."""
+async def test_only_the_first_of_several_close_calls_raises_close_timeout() -> None:
+    """For the other calls the connection is closed, and nothing is wrong."""
     connection, _ = acked(GraphQLTransportWS(), answers_close=False)
     closing = [asyncio.ensure_future(connection.close()) for _ in range(3)]
 

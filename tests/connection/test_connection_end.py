@@ -76,10 +76,10 @@ ends = pytest.mark.parametrize(("end", "kind"), ENDS, ids=lambda it: getattr(it,
 @both
 @ends
 @on_virtual_time
-async def test_everything_that_waits_gets_the_reason_at_once(
+async def test_the_end_reaches_everything_that_waits_immediately(
     spelling: Spelling, end: Callable[[Connection], None], kind: type[TransportError]
 ) -> None:
-    """Replies, streams and who waits to send; each an error of its own, all for one reason."""
+    """Replies, streams and senders that wait. Each gets an error of its own, all for one reason."""
     ending = Ending()
     connection, _ = acked(spelling.make(), on_end=ending)
     connection.writable(False)
@@ -104,10 +104,10 @@ async def test_everything_that_waits_gets_the_reason_at_once(
 @both
 @ends
 @on_virtual_time
-async def test_who_waits_for_the_acknowledgement_gets_the_reason_at_once(
+async def test_the_end_interrupts_the_wait_for_the_acknowledgement(
     spelling: Spelling, end: Callable[[Connection], None], kind: type[TransportError]
 ) -> None:
-    """And not the timeout of it."""
+    """With the reason of the end, and not with a timeout."""
     connection, _ = opened(spelling.make())
     waiting = asyncio.ensure_future(connection.acknowledged(10.0))
     await settle()
@@ -123,7 +123,7 @@ async def test_who_waits_for_the_acknowledgement_gets_the_reason_at_once(
 @both
 @ends
 @on_virtual_time
-async def test_what_was_buffered_comes_before_the_reason(
+async def test_buffered_events_come_before_the_reason_of_the_end(
     spelling: Spelling, end: Callable[[Connection], None], kind: type[TransportError]
 ) -> None:
     """Nothing that arrived is lost."""
@@ -143,10 +143,10 @@ async def test_what_was_buffered_comes_before_the_reason(
 @both
 @ends
 @on_virtual_time
-async def test_it_ends_once_for_the_first_reason(
+async def test_a_connection_ends_once_for_the_first_reason(
     spelling: Spelling, end: Callable[[Connection], None], kind: type[TransportError]
 ) -> None:
-    """Whatever happens to it afterwards."""
+    """Whatever happens afterwards."""
     ending = Ending()
     connection, wire = acked(spelling.make(), on_end=ending, limits=Limits(silence=1.0))
     end(connection)
@@ -197,10 +197,10 @@ async def test_nothing_is_done_with_a_connection_that_is_over(
 @both
 @ends
 @on_virtual_time
-async def test_what_arrives_after_the_end_is_ignored(
+async def test_messages_after_the_end_are_ignored(
     spelling: Spelling, end: Callable[[Connection], None], kind: type[TransportError]
 ) -> None:
-    """Messages under way, garbage among them; nothing is answered."""
+    """Garbage as well; nothing is answered."""
     connection, wire = acked(spelling.make(), answers_close=False)
     id, stream = subscribed(connection)
     end(connection)
@@ -258,8 +258,8 @@ async def test_an_acknowledgement_that_comes_too_late_opens_nothing() -> None:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1009, 1011])
 @on_virtual_time
-async def test_what_cannot_be_used_is_told_to_the_server_by_its_code(code: int) -> None:
-    """It stands in our close frame."""
+async def test_our_close_frame_has_the_code_of_the_failure(code: int) -> None:
+    """So the server learns what was wrong."""
     connection, wire = acked(GraphQLTransportWS())
     connection.failed(TransportProtocolError("no"), code)
 

@@ -63,8 +63,8 @@ async def test_a_consumer_may_ask_while_its_own_buffer_is_full(spelling: Spellin
 
 @both
 @on_virtual_time
-async def test_who_waits_to_send_makes_reading_go_on(spelling: Spelling) -> None:
-    """A server that cannot write may not read either: each would wait for the other."""
+async def test_a_sender_that_waits_resumes_reading(spelling: Spelling) -> None:
+    """A server that cannot write may stop reading: each side would wait for the other."""
     connection, wire = acked(spelling.make())
     id, _ = subscribed(connection, Buffer(1))
     hear(connection, *[says(spelling.result, id=id, payload=RESULT)] * 2)
@@ -93,8 +93,8 @@ async def test_the_end_resumes_reading() -> None:
 
 
 @on_virtual_time
-async def test_reading_does_not_pause_before_the_acknowledgement_or_amid_goodbye() -> None:
-    """The connection itself waits for something then."""
+async def test_reading_does_not_pause_while_the_connection_opens_or_closes() -> None:
+    """The connection itself waits for a message then."""
     for make in (opened, acked):
         connection, wire = make(GraphQLTransportWS(), answers_close=False)
         stream = EventStream(connection.gate, Buffer(1), Overflow.BLOCK)
@@ -158,8 +158,8 @@ async def test_a_ping_out_of_a_pause_that_nothing_follows_is_death() -> None:
 
 
 @on_virtual_time
-async def test_who_sends_waits_until_the_socket_takes_it() -> None:
-    """All who wait go on when it does."""
+async def test_a_sender_waits_until_the_socket_has_room() -> None:
+    """Then every waiting sender continues."""
     connection, _ = acked(GraphQLTransportWS())
     await connection.ready_to_send()
     connection.writable(False)
@@ -175,8 +175,8 @@ async def test_who_sends_waits_until_the_socket_takes_it() -> None:
 
 
 @on_virtual_time
-async def test_cancelling_one_who_waits_to_send_leaves_the_others() -> None:
-    """They share what they wait for."""
+async def test_cancelling_one_waiting_sender_leaves_the_others() -> None:
+    """They wait for the same thing."""
     connection, _ = acked(GraphQLTransportWS())
     connection.writable(False)
     one, other = (asyncio.ensure_future(connection.ready_to_send()) for _ in range(2))

@@ -52,10 +52,10 @@ async def test_the_init_payload_is_not_logged(
 
 
 @on_virtual_time
-async def test_what_else_is_said_before_the_acknowledgement_is_logged_as_it_is(
+async def test_other_messages_before_the_acknowledgement_are_logged_unchanged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Only the init has a secret in it."""
+    """Only the init message has a secret in it."""
     caplog.set_level(logging.DEBUG)
     connection, _ = opened(GraphQLTransportWS(Setup(init_payload={"token": "secret"})))
     hear(connection, PING)
@@ -79,10 +79,10 @@ async def test_long_messages_are_cut_in_the_log(caplog: pytest.LogCaptureFixture
 
 
 @on_virtual_time
-async def test_the_log_can_be_switched_on_amid_a_connection(
+async def test_the_log_can_be_switched_on_during_a_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """From the next burst on; to look for each message would be dear."""
+    """From the next burst on; checking the logger for every message is too expensive."""
     caplog.set_level(logging.INFO)
     connection, _ = acked(GraphQLTransportWS())
     hear(connection, PONG)

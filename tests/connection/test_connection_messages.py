@@ -70,7 +70,7 @@ async def test_the_log_shows_no_more_than_the_beginning_of_a_strays_type(
 @both
 @pytest.mark.parametrize("payload", ["JWT expired", {"message": "bad"}, None])
 @on_virtual_time
-async def test_a_complaint_amid_the_conversation_is_logged_and_kept_for_the_end(
+async def test_a_connection_error_later_on_is_logged_and_kept_for_the_end(
     spelling: Spelling, payload: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Hasura complains of an expired JWT, and closes later."""
@@ -91,10 +91,10 @@ async def test_a_complaint_amid_the_conversation_is_logged_and_kept_for_the_end(
 
 @both
 @on_virtual_time
-async def test_an_error_without_an_id_amid_the_conversation_ends_nothing(
+async def test_an_error_without_an_id_later_on_ends_nothing(
     spelling: Spelling, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """AppSync's."""
+    """AppSync sends such errors."""
     connection, _ = acked(spelling.make())
     id, reply = asked(connection)
     hear(connection, says("error", payload={"errors": []}), says("error", id=None))

@@ -100,8 +100,8 @@ async def test_without_a_limit_the_acknowledgement_is_waited_for() -> None:
 
 
 @on_virtual_time
-async def test_cancelling_who_waits_for_the_acknowledgement_leaves_the_connection() -> None:
-    """Another may wait for it."""
+async def test_cancelling_the_wait_for_the_acknowledgement_keeps_the_connection() -> None:
+    """Another task may wait for it."""
     connection, _ = opened(GraphQLTransportWS())
     waiting = asyncio.ensure_future(connection.acknowledged(10.0))
     await settle()
@@ -184,7 +184,7 @@ async def test_a_refusal_is_the_reason_though_a_close_frame_follows() -> None:
     ],
 )
 @on_virtual_time
-async def test_a_close_before_the_acknowledgement_is_told_with_code_and_reason(
+async def test_a_close_before_the_acknowledgement_raises_its_code_and_reason(
     spelling: Spelling, code: int, reason: str
 ) -> None:
     """Hasura refuses an init with 1000 and JSON that is cut off; Tibber with 4403."""
@@ -219,7 +219,7 @@ async def test_a_ping_before_the_acknowledgement_is_answered() -> None:
 
 
 @on_virtual_time
-async def test_a_ka_before_the_acknowledgement_is_no_obstacle() -> None:
+async def test_a_ka_before_the_acknowledgement_is_accepted() -> None:
     """Hasura sends it even before our init."""
     connection, _ = opened(Apollo())
     hear(connection, KA, KA, ACK)
@@ -231,10 +231,10 @@ async def test_a_ka_before_the_acknowledgement_is_no_obstacle() -> None:
 @pytest.mark.parametrize("text", [b"[]", b'"x"', b"1", b"garbage", b"\xff\xfe", b""])
 @pytest.mark.parametrize("is_open", [False, True], ids=["before the ack", "after the ack"])
 @on_virtual_time
-async def test_what_is_no_json_object_ends_the_connection_with_an_excerpt(
+async def test_text_that_is_not_a_json_object_ends_the_connection_with_an_excerpt(
     spelling: Spelling, text: bytes, is_open: bool
 ) -> None:
-    """Nothing else that a server says does."""
+    """Nothing else that a server sends ends it."""
     connection, wire = acked(spelling.make()) if is_open else opened(spelling.make())
     hear(connection, text)
 

@@ -25,7 +25,7 @@ from connecting import RESULT, acked, asked, hear, subscribed
 
 @both
 @on_virtual_time
-async def test_results_reach_the_operation_that_they_are_of(spelling: Spelling) -> None:
+async def test_results_reach_their_operation(spelling: Spelling) -> None:
     """Undecoded, in order, until it is complete."""
     connection, wire = acked(spelling.make())
     one, first = subscribed(connection)
@@ -236,8 +236,8 @@ async def test_an_operation_that_is_forgotten_is_not_stopped(spelling: Spelling)
 
 @both
 @on_virtual_time
-async def test_an_operation_that_was_given_up_is_told_nothing_more(spelling: Spelling) -> None:
-    """Not even of the connection's end: nobody is there any more, and nothing is kept for it."""
+async def test_a_stopped_operation_gets_nothing_more(spelling: Spelling) -> None:
+    """Not even the end of the connection: nobody waits for it, and nothing is kept for it."""
     connection, _ = acked(spelling.make())
     stopped, first = subscribed(connection)
     forgotten, second = subscribed(connection)

@@ -84,8 +84,8 @@ async def test_anything_that_follows_a_ping_is_life(spelling: Spelling) -> None:
 
 
 @on_virtual_time
-async def test_a_ping_of_the_users_is_watched_too() -> None:
-    """If a pong timeout was asked for."""
+async def test_a_ping_of_the_user_has_the_pong_timeout_too() -> None:
+    """If there is a pong timeout."""
     connection, wire, ending = dying(GraphQLTransportWS(), Limits(pong_timeout=5.0))
     await pass_time(100.0)
     connection.ping({"n": 1})
@@ -98,8 +98,8 @@ async def test_a_ping_of_the_users_is_watched_too() -> None:
 
 @both
 @on_virtual_time
-async def test_nobody_watches_over_a_connection_that_has_ended(spelling: Spelling) -> None:
-    """No ping is due on it, and it does not die a second time."""
+async def test_keep_alive_checks_stop_when_a_connection_ends(spelling: Spelling) -> None:
+    """No ping is due, and the connection does not end a second time."""
     connection, wire, ending = dying(
         spelling.make(), Limits(ping_interval=1.0, silence=5.0), answers_close=False
     )
@@ -143,8 +143,8 @@ async def test_latency_is_measured_by_pong_frames_in_apollos_protocol() -> None:
 
 
 @on_virtual_time
-async def test_pings_and_pongs_of_the_server_are_told() -> None:
-    """Their payloads are kept, and the events are the user's to clear."""
+async def test_pings_and_pongs_of_the_server_set_their_events() -> None:
+    """Their payloads are kept. Only the user clears the events."""
     signals = Signals()
     connection, wire = acked(GraphQLTransportWS(), signals=signals)
     assert (False, False) == (signals.ping_received.is_set(), signals.pong_received.is_set())
@@ -174,8 +174,8 @@ async def test_a_ping_with_an_odd_payload_is_a_ping(payload: bytes) -> None:
 
 
 @on_virtual_time
-async def test_a_pong_frame_is_told_like_a_pong() -> None:
-    """Apollo's protocol has no other."""
+async def test_a_pong_frame_sets_the_event_like_a_pong_message() -> None:
+    """Apollo's protocol has no pong message."""
     signals = Signals()
     connection, _ = acked(Apollo(), signals=signals)
     connection.ponged()

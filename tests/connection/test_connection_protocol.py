@@ -38,7 +38,7 @@ async def test_a_server_that_named_no_protocol_is_found_out(
 
 @both
 @on_virtual_time
-async def test_a_protocol_that_the_server_named_is_no_guess(spelling: Spelling) -> None:
+async def test_a_protocol_that_the_server_named_is_not_a_guess(spelling: Spelling) -> None:
     """There is nothing to find out."""
     connection, _ = opened(spelling.make())
 

@@ -64,7 +64,7 @@ async def test_anything_that_comes_counts_as_life(sign: bytes | None) -> None:
 
 
 @on_virtual_time
-async def test_in_apollos_protocol_silence_is_no_death_before_the_first_ka() -> None:
+async def test_in_apollos_protocol_silence_counts_from_the_first_ka() -> None:
     """gqlgen's first comes after 25 seconds; some servers send none."""
     connection, _, ending = dying(Apollo(), Limits(silence=10.0))
     await pass_time(25.0)
@@ -120,8 +120,8 @@ async def test_the_first_ka_starts_the_watch_though_a_ping_is_far_off() -> None:
 
 
 @on_virtual_time
-async def test_before_the_acknowledgement_nobody_watches() -> None:
-    """That time has a limit of its own."""
+async def test_keep_alive_checks_start_with_the_acknowledgement() -> None:
+    """The time before it has a limit of its own."""
     ending = Ending()
     opened(
         GraphQLTransportWS(),

@@ -44,8 +44,8 @@ def test_each_expires_at_its_own_deadline() -> None:
     assert [] == it.clock.alarms
 
 
-def test_what_is_removed_does_not_expire() -> None:
-    """Removing it a second time is harmless, also once all others are gone."""
+def test_an_operation_that_is_removed_does_not_expire() -> None:
+    """Removing it a second time is harmless, also when no other is left."""
     it = Operations()
     first, second = it.begin(100.0, 10.0), it.begin(101.0, 10.0)
     for _ in range(2):

@@ -44,13 +44,13 @@ def test_by_default_a_pong_may_take_half_the_ping_interval(
 
 @pytest.mark.parametrize("seconds", [0, 0.0, -1, float("nan")])
 @pytest.mark.parametrize("name", ["ping_interval", "pong_timeout", "silence"])
-def test_a_limit_that_is_no_time_is_an_error(name: str, seconds: float) -> None:
+def test_a_limit_that_is_not_a_positive_time_is_an_error(name: str, seconds: float) -> None:
     """It would ping without a pause, or find every server dead immediately."""
     with pytest.raises(ValueError, match=f"{name} is {seconds}"):
         Limits(**{name: seconds})
 
 
-def test_a_limit_that_never_comes_is_none() -> None:
+def test_an_infinite_limit_is_no_limit() -> None:
     """Infinity is how some say never."""
     for_ever = float("inf")
     watched = started(Limits(for_ever, for_ever, for_ever))
@@ -63,7 +63,7 @@ def test_a_limit_that_never_comes_is_none() -> None:
 
 
 def test_without_limits_there_is_no_alarm() -> None:
-    """Nothing is due, ever, and nobody needs to tell it of frames."""
+    """Nothing is ever due, and frames do not matter."""
     watched = started(Limits())
     watched.at(101.0).pinged()
 
@@ -76,7 +76,7 @@ def test_with_a_limit_frames_matter(limits: Limits) -> None:
     assert started(limits).it.has_limits is True
 
 
-def test_before_the_start_silence_is_no_death() -> None:
+def test_silence_before_the_start_does_not_count() -> None:
     """The time before the acknowledgement has a limit of its own."""
     watched = Watched(Limits(ping_interval=1.0, silence=1.0))
     watched.it.kept_alive()
@@ -175,8 +175,8 @@ def test_a_late_alarm_does_not_shift_the_rhythm() -> None:
     assert [113.0, 120.0] == watched.pings
 
 
-def test_after_a_stall_of_ours_missed_pings_are_not_made_up_for() -> None:
-    """One is enough to find out how things stand."""
+def test_pings_missed_in_a_stall_of_our_own_are_not_sent_later() -> None:
+    """One ping is enough to find out whether the server is alive."""
     watched = started(Limits(ping_interval=10.0), sends=False)
     watched.clock.stall_to(175.0)
     watched.clock.go_to(185.0)
@@ -230,8 +230,8 @@ def test_a_pong_that_never_comes_is_not_awaited_for_ever() -> None:
     assert [True, False] == [unlimited.at(now).awaits_pong for now in (139.9, 140.0)]
 
 
-def test_silence_of_our_own_is_no_death() -> None:
-    """Who does not read cannot hear; a ping that is out goes on counting."""
+def test_resuming_to_read_restarts_the_limit_for_silence() -> None:
+    """While we do not read, we cannot hear. The time for a pong continues."""
     watched = started(Limits(pong_timeout=50.0, silence=30.0))
     watched.at(101.0).pinged()
     watched.at(125.0).resumed()
@@ -242,8 +242,8 @@ def test_silence_of_our_own_is_no_death() -> None:
     assert [(151.0, 50.0, AFTER_PING)] == watched.deaths
 
 
-def test_while_reading_is_paused_silence_is_no_death() -> None:
-    """It counts from when it was last found so."""
+def test_silence_does_not_count_while_reading_is_paused() -> None:
+    """It counts from the time when reading resumes."""
     watched = started(Limits(silence=30.0))
     watched.gate.paused = True
     watched.clock.go_to(1_000.0)
@@ -265,7 +265,7 @@ def test_pinging_again_does_not_put_off_death() -> None:
     assert [(105.0, 5.0, AFTER_PING)] == watched.deaths
 
 
-def test_a_ping_of_the_users_is_watched_without_a_rhythm() -> None:
+def test_a_ping_of_the_user_has_a_pong_timeout_without_an_interval() -> None:
     """With a `pong_timeout` and no `ping_interval`."""
     watched = started(Limits(pong_timeout=5.0))
     assert [] == watched.clock.alarms
@@ -308,8 +308,8 @@ def test_latency_is_measured_without_limits_too() -> None:
     assert 0.5 == watched.it.latency
 
 
-def test_a_pong_that_nobody_asked_for_measures_nothing() -> None:
-    """gqlgen's keep-alive consists of such."""
+def test_an_unsolicited_pong_measures_nothing() -> None:
+    """gqlgen sends such pongs as its keep-alive."""
     watched = started(Limits())
     watched.at(105.0).ponged()
     assert watched.it.latency is None

@@ -121,8 +121,8 @@ async def test_silence_after_the_acknowledgement_is_death() -> None:
 
 @PROTOCOLS
 @pytest.mark.parametrize("sign", ["event", "stray", "ka", "ping", "ping frame"])
-async def test_whatever_comes_is_a_sign_of_life(protocol: str, sign: str) -> None:
-    """The server lives as long as it says anything, and dies that long after the last of it."""
+async def test_any_message_is_a_sign_of_life(protocol: str, sign: str) -> None:
+    """The connection ends when the limit has passed since the last message."""
 
     async def act(peer: Peer, id: str) -> None:
         await peer.send(KA)
@@ -278,8 +278,8 @@ async def test_send_pong_says_nothing_in_apollos_protocol() -> None:
         await asyncio.wait_for(transport.pong_received.wait(), BOUND)
 
 
-async def test_a_pong_that_nobody_asked_for() -> None:
-    """Is heard, kept, and measures nothing."""
+async def test_an_unsolicited_pong_is_kept_and_measures_nothing() -> None:
+    """It sets `pong_received`."""
 
     async def act(peer: Peer, id: str) -> None:
         await peer.send({"type": "pong", "payload": {"of": "its own accord"}})

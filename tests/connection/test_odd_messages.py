@@ -95,16 +95,16 @@ STRAYS: dict[str, dict[str, Any]] = {
 
 @PROTOCOLS
 @pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
-async def test_a_stray_message_harms_nobody(protocol: str, stray: dict[str, Any]) -> None:
-    """All three operations go on, however often it comes."""
+async def test_a_stray_message_ends_no_operation(protocol: str, stray: dict[str, Any]) -> None:
+    """All three operations continue, however often it comes."""
     found, _ = await say(protocol, [stray] * 3)
 
     assert ["after"] == found
 
 
 @PROTOCOLS
-async def test_a_word_of_the_other_protocol_harms_nobody(protocol: str) -> None:
-    """It means nothing in the one that is spoken."""
+async def test_a_message_of_the_other_protocol_ends_no_operation(protocol: str) -> None:
+    """Its type is unknown in the protocol that is spoken."""
     other = {NEWER: OLDER, OLDER: NEWER}[protocol]
     words = [{"type": FOREIGN[protocol]}, {"type": EVENT[other], "id": "<id>", "payload": GOOD}]
     found, _ = await say(protocol, words)
@@ -148,10 +148,10 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
 
 @PROTOCOLS
 @pytest.mark.parametrize(("fields", "words"), UNUSABLE.values(), ids=UNUSABLE)
-async def test_an_event_whose_payload_is_no_result(
+async def test_an_event_whose_payload_is_not_a_result_fails_its_step(
     protocol: str, fields: dict[str, Any], words: str
 ) -> None:
-    """Fails the step that takes it, with an excerpt; the subscription goes on."""
+    """The error has an excerpt, and the subscription continues."""
     found, _ = await say(protocol, [{"type": EVENT_OF, "id": "<id>", **fields}])
 
     told, after = found
@@ -181,10 +181,10 @@ ERRORS: dict[str, tuple[Any, list[Any], str]] = {
 
 @PROTOCOLS
 @pytest.mark.parametrize(("payload", "errors", "text"), ERRORS.values(), ids=ERRORS)
-async def test_an_error_in_whatever_shape_ends_its_operation(
+async def test_an_error_of_any_shape_ends_its_operation(
     protocol: str, payload: Any, errors: list[Any], text: str
 ) -> None:
-    """With its errors and its id; that it is then completed as well is no news."""
+    """With its errors and its id; a `complete` after it is ignored."""
     odd = {"type": "error", "id": "<id>", "payload": payload}
     found, id = await say(protocol, [odd, odd, {"type": "complete", "id": "<id>"}])
 
@@ -204,7 +204,7 @@ async def test_an_error_without_a_payload(protocol: str) -> None:
 
 
 @PROTOCOLS
-async def test_what_comes_after_the_end_is_dropped(protocol: str) -> None:
+async def test_messages_after_the_end_of_an_operation_are_dropped(protocol: str) -> None:
     """A second end, an error, and events."""
     end = {"type": "complete", "id": "<id>"}
     late = {"type": EVENT_OF, "id": "<id>", "payload": GOOD}

@@ -34,7 +34,7 @@ from gqlwire._connection.routes import Routes
 @settings(deadline=None)
 @given(course=courses(alone=False), consumers=CONSUMERS)
 @on_virtual_time
-async def test_each_consumer_gets_the_same_of_any_bursts(
+async def test_all_ways_deliver_the_same_for_any_bursts(
     course: tuple[Speech, list[Step]], consumers: list[Consumer]
 ) -> None:
     """However slow it is: the same events, failures and end, the same counts; the server is told
@@ -50,13 +50,13 @@ async def test_each_consumer_gets_the_same_of_any_bursts(
 @settings(deadline=None)
 @given(course=courses(alone=True), consumers=EAGER)
 @on_virtual_time
-async def test_each_consumer_gets_the_same_of_what_only_begins_like_a_result(
+async def test_all_ways_deliver_the_same_for_messages_that_begin_like_results(
     course: tuple[Speech, list[Step]], consumers: list[Consumer]
 ) -> None:
-    """Of a message whose end says that it is another's, another one, or no JSON: if nothing comes
+    """The end of such a message shows another id, another type, or invalid JSON. If nothing comes
     between it and its consumer, even the order among consumers is the same.
 
-    Who took it to find that out has `delivered` one more, which is left out here.
+    The consumer that finds this out has one more in `delivered`, which is left out here.
     """
     long, *others = ways()
 
@@ -76,7 +76,7 @@ async def test_each_consumer_gets_the_same_of_what_only_begins_like_a_result(
     id=st.sampled_from(IDS),
 )
 @on_virtual_time
-async def test_no_json_that_begins_like_a_result_ends_it_when_its_consumer_takes_it(
+async def test_invalid_json_that_begins_like_a_result_ends_the_connection_when_taken(
     speech: Speech, burst: list[str], hole: str, place: int, id: str
 ) -> None:
     """Not when it comes: others may have got further by then, and get what came for them until

@@ -74,10 +74,10 @@ def spied(connection: Connection) -> list[bytes]:
 
 @every_protocol
 @on_virtual_time
-async def test_what_comes_for_a_stream_that_ended_by_the_last_of_a_burst_is_read(
+async def test_messages_for_a_stream_that_ended_within_a_burst_are_read(
     speech: Speech,
 ) -> None:
-    """It has been forgotten amid the burst, and what is no JSON ends the connection at once."""
+    """The stream is forgotten during the burst, and invalid JSON ends the connection immediately."""
     consumers = [Consumer(is_patient=True, buffer=1, overflow=Overflow.ERROR), EAGERLY]
     steps: list[Step] = [
         as_sent(speech, "1", -1),
@@ -96,9 +96,8 @@ async def test_what_comes_for_a_stream_that_ended_by_the_last_of_a_burst_is_read
 @every_protocol
 @pytest.mark.parametrize("spelling", PLAIN.values(), ids=PLAIN)
 @on_virtual_time
-async def test_one_result_teaches_how_all_begin(speech: Speech, spelling: Spelling) -> None:
-    """Of whatever operation: after that the protocol reads none of them, nor does anybody read
-    one twice."""
+async def test_one_result_shows_how_all_results_begin(speech: Speech, spelling: Spelling) -> None:
+    """A result of any operation. After it, the protocol reads no result, and none is read twice."""
     counted = Counted()
     it = await Running.begin(Way(Routes, counted), speech, [EAGERLY] * 3)
     taken = spied(it.connection)
@@ -168,8 +167,8 @@ async def test_a_beginning_that_would_mislead_is_not_learnt(
 
 @pytest.mark.parametrize("last", ["11", "-1", "0.1"])
 @on_virtual_time
-async def test_what_only_ends_like_the_payload_teaches_nothing(last: str) -> None:
-    """It is not the payload that stands last there; the connection goes on."""
+async def test_a_message_that_does_not_end_with_its_payload_teaches_nothing(last: str) -> None:
+    """The last value is not the payload; the connection continues."""
     it = await Running.begin(Way(Routes, Counted()), NEWER, [EAGERLY])
 
     await it.hear(b'{"type":"next","id":"1","payload":1,"x":%s}' % last.encode())
@@ -183,8 +182,8 @@ async def test_what_only_ends_like_the_payload_teaches_nothing(last: str) -> Non
 @every_protocol
 @pytest.mark.parametrize("end", ["\n", " ", "\r\n\t"], ids=repr)
 @on_virtual_time
-async def test_what_ends_otherwise_is_read_by_the_protocol(speech: Speech, end: str) -> None:
-    """Though it begins like those that are not, and stands amid them."""
+async def test_results_with_another_end_are_read_by_the_protocol(speech: Speech, end: str) -> None:
+    """Though they begin like the other results, and come between them."""
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY])
     taken = spied(it.connection)
     one, two, three = as_sent(speech, "1", 1, 2, 3)
@@ -222,10 +221,10 @@ TORN = [b'{"type":"next","id":"1}', b'{"type":"next","id":"}', b'{"type":"next",
 @pytest.mark.parametrize("text", [*NO_JSON, *TORN], ids=repr)
 @pytest.mark.parametrize("before", [[], [2], [2, 3]], ids=len)
 @on_virtual_time
-async def test_what_does_not_begin_like_a_result_ends_it_at_once(
+async def test_text_that_is_not_json_ends_the_connection_immediately(
     before: list[int], text: bytes
 ) -> None:
-    """If it is no JSON object; also amid results that go the short way."""
+    """If it does not begin like a result; also between results that go the short way."""
     it = await Running.begin(Way(Routes, Counted()), NEWER, [PATIENTLY])
     await it.hear(*as_sent(NEWER, "1", 1))
 
@@ -238,8 +237,8 @@ async def test_what_does_not_begin_like_a_result_ends_it_at_once(
 
 @every_protocol
 @on_virtual_time
-async def test_ids_that_begin_alike_are_told_apart(speech: Speech) -> None:
-    """As 1 and 12, whichever is running; and 123 is nobody's."""
+async def test_ids_that_begin_alike_are_distinguished(speech: Speech) -> None:
+    """Such as 1 and 12, whichever is running; 123 belongs to no operation."""
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
     await it.hear(*as_sent(speech, "12", 0))
 
@@ -314,8 +313,8 @@ async def test_one_answer_does_not_go_the_short_way(speech: Speech) -> None:
 
 @every_protocol
 @on_virtual_time
-async def test_what_comes_between_results_is_taken_between_them(speech: Speech) -> None:
-    """An end amid a burst is one amid the events, of whatever spelling they are."""
+async def test_other_messages_between_results_keep_their_place(speech: Speech) -> None:
+    """An operation that ends within a burst ends between its events, however they are spelled."""
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
     one, two, three, four = as_sent(speech, "1", 1, 2, 3, 4)
     pretty = OTHERS["pretty"].write(speech.result, "1", '{"data":10}')
@@ -372,9 +371,10 @@ async def test_results_of_many_operations_may_come_in_any_order(speech: Speech) 
 @every_protocol
 @pytest.mark.parametrize("at", range(6))
 @on_virtual_time
-async def test_an_end_amid_a_burst_takes_that_operation_out(speech: Speech, at: int) -> None:
-    """What comes after it for that id is nobody's, be it the last one that had a result, or one
-    whose id begins alike; the others are reached as before, in this burst and in the next."""
+async def test_an_end_within_a_burst_removes_its_operation(speech: Speech, at: int) -> None:
+    """Later messages for its id belong to no operation, also if it had the last result, or another
+    id begins alike. The others are reached as before, in this burst and in the next.
+    """
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 10)
     await it.hear(*as_sent(speech, "1", 0))
     taken = spied(it.connection)
@@ -397,9 +397,10 @@ async def test_an_end_amid_a_burst_takes_that_operation_out(speech: Speech, at: 
 
 @every_protocol
 @on_virtual_time
-async def test_an_operation_that_is_new_is_reached_the_short_way_at_once(speech: Speech) -> None:
-    """Once one beginning was learnt, that of every later operation is known, too; one that was
-    given up is nobody's, and what waited of it is not kept."""
+async def test_a_new_operation_is_reached_the_short_way_immediately(speech: Speech) -> None:
+    """Once one beginning is known, those of all later operations are known, too. A stopped
+    operation gets nothing, and its waiting messages are not kept.
+    """
     it = await Running.begin(Way(Routes, Counted()), speech, [EAGERLY] * 2)
     await it.hear(*as_sent(speech, "1", 0))
     taken = spied(it.connection)
@@ -425,8 +426,10 @@ async def test_an_operation_that_is_new_is_reached_the_short_way_at_once(speech:
 
 
 @on_virtual_time
-async def test_the_log_shows_what_goes_the_short_way(caplog: pytest.LogCaptureFixture) -> None:
-    """Every message of a burst, in order, before anything comes of it."""
+async def test_the_log_shows_messages_that_go_the_short_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every message of a burst, in order, before it is delivered."""
     it = await Running.begin(Way(Routes, Counted()), NEWER, [EAGERLY] * 2)
     taken = spied(it.connection)
     caplog.set_level(logging.DEBUG, "gqlwire.wire")
@@ -445,9 +448,10 @@ async def test_the_log_shows_what_goes_the_short_way(caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("hole", HOLES)
 @on_virtual_time
-async def test_no_json_is_found_out_by_who_takes_it(hole: str) -> None:
-    """Until then the connection lives on. Then it ends for all, as if it had come just now; who
-    found out gets nothing of what came after it."""
+async def test_invalid_json_is_found_by_the_consumer_that_takes_it(hole: str) -> None:
+    """Until then the connection lives. Then it ends for all, as if the message had come just now.
+    This consumer gets no later events.
+    """
     it = await Running.begin(Way(Routes, Counted()), NEWER, [PATIENTLY, EAGERLY])
     await it.hear(*as_sent(NEWER, "1", 0))
     await it.hear(*as_sent(NEWER, "1", 1), COMPACT.write("next", "1", hole))

@@ -136,7 +136,7 @@ def pattern(expected: str) -> str:
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_prints_what_it_shows(demo_url: str, name: str) -> None:
-    """In this order; what runs at once comes in any, and what repeats may repeat."""
+    """In this order; concurrent operations print in any order, and repeated lines may repeat."""
     printed = run(name, demo_url)
     expected = PRINTED[name].splitlines()
 
@@ -154,7 +154,7 @@ def test_every_example_is_run() -> None:
     assert {*PRINTED, *OF_OTHER_SERVERS} == {path.stem for path in EXAMPLES.glob("*.py")}
 
 
-def test_none_hides_a_module_of_python() -> None:
+def test_no_example_hides_a_module_of_python() -> None:
     """A program's own folder comes first on the path."""
     names = {path.stem for path in EXAMPLES.glob("*.py")}
 

@@ -196,8 +196,8 @@ async def test_the_program_for_tibber(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_what_tibber_forbids_is_not_tried_again(status: int) -> None:
-    """With a token that is a value and one protocol, a refusal is final: one attempt, no other."""
+async def test_a_refusal_by_tibber_is_not_retried(status: int) -> None:
+    """With a token that is a value and one protocol, a refusal is final: there is one attempt."""
 
     def refuse(_: Any) -> Refusal | None:
         return Refusal(status) if server.connections > 1 else None

@@ -114,7 +114,7 @@ async def test_nothing_is_watched_unless_asked_for() -> None:
 # --- The upgrade ----------------------------------------------------------------------------------
 
 
-async def test_what_is_assigned_is_used_at_the_next_connection() -> None:
+async def test_assigned_credentials_are_used_at_the_next_connection() -> None:
     """New credentials need no new transport."""
     async with fake(be_silent) as server:
         transport = WebsocketsTransport(server.url, headers={"A": "1"}, init_payload={"b": 1})
@@ -178,9 +178,10 @@ def _example(option: str) -> WebsocketsTransport:
     return transport
 
 
-def test_the_examples_of_the_page_are_what_is_watched() -> None:
-    """60 seconds of silence; a ping every 60 seconds, and 10 for what follows it. On a clock of
-    its own, as nobody waits a minute for a test."""
+def test_the_examples_of_the_page_set_the_limits_that_they_name() -> None:
+    """60 seconds of silence; a ping every 60 seconds, and 10 seconds for an answer. The test has a
+    clock of its own, as it cannot wait a minute.
+    """
     silence = Watched(_example("keep_alive_timeout=60")._limits())
     pings = Watched(_example("ping_interval=60")._limits())
     for watched in (silence, pings):
@@ -203,8 +204,8 @@ def test_the_examples_of_the_page_are_what_is_watched() -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", '"hello"', "hello"])
-async def test_text_that_is_no_json_object_ends_everything_at_once(text: str) -> None:
-    """With an error that shows it, for each operation; nothing hangs, nor is it tried again."""
+async def test_text_that_is_not_a_json_object_ends_every_operation(text: str) -> None:
+    """Each operation raises an error that shows the text. Nothing hangs, and nothing is retried."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()
@@ -254,7 +255,7 @@ async def test_the_parts_of_a_deferred_result_are_events() -> None:
     assert {"a": 1} == first
 
 
-async def test_after_a_connection_that_came_to_nothing_another_can_be_tried() -> None:
+async def test_connecting_works_after_a_failed_attempt() -> None:
     """A server that closes before it acknowledges leaves nothing in the way."""
 
     async def script(peer: Peer) -> None:
@@ -273,8 +274,8 @@ async def test_after_a_connection_that_came_to_nothing_another_can_be_tried() ->
     assert (1012, Phase.INIT) == (caught.value.code, caught.value.phase)
 
 
-async def test_a_closed_connection_is_not_opened_again_by_itself() -> None:
-    """What runs gets the reason, with code and words, unless it is `reconnecting`."""
+async def test_without_reconnecting_a_closed_connection_stays_closed() -> None:
+    """Running operations raise the reason, with code and words."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()

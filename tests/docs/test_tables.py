@@ -382,7 +382,7 @@ SENTENCES = [
 
 
 async def test_the_sentences_are_what_the_errors_say(certificates: Certificates) -> None:
-    """Each error is brought about, and what it says is what the page says it says."""
+    """Each error is raised, and its message is the one that the page quotes."""
     made = []
     for name, make in SENTENCES:
         sentence, port = await make(certificates)
@@ -477,8 +477,8 @@ def test_the_tables_of_the_policy_are_those_of_the_code(
     assert [[str(code), str(action)] for code, action in actions.items()] == rows
 
 
-def test_what_is_told_has_the_names_of_the_code() -> None:
-    """Attempts, hooks and what they are called with, counters, and the options of a client."""
+def test_hooks_and_counters_have_the_names_of_the_code() -> None:
+    """Attempts, hooks and their events, counters, and the options of a client."""
     steering = tables("Watching and steering")
     attempt = [plain(row[0]) for row in tables("Credentials")["attribute"]]
     hooks = {plain(name): re.findall(r"`(\w+)`", told) for name, _, told in steering["hook"]}

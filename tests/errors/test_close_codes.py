@@ -58,8 +58,10 @@ CUT = '{"server_error_msg":"4400: no"}'
         ),
     ],
 )
-def test_one_sentence_tells_it_all(phase: Phase, code: int, reason: str, text: str) -> None:
-    """The server's words where it had some, ours where the code is known."""
+def test_one_sentence_says_who_closed_and_why(
+    phase: Phase, code: int, reason: str, text: str
+) -> None:
+    """With the server's reason if it gave one, and the meaning of the code if it is known."""
     failure = closed(code, phase, reason=reason)
 
     assert text.format(HOST, reason) == str(failure)
@@ -72,7 +74,7 @@ def test_one_sentence_tells_it_all(phase: Phase, code: int, reason: str, text: s
 
 
 @pytest.mark.parametrize("code", [1011, ABNORMAL])
-def test_what_else_is_known_is_told_too(code: int) -> None:
+def test_an_earlier_complaint_of_the_server_is_in_the_message(code: int) -> None:
     """Hasura complains first and closes later, with fewer words."""
     told = str(closed(code, hint='it had complained: "JWT expired"'))
 

@@ -78,8 +78,8 @@ def test_every_error_stands_in_the_picture_of_the_tree(kind: type[Exception]) ->
 
 
 @pytest.mark.parametrize("kind", NO_CONNECTION)
-def test_whatever_costs_the_connection_is_a_connection_failure(kind: type[Exception]) -> None:
-    """What gql's users catch for it catches all kinds of it."""
+def test_every_loss_of_the_connection_is_a_connection_failure(kind: type[Exception]) -> None:
+    """Code written for gql catches all of them by this class."""
     assert issubclass(kind, TransportConnectionFailed)
 
 
@@ -183,8 +183,8 @@ def test_an_operations_timeout_carries_limit_and_host() -> None:
     assert (2.5, "h:80") == (failure.limit, failure.host)
 
 
-def test_a_slow_consumer_error_carries_what_was_buffered() -> None:
-    """Its numbers."""
+def test_a_slow_consumer_error_carries_the_size_of_its_buffer() -> None:
+    """In events and in bytes."""
     failure = SlowConsumer("no", events=3, size=400)
 
     assert (3, 400) == (failure.events, failure.size)
@@ -197,7 +197,7 @@ def test_every_error_can_be_made_of_a_message_or_of_nothing_much(kind: type[Exce
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
-def test_a_replica_tells_the_same_and_is_another(kind: type[Exception]) -> None:
+def test_a_replica_has_the_same_facts_and_is_another_object(kind: type[Exception]) -> None:
     """One failure reaches many waiters, each with a traceback of its own."""
     failure = kind("no")
     failure.__dict__.update(host="h:80", code=4403, errors=[1], limit=2.0)

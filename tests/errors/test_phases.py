@@ -322,7 +322,7 @@ async def test_a_fault_of_our_own_reader_ends_everything(monkeypatch: pytest.Mon
 @PROTOCOLS
 @pytest.mark.parametrize("phase", [Phase.INIT, Phase.OPEN])
 @pytest.mark.parametrize("text", ["", "so what", "[]", "null", "7", '{"type":"next"', "x" * 999])
-async def test_text_that_is_no_object_ends_the_connection(
+async def test_text_that_is_not_an_object_ends_the_connection(
     protocol: str, phase: Phase, text: str
 ) -> None:
     """The error shows how it began; we close with 1002."""

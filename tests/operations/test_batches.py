@@ -132,8 +132,8 @@ REFUSED = b'{"data":{"n":1},"errors":[{"message":"refused"}]}'
 
 
 @on_virtual_time
-async def test_what_has_arrived_comes_in_one_list() -> None:
-    """In order, whether it came together or not, and without waiting."""
+async def test_all_events_that_have_arrived_come_in_one_list() -> None:
+    """In order, whether they came together or not, and without waiting."""
     it = Running()
     await it.begin()
     batches = it.events.batches()
@@ -163,7 +163,7 @@ async def test_the_first_step_starts_the_operation() -> None:
 
 
 @on_virtual_time
-async def test_a_step_waits_where_nothing_is_there() -> None:
+async def test_a_step_waits_if_no_event_has_arrived() -> None:
     """For one event; it does not wait for a list to be full."""
     it = Running()
     await it.begin()
@@ -189,7 +189,7 @@ async def test_a_step_waits_where_nothing_is_there() -> None:
     ],
 )
 @on_virtual_time
-async def test_a_list_has_so_many_events_at_most(max_size: int, expected: list[Any]) -> None:
+async def test_a_list_has_at_most_max_size_events(max_size: int, expected: list[Any]) -> None:
     """The others are in the next one, which need not wait."""
     it = Running()
     await it.begin()
@@ -201,7 +201,7 @@ async def test_a_list_has_so_many_events_at_most(max_size: int, expected: list[A
 
 
 @on_virtual_time
-async def test_a_list_has_a_hundred_events_if_nothing_is_said() -> None:
+async def test_a_list_has_at_most_a_hundred_events_by_default() -> None:
     """The default of the signature."""
     it = Running()
     await it.begin()
@@ -240,8 +240,8 @@ async def test_single_steps_and_lists_can_be_mixed() -> None:
 
 @pytest.mark.parametrize("decoder", [decode, None], ids=["in one pass", "the long way"])
 @on_virtual_time
-async def test_an_event_with_errors_is_raised_in_a_step_of_its_own(decoder: Any) -> None:
-    """After a list of those before it; then it goes on."""
+async def test_an_event_with_errors_is_raised_in_a_separate_step(decoder: Any) -> None:
+    """After a list of the events before it; the next step continues."""
     it = Running(decoder=decoder)
     await it.begin()
     batches = it.events.batches()
@@ -260,8 +260,8 @@ async def test_an_event_with_errors_is_raised_in_a_step_of_its_own(decoder: Any)
 
 
 @on_virtual_time
-async def test_any_other_fault_is_raised_in_a_step_of_its_own_too() -> None:
-    """As of a reader of the user's: what was taken before it is not lost."""
+async def test_any_other_fault_is_raised_in_a_separate_step_too() -> None:
+    """Such as one of the user's reader. The events taken before it are not lost."""
     it = Running()
     await it.begin()
     batches = it.events.batches()
@@ -274,7 +274,7 @@ async def test_any_other_fault_is_raised_in_a_step_of_its_own_too() -> None:
 
 
 @on_virtual_time
-async def test_no_json_ends_it_after_the_list_of_what_was_before() -> None:
+async def test_invalid_json_ends_the_batches_after_the_earlier_events() -> None:
     """Nothing that came after it is delivered."""
     it = Running()
     await it.begin()
@@ -333,7 +333,7 @@ async def outcomes(bursts: list[list[Any]], max_size: int | None, *, eager: bool
     eager=st.booleans(),
 )
 @on_virtual_time
-async def test_lists_bring_what_single_steps_bring(
+async def test_batches_bring_the_same_events_as_single_steps(
     bursts: list[list[Any]], max_size: int, eager: bool
 ) -> None:
     """The same events and faults in the same order; no list is empty or too long."""
@@ -483,8 +483,8 @@ async def test_closing_the_subscription_ends_its_lists() -> None:
 
 
 @on_virtual_time
-async def test_one_task_at_a_time_takes_lists() -> None:
-    """The second is told so, and the first goes on."""
+async def test_a_second_task_cannot_take_lists() -> None:
+    """It raises RuntimeError, and the first task continues."""
     it = Running()
     await it.begin()
     batches = it.events.batches()
@@ -525,8 +525,8 @@ async def test_the_socket_rests_while_the_buffer_is_full(max_size: int | None) -
 
 
 @on_virtual_time
-async def test_who_waits_for_a_list_lets_the_socket_be_read() -> None:
-    """Though another subscription on it is full."""
+async def test_waiting_for_a_list_resumes_reading() -> None:
+    """Even if another subscription on the socket is full."""
     it = Running(Buffer(1))
     await it.begin()
     other = Subscription(

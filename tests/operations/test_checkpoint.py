@@ -92,8 +92,8 @@ def leftovers(path: Path) -> list[Path]:
 # --- Saving and loading --------------------------------------------------------------------------
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    """The last of it, by another object, too; nothing else is left."""
+def test_the_last_saved_event_is_loaded(tmp_path: Path) -> None:
+    """Also by another object; no other file is left."""
     path = tmp_path / "feed.json"
     checkpoint = FileCheckpoint(path)
     assert checkpoint.load() is None
@@ -105,10 +105,10 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fsync", [False, True])
-def test_it_can_be_made_to_reach_the_disk(
+def test_fsync_writes_the_file_and_then_the_directory(
     tmp_path: Path, fsync: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file before it takes the place of the old one, then the directory."""
+    """The file before it replaces the old one, then the directory."""
     synced: list[str] = []
     real_sync, real_replace = os.fsync, os.replace
 
@@ -148,8 +148,8 @@ def test_an_event_is_loaded_as_its_type(tmp_path: Path, kind: Any, event: Any) -
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"id":1', b"\xff", b'{"id":"x","price":1}', b"[]"])
-def test_a_file_that_is_no_such_event_is_told(tmp_path: Path, text: bytes) -> None:
-    """It is not taken for none: a feed that begins anew would be a surprise."""
+def test_a_file_without_a_valid_event_raises(tmp_path: Path, text: bytes) -> None:
+    """It is not taken for a missing file: a feed that starts again would be a surprise."""
     path = tmp_path / "feed.json"
     path.write_bytes(text)
 
@@ -158,8 +158,8 @@ def test_a_file_that_is_no_such_event_is_told(tmp_path: Path, text: bytes) -> No
     assert text == path.read_bytes()
 
 
-def test_what_cannot_be_written_leaves_what_is_there(tmp_path: Path) -> None:
-    """Neither an event that is no JSON, nor a disk that fails, at any step."""
+def test_an_event_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
+    """Such as an event that JSON cannot hold."""
     path = tmp_path / "feed.json"
     checkpoint: FileCheckpoint[Any] = FileCheckpoint(path)
     checkpoint.save({"n": 1})
@@ -175,10 +175,10 @@ class Fault(BaseException):
 
 @pytest.mark.parametrize("fault", [OSError("no space"), Fault()])
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_step_that_fails_leaves_what_is_there(
+def test_a_write_that_fails_keeps_the_old_event(
     tmp_path: Path, step: str, fault: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing besides."""
+    """Whichever step fails, and no other file is left."""
     path = tmp_path / "feed.json"
     checkpoint = FileCheckpoint(path, fsync=True)
     checkpoint.save({"n": 1})
@@ -194,10 +194,10 @@ def test_a_step_that_fails_leaves_what_is_there(
     assert ({"n": 1}, []) == (checkpoint.load(), leftovers(path))
 
 
-def test_what_was_taken_away_meanwhile_is_no_fault(
+def test_a_missing_temporary_file_does_not_hide_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the file that is written first: the error of the step is told."""
+    """The error of the failed step is raised."""
     checkpoint = FileCheckpoint(tmp_path / "feed.json")
 
     def fail(source: str, target: Any) -> None:
@@ -209,8 +209,8 @@ def test_what_was_taken_away_meanwhile_is_no_fault(
         checkpoint.save({"n": 2})
 
 
-def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """By save(); to load() it is no file, as for a first start."""
+def test_save_raises_if_the_directory_is_missing(tmp_path: Path) -> None:
+    """For load() there is no file, as at a first start."""
     checkpoint = FileCheckpoint(tmp_path / "nowhere" / "feed.json")
 
     assert checkpoint.load() is None

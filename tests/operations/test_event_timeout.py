@@ -150,8 +150,10 @@ async def test_first_and_idle_have_limits_of_their_own(
 @EITHER
 @pytest.mark.parametrize("how", ["end", "aclose", "cancel", "del"])
 @tidily
-async def test_its_alarm_ends_with_it(server: VirtualServer, reconnecting: bool, how: str) -> None:
-    """However that comes about: nothing is left that would ring later."""
+async def test_the_alarm_ends_with_the_subscription(
+    server: VirtualServer, reconnecting: bool, how: str
+) -> None:
+    """However the subscription ends: nothing is left that would ring later."""
     async with entered(server, reconnecting=reconnecting) as session:
         events = session.subscribe(TICKS, first_event_timeout=60)
         step = await begun(anext(events))
@@ -214,7 +216,7 @@ def watched(
 
 
 @on_virtual_time
-async def test_it_has_one_alarm_through_many_waits() -> None:
+async def test_many_waits_share_one_alarm() -> None:
     """To set one for each event would cost more than the event."""
     loop: Any = asyncio.get_running_loop()
     stream, told = watched(None, 10)
@@ -232,7 +234,7 @@ async def test_it_has_one_alarm_through_many_waits() -> None:
 
 @on_virtual_time
 async def test_an_alarm_that_rings_while_nobody_waits_is_set_again() -> None:
-    """By the next wait, whose time it is."""
+    """By the next wait, for its own time."""
     stream, told = watched(5, 5)
     stream.put(b"{}")
     step = await begun(next_event(stream))
@@ -252,8 +254,8 @@ async def test_an_alarm_that_rings_while_nobody_waits_is_set_again() -> None:
 
 
 @on_virtual_time
-async def test_an_alarm_that_rings_too_early_goes_on() -> None:
-    """For what is left of the wait that is on by then."""
+async def test_an_alarm_that_rings_too_early_is_set_again() -> None:
+    """For the rest of the current wait."""
     stream, told = watched(None, 5)
     stream.put(b"{}")
     await next_event(stream)
@@ -287,8 +289,8 @@ async def test_without_the_limit_that_is_on_it_does_not_ring() -> None:
 
 
 @on_virtual_time
-async def test_the_first_limit_counts_from_where_it_is_told() -> None:
-    """The wait for a connection is a part of it."""
+async def test_the_first_limit_counts_from_the_given_time() -> None:
+    """It includes the wait for a connection."""
     told: list[float] = []
     stream = EventStream(RecordingGate(), Buffer(), Overflow.BLOCK)
     begin = now()

@@ -10,9 +10,10 @@ from gqlwire._operations.merge import merge
 
 
 @on_virtual_time
-async def test_one_can_be_added_at_any_time() -> None:
-    """Before the first step, between steps, while one waits, which starts it at once, and after
-    the end, which was none then."""
+async def test_a_subscription_can_be_added_at_any_time() -> None:
+    """Before the first step, between steps, while a step waits, which starts it immediately, and
+    after the end: then the merger continues.
+    """
     it = Speaking()
     a, b, c, d = it.several(4)
     merged = merge([a])
@@ -48,8 +49,8 @@ async def test_one_can_be_added_at_any_time() -> None:
 
 
 @on_virtual_time
-async def test_an_added_one_is_started_before_what_is_there_is_taken() -> None:
-    """So that the server begins, however much there is to take."""
+async def test_an_added_subscription_starts_before_waiting_events_are_taken() -> None:
+    """So that the server begins, however many events wait."""
     it = Speaking()
     merged, (a,) = await begun(it, 1)
     it.hear((a, 1), (a, 2))
@@ -61,8 +62,8 @@ async def test_an_added_one_is_started_before_what_is_there_is_taken() -> None:
 
 
 @on_virtual_time
-async def test_its_length_is_how_many_have_not_ended() -> None:
-    """As far as the steps have come: an end counts when its turn has come."""
+async def test_the_length_is_the_number_of_subscriptions_that_have_not_ended() -> None:
+    """As far as the steps have come: an end counts when a step has reached it."""
     it = Speaking()
     a, b, c = it.several(3)
     merged = merge([a, b])

@@ -14,7 +14,7 @@ from spelling import Spelling, both
 
 @both
 @on_virtual_time
-async def test_closing_it_ends_all_of_them(spelling: Spelling) -> None:
+async def test_closing_a_merger_ends_all_subscriptions(spelling: Spelling) -> None:
     """The server is told of each, once, but of none that was over or had not started; what had
     arrived is dropped, and does not count as delivered. Twice is harmless."""
     it = Speaking(spelling.make(), spelling.result)
@@ -41,7 +41,7 @@ async def test_closing_it_ends_all_of_them(spelling: Spelling) -> None:
 
 
 @on_virtual_time
-async def test_closing_it_ends_a_step_that_waits() -> None:
+async def test_closing_a_merger_ends_a_step_that_waits() -> None:
     """With the good end."""
     it = Speaking()
     merged, subscriptions = await begun(it, 2)
@@ -55,8 +55,8 @@ async def test_closing_it_ends_a_step_that_waits() -> None:
 
 
 @on_virtual_time
-async def test_closing_it_ends_what_is_just_being_started() -> None:
-    """The one for which the socket has no room yet is not sent then, nor are those after it."""
+async def test_closing_a_merger_ends_subscriptions_that_are_starting() -> None:
+    """The one that waits for room in the socket is not sent, nor are those after it."""
     it = Speaking()
     a, b, c = it.several(3)
     merged = merge([a])
@@ -77,8 +77,8 @@ async def test_closing_it_ends_what_is_just_being_started() -> None:
 
 
 @on_virtual_time
-async def test_it_can_go_on_after_it_was_closed() -> None:
-    """With what is added then, and nothing of before."""
+async def test_a_closed_merger_can_be_used_again() -> None:
+    """With subscriptions that are added later, and no earlier events."""
     it = Speaking()
     merged, (a,) = await begun(it, 1)
     it.hear((a, 1), (a, 2))
@@ -95,7 +95,7 @@ async def test_it_can_go_on_after_it_was_closed() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 @on_virtual_time
-async def test_leaving_its_context_ends_all_of_them(fails: bool) -> None:
+async def test_leaving_the_context_ends_all_subscriptions(fails: bool) -> None:
     """Also by an exception, which passes."""
     it = Speaking()
     merged, subscriptions = await begun(it, 2)
@@ -118,7 +118,7 @@ async def test_leaving_its_context_ends_all_of_them(fails: bool) -> None:
 
 @both
 @on_virtual_time
-async def test_cancelling_a_step_that_waits_ends_all_of_them(spelling: Spelling) -> None:
+async def test_cancelling_a_step_that_waits_ends_all_subscriptions(spelling: Spelling) -> None:
     """The server is told of each once, whatever else is done then."""
     it = Speaking(spelling.make(), spelling.result)
     merged, subscriptions = await begun(it, 3)
@@ -141,7 +141,7 @@ async def test_cancelling_a_step_that_waits_ends_all_of_them(spelling: Spelling)
 
 
 @on_virtual_time
-async def test_cancelling_a_step_that_was_just_woken_ends_all_of_them() -> None:
+async def test_cancelling_a_step_that_was_just_woken_ends_all_subscriptions() -> None:
     """What it would have taken is dropped with the rest, and not counted as delivered."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2)
@@ -158,7 +158,7 @@ async def test_cancelling_a_step_that_was_just_woken_ends_all_of_them() -> None:
 
 @pytest.mark.parametrize("started", [0, 1, 2])
 @on_virtual_time
-async def test_cancelling_a_step_that_starts_ends_all_of_them(started: int) -> None:
+async def test_cancelling_a_step_that_starts_ends_all_subscriptions(started: int) -> None:
     """While the socket has no room: of those that were sent the server is told, the others are
     never sent."""
     it = Speaking()
@@ -188,7 +188,7 @@ async def test_cancelling_a_step_that_starts_ends_all_of_them(started: int) -> N
 
 
 @on_virtual_time
-async def test_a_time_limit_of_one_step_ends_all_of_them() -> None:
+async def test_a_time_limit_of_one_step_ends_all_subscriptions() -> None:
     """As it does for a single subscription: it cancels the step."""
     it = Speaking()
     merged, subscriptions = await begun(it, 2)

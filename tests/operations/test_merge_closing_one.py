@@ -12,9 +12,10 @@ from spelling import Spelling, both
 
 @both
 @on_virtual_time
-async def test_one_that_is_closed_is_left_out(spelling: Spelling) -> None:
-    """None of its events comes any more, handed over or buffered; it counts none of them as
-    delivered. The server is told once, and the others go on."""
+async def test_a_closed_subscription_is_left_out(spelling: Spelling) -> None:
+    """Its events do not come any more, handed over or buffered, and do not count as delivered. The
+    server gets one stop, and the other subscriptions continue.
+    """
     it = Speaking(spelling.make(), spelling.result)
     merged, (a, b, c) = await begun(it, 3)
     step = await waiting(merged)
@@ -42,7 +43,7 @@ async def test_one_that_is_closed_is_left_out(spelling: Spelling) -> None:
 
 
 @on_virtual_time
-async def test_one_can_be_closed_before_it_starts() -> None:
+async def test_a_subscription_can_be_closed_before_it_starts() -> None:
     """It is never sent."""
     it = Speaking()
     a, b = it.several(2)
@@ -56,8 +57,8 @@ async def test_one_can_be_closed_before_it_starts() -> None:
 
 
 @on_virtual_time
-async def test_a_handler_may_close_what_it_was_handed() -> None:
-    """As one that has seen enough does; the rest of the loop goes on."""
+async def test_a_loop_may_close_the_subscription_of_its_event() -> None:
+    """For example when it has seen enough; the loop continues."""
     it = Speaking()
     merged, subscriptions = await begun(it, 3)
     it.hear(*((each, n) for n in range(5) for each in subscriptions))

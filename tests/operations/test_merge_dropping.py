@@ -16,9 +16,10 @@ from spelling import Spelling, both
 
 @both
 @on_virtual_time
-async def test_dropping_it_ends_those_that_nobody_else_holds(spelling: Spelling) -> None:
-    """As after a break; by itself, without the garbage collector. Those that somebody holds live
-    on."""
+async def test_dropping_a_merger_ends_subscriptions_that_nobody_else_holds(
+    spelling: Spelling,
+) -> None:
+    """As after a break, and without the garbage collector. Those that somebody holds continue."""
     it = Speaking(spelling.make(), spelling.result)
     gc.disable()
     try:
@@ -46,7 +47,7 @@ async def test_dropping_it_ends_those_that_nobody_else_holds(spelling: Spelling)
 
 
 @on_virtual_time
-async def test_a_break_ends_all_of_them() -> None:
+async def test_a_break_ends_all_subscriptions() -> None:
     """Where nothing but the loop holds the merger."""
     it = Speaking()
 
@@ -70,8 +71,8 @@ async def test_a_break_ends_all_of_them() -> None:
 
 
 @on_virtual_time
-async def test_one_that_ended_is_not_held() -> None:
-    """Nor one that was closed, once its turn has come: a merger that lives long does not grow."""
+async def test_a_merger_does_not_hold_ended_subscriptions() -> None:
+    """Nor closed ones, once a step has reached them: a merger that lives long does not grow."""
     it = Speaking()
     merged, subscriptions = await begun(it, 3)
     references = [*map(weakref.ref, subscriptions)]

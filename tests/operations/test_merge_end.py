@@ -21,7 +21,7 @@ from gqlwire.errors import (
 
 
 @on_virtual_time
-async def test_a_lost_connection_is_raised_by_each_of_them_once() -> None:
+async def test_a_lost_connection_is_raised_once_for_each_subscription() -> None:
     """After what each had; then it is over."""
     it = Speaking()
     merged, (a, b, c) = await begun(it, 3)
@@ -45,7 +45,7 @@ async def test_a_lost_connection_is_raised_by_each_of_them_once() -> None:
 
 
 @on_virtual_time
-async def test_a_step_that_waits_hears_of_the_lost_connection() -> None:
+async def test_a_lost_connection_ends_a_step_that_waits() -> None:
     """At once, and so do the next ones, for the others; those that could not start say so, too."""
     it = Speaking()
     merged, _ = await begun(it, 2)
@@ -69,8 +69,8 @@ async def test_a_step_that_waits_hears_of_the_lost_connection() -> None:
 
 
 @on_virtual_time
-async def test_what_the_server_ends_leaves_the_others_alone() -> None:
-    """One it refuses is raised in its turn, after its events; a good end is not told."""
+async def test_a_subscription_that_the_server_ends_leaves_the_others() -> None:
+    """A refusal is raised in its turn, after the events; a normal end raises nothing."""
     it = Speaking()
     merged, (a, b, c) = await begun(it, 3)
     it.hear((a, 1), (c, 2))
@@ -89,7 +89,7 @@ async def test_what_the_server_ends_leaves_the_others_alone() -> None:
 
 
 @on_virtual_time
-async def test_one_that_is_too_slow_leaves_the_others_alone() -> None:
+async def test_a_subscription_that_is_too_slow_leaves_the_others() -> None:
     """Its events come first, then its `SlowConsumer`; the server was told to stop it alone."""
     it = Speaking()
     a, b = it.subscribe(Buffer(2), Overflow.ERROR), it.subscribe()
@@ -108,7 +108,7 @@ async def test_one_that_is_too_slow_leaves_the_others_alone() -> None:
 
 
 @on_virtual_time
-async def test_no_json_ends_all_of_that_connection() -> None:
+async def test_invalid_json_ends_all_subscriptions_of_that_connection() -> None:
     """Who took it is told so, the others get what they had, and are told so, too: each once."""
     it = Speaking()
     merged, (a, b, c) = await begun(it, 3)
@@ -127,9 +127,10 @@ async def test_no_json_ends_all_of_that_connection() -> None:
 
 
 @on_virtual_time
-async def test_what_was_over_before_is_left_out() -> None:
-    """One that was closed, started or not, and one that has raised its end; an end that was not
-    raised yet is raised here."""
+async def test_subscriptions_that_ended_before_are_left_out() -> None:
+    """Closed ones, started or not, and one that has raised its end. An end that was not raised yet
+    is raised here.
+    """
     it, lost = Speaking(), Speaking()
     never, closed, told, untold, alive = *it.several(2), *lost.several(2), it.subscribe()
     await never.aclose()

@@ -16,8 +16,8 @@ from gqlwire.errors import (
 
 @pytest.mark.parametrize("decoder", [decode, None], ids=["in one pass", "the long way"])
 @on_virtual_time
-async def test_what_is_wrong_with_one_event_is_raised_in_its_turn(decoder: Any) -> None:
-    """Of the subscription that is `current`, which stays in it, as do the others."""
+async def test_an_event_with_an_error_is_raised_in_its_turn(decoder: Any) -> None:
+    """`current` is its subscription, which stays in the merger, as the others do."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2, decoder=decoder)
     it.hear((a, REFUSED), (b, 1), (a, 2), (b, b'{"nothing":1}'), (b, 3))
@@ -42,8 +42,8 @@ async def test_what_is_wrong_with_one_event_is_raised_in_its_turn(decoder: Any) 
 
 
 @on_virtual_time
-async def test_an_event_that_turns_out_to_be_none_is_none() -> None:
-    """Its message began like a result and was an end: the step goes on with the next one."""
+async def test_an_end_that_looked_like_an_event_is_skipped() -> None:
+    """Its message began like a result and was an end: the step continues with the next event."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2)
     it.hear((a, b'{"data":1},"type":"complete"'), (b, 2))

@@ -120,11 +120,12 @@ async def seen(
     eager=st.booleans(),
 )
 @on_virtual_time
-async def test_each_brings_in_a_merger_what_it_brings_alone(
+async def test_merged_subscriptions_bring_the_same_as_single_ones(
     course: list[Any], kinds: list[tuple[int, Overflow]], eager: bool
 ) -> None:
-    """However slow the loop is: the same events, faults and ends in the same order, the same
-    counts; the server is told the same."""
+    """However slow the loop is: the same events, faults, ends and counts, in the same order; the
+    server gets the same messages.
+    """
     events = [data for step in course if isinstance(step, list) for _, data in step]
     # Of two that end the connection it depends on who is first to take one which of them does.
     assume(events.count(UNREADABLE) < 2)
@@ -139,11 +140,12 @@ async def test_each_brings_in_a_merger_what_it_brings_alone(
     waits=st.booleans(),
 )
 @on_virtual_time
-async def test_any_interleaving_of_bursts_and_steps_is_dealt_out_in_turn(
+async def test_any_mix_of_bursts_and_steps_is_dealt_out_in_turn(
     course: list[Any], waits: bool
 ) -> None:
-    """Whoever gets an event while it has none goes to the end of the line, and so does who has
-    more after its turn."""
+    """A subscription goes to the end of the line when it gets its first event, and after its turn
+    if it has more.
+    """
     it = Speaking()
     merged, subscriptions = await begun(it, MOST)
     line: deque[int] = deque()

@@ -49,7 +49,7 @@ async def test_each_event_comes_with_its_subscription(spelling: Spelling) -> Non
 
 @both
 @on_virtual_time
-async def test_the_first_step_starts_all_of_them(spelling: Spelling) -> None:
+async def test_the_first_step_starts_all_subscriptions(spelling: Spelling) -> None:
     """In their order, each once; `merge` alone sends nothing."""
     it = Speaking(spelling.make(), spelling.result)
     subscriptions = it.several(3)
@@ -66,8 +66,10 @@ async def test_the_first_step_starts_all_of_them(spelling: Spelling) -> None:
 
 
 @on_virtual_time
-async def test_each_is_in_turn_after_one_event() -> None:
-    """However many another one has; what comes later for one that has some is behind those."""
+async def test_subscriptions_take_turns_event_by_event() -> None:
+    """However many events another one has. Later events of a subscription come after its earlier
+    ones.
+    """
     it = Speaking()
     merged, (a, b, c) = await begun(it, 3)
     step = await waiting(merged)
@@ -81,8 +83,8 @@ async def test_each_is_in_turn_after_one_event() -> None:
 
 
 @on_virtual_time
-async def test_what_is_there_is_taken_without_waiting() -> None:
-    """Also if it came while nobody waited; the order of one is that in which its events came."""
+async def test_events_that_have_arrived_are_taken_without_waiting() -> None:
+    """Also if they came while nobody waited. The events of a subscription keep their order."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2)
     it.hear((a, 1), (b, 2), (b, 3))
@@ -96,8 +98,8 @@ async def test_what_is_there_is_taken_without_waiting() -> None:
 
 
 @on_virtual_time
-async def test_what_came_before_it_was_merged_comes_first() -> None:
-    """It was started elsewhere, and takes its turn with what it has."""
+async def test_events_from_before_the_merge_come_first() -> None:
+    """The subscription was started elsewhere, and takes its turn with the events that it has."""
     it = Speaking()
     a, b = it.several(2)
     for each in (a, b):
@@ -138,8 +140,8 @@ async def test_subscriptions_of_two_clients_are_merged() -> None:
 
 
 @on_virtual_time
-async def test_nothing_is_over_at_once() -> None:
-    """A merger of none ends, and goes on once it has one."""
+async def test_an_empty_merger_ends_immediately() -> None:
+    """It continues once it has a subscription."""
     it = Speaking()
     merged: Merged[Any] = merge([])
     with pytest.raises(StopAsyncIteration):

@@ -65,10 +65,10 @@ async def run_through(merged: Merged[Any]) -> None:
 
 @pytest.mark.parametrize("protocol", [NEWER, OLDER])
 @pytest.mark.parametrize("way", ["drop", "aclose", "cancel"])
-async def test_a_real_server_is_told_that_all_are_over(
+async def test_a_real_server_stops_all_merged_subscriptions(
     strawberry: Server, protocol: str, way: str
 ) -> None:
-    """It stops all of them, however the loop was left; events with errors were in it, too."""
+    """However the loop ended; some events had errors."""
     async with (
         gqlwire.connect(strawberry.url) as observer,
         gqlwire.connect(strawberry.url, subprotocols=[protocol]) as session,
@@ -94,7 +94,7 @@ async def test_a_real_server_is_told_that_all_are_over(
     assert before["stopped"] + MANY - 1 == now["stopped"]
 
 
-async def test_a_real_connection_that_is_lost_is_raised_by_each(strawberry: Server) -> None:
+async def test_a_lost_real_connection_is_raised_for_each_subscription(strawberry: Server) -> None:
     """Once, after what each had."""
     async with gqlwire.connect(strawberry.url) as session:
         subscriptions = [session.subscribe(TICKS) for _ in range(MANY)]

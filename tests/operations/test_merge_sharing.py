@@ -13,8 +13,8 @@ from gqlwire._operations.merge import merge
 
 
 @on_virtual_time
-async def test_one_that_is_iterated_elsewhere_is_refused() -> None:
-    """By the step that would take it in; it goes on where it was, and the others here."""
+async def test_a_subscription_that_is_iterated_elsewhere_is_refused() -> None:
+    """By the step that would take it in. It continues where it was, and the others continue here."""
     it = Speaking()
     a, b = it.several(2)
     elsewhere = asyncio.ensure_future(anext(a))
@@ -33,8 +33,8 @@ async def test_one_that_is_iterated_elsewhere_is_refused() -> None:
 
 
 @on_virtual_time
-async def test_what_is_merged_is_not_iterated_elsewhere() -> None:
-    """Who tries is refused, also when the merger is gone; it can be closed then."""
+async def test_a_merged_subscription_cannot_be_iterated_elsewhere() -> None:
+    """Not even when the merger is gone; then it can be closed."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2)
     with pytest.raises(RuntimeError, match="another task"):
@@ -55,9 +55,10 @@ async def test_what_is_merged_is_not_iterated_elsewhere() -> None:
 
 
 @on_virtual_time
-async def test_what_is_lost_to_another_task_leaves_it() -> None:
-    """It had events when it was merged, and somebody else has taken them and waits: its turn
-    raises, and does not wait for it for ever."""
+async def test_a_subscription_taken_by_another_task_leaves_the_merger() -> None:
+    """It had events when it was merged, and another task has taken them and waits: its turn raises,
+    instead of waiting for ever.
+    """
     it = Speaking()
     a, b = it.several(2)
     step = asyncio.ensure_future(anext(a))
@@ -82,8 +83,8 @@ async def test_what_is_lost_to_another_task_leaves_it() -> None:
 
 
 @on_virtual_time
-async def test_what_was_taken_before_that_shows_is_not_lost() -> None:
-    """It comes first, and then the refusal."""
+async def test_events_taken_before_that_refusal_are_not_lost() -> None:
+    """They come first, and then the refusal."""
     it = Speaking()
     (a,) = it.several(1)
     step = asyncio.ensure_future(anext(a))
@@ -107,7 +108,7 @@ async def test_what_was_taken_before_that_shows_is_not_lost() -> None:
 
 
 @on_virtual_time
-async def test_one_that_is_merged_twice_is_refused_the_second_time() -> None:
+async def test_merging_a_subscription_twice_is_refused() -> None:
     """No event of it is lost or doubled, whether it had some or not."""
     it = Speaking()
     a, b = it.several(2)
@@ -131,8 +132,8 @@ async def test_one_that_is_merged_twice_is_refused_the_second_time() -> None:
 
 
 @on_virtual_time
-async def test_one_task_at_a_time_iterates_it() -> None:
-    """The second is told so, and the first goes on."""
+async def test_a_second_task_cannot_iterate_a_merger() -> None:
+    """It raises RuntimeError, and the first task continues."""
     it = Speaking()
     merged, (a, _) = await begun(it, 2)
     first = await waiting(merged)
@@ -146,8 +147,8 @@ async def test_one_task_at_a_time_iterates_it() -> None:
 
 
 @on_virtual_time
-async def test_one_task_at_a_time_starts_them() -> None:
-    """As long as the socket has no room; then, too, the second is told so."""
+async def test_a_second_task_cannot_start_the_subscriptions() -> None:
+    """While the socket has no room, it raises RuntimeError, too."""
     it = Speaking()
     a, b = it.several(2)
     merged = merge([a, b])

@@ -138,10 +138,10 @@ async def test_a_limit_counts_from_where_the_loop_waits(others: int) -> None:
     ],
 )
 @on_virtual_time
-async def test_what_comes_while_the_loop_is_busy_waits_in_its_own_buffer(
+async def test_events_for_a_busy_loop_stay_in_their_own_buffers(
     overflow: Overflow, expected: list[int], dropped: int
 ) -> None:
-    """Within its bounds, as if it were iterated alone; it can be seen there."""
+    """Within the bounds, as if each were iterated alone; `buffered` shows them."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2, buffer=Buffer(2), overflow=overflow)
     for n in range(1, 5):
@@ -156,8 +156,8 @@ async def test_what_comes_while_the_loop_is_busy_waits_in_its_own_buffer(
 
 
 @on_virtual_time
-async def test_what_came_together_to_a_loop_that_waited_is_on_its_way() -> None:
-    """One event of each is not in its buffer any more, whatever comes after it."""
+async def test_a_waiting_loop_takes_one_event_of_each_out_of_its_buffer() -> None:
+    """Whatever comes after it."""
     it = Speaking()
     merged, (a, b) = await begun(it, 2, overflow=Overflow.LATEST)
     step = await waiting(merged)

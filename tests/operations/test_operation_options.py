@@ -33,8 +33,8 @@ def test_subscriptions_without_options_share_their_terms(options: dict[str, obje
     assert Terms.of(options) is USUAL_TERMS
 
 
-def test_what_is_given_is_in_the_terms() -> None:
-    """Spelled as in a call: a buffer may be a number of events, an overflow a str."""
+def test_given_options_are_in_the_terms() -> None:
+    """Written as in a call: a buffer may be a number of events, an overflow a str."""
     terms = Terms.of({"buffer": 7, "overflow": "latest", "survive": False}, tell_reconnects=True)
 
     assert Terms(Buffer(7), Overflow.LATEST, survive=False, tell_reconnects=True) == terms

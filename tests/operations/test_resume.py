@@ -94,8 +94,8 @@ def test_equal_keys_are_dropped_at_a_seam_only() -> None:
     assert [False, False, False, True] == third
 
 
-def test_what_is_dropped_is_not_the_last() -> None:
-    """It came before what was."""
+def test_a_dropped_event_is_not_the_last_event() -> None:
+    """It came before the last one."""
     tracker: Tracker[int] = Tracker(None, lambda event: event, None)
     for event in (1, 2):
         tracker.accepts(event)
@@ -165,10 +165,10 @@ async def test_an_event_is_saved_when_it_is_acknowledged(server: VirtualServer) 
 
 @pytest.mark.parametrize(("fault", "saved"), [(None, [1]), (ZeroDivisionError(), [])])
 @tidily
-async def test_leaving_a_context_saves_what_was_dealt_with(
+async def test_leaving_a_context_saves_the_event_that_was_dealt_with(
     server: VirtualServer, fault: Exception | None, saved: list[int]
 ) -> None:
-    """Not if it is left by an error: then the last event was not."""
+    """Not if an error leaves it: then the last event was not dealt with."""
     memory = Memory()
     async with kept(server) as it:
         events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
@@ -196,8 +196,8 @@ async def test_the_last_event_is_saved_at_the_end(server: VirtualServer) -> None
 
 
 @tidily
-async def test_it_goes_on_from_the_checkpoint(server: VirtualServer) -> None:
-    """At its first start, in another process; then from what came since."""
+async def test_a_subscription_continues_from_the_checkpoint(server: VirtualServer) -> None:
+    """At its first start, in another process; later from the events since."""
     async with kept(server) as it:
         events = it.session.subscribe(
             FROM, variable_values={"after": -1, "x": 1}, resume=after, checkpoint=Memory({"n": 41})
@@ -238,8 +238,8 @@ async def test_a_checkpoint_that_cannot_save_ends_the_step(server: VirtualServer
 
 
 @tidily
-async def test_a_checkpoint_that_cannot_load_is_told_at_once(server: VirtualServer) -> None:
-    """By subscribe(), before anything is sent."""
+async def test_a_checkpoint_that_cannot_load_raises_in_subscribe(server: VirtualServer) -> None:
+    """Before anything is sent."""
 
     class Broken(Memory):
         def load(self) -> Any:
@@ -290,10 +290,10 @@ async def test_a_list_is_dealt_with_as_a_whole(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_what_is_merged_is_dealt_with_when_the_next_is_asked_for(
+async def test_a_merged_event_is_dealt_with_when_the_next_is_asked_for(
     server: VirtualServer,
 ) -> None:
-    """Of whichever subscription that is."""
+    """Whichever subscription the next event is of."""
     memories = Memory(), Memory()
     async with kept(server) as it:
         both = [it.session.subscribe(FROM, resume=after, checkpoint=memory) for memory in memories]
@@ -315,8 +315,8 @@ async def test_what_is_merged_is_dealt_with_when_the_next_is_asked_for(
 
 
 @tidily
-async def test_one_that_is_not_tracked_has_nothing_to_acknowledge(server: VirtualServer) -> None:
-    """It is harmless."""
+async def test_acknowledging_without_tracking_does_nothing(server: VirtualServer) -> None:
+    """Before the first event and after it."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         events.acknowledge()
@@ -327,10 +327,10 @@ async def test_one_that_is_not_tracked_has_nothing_to_acknowledge(server: Virtua
 
 @pytest.mark.parametrize("reconnecting", [True, False])
 @tidily
-async def test_a_client_that_is_not_kept_goes_on_from_a_checkpoint_too(
+async def test_a_checkpoint_works_with_and_without_reconnecting(
     server: VirtualServer, reconnecting: bool
 ) -> None:
-    """As that is about another process; over a loss it ends."""
+    """It is about another process; a loss ends the subscription."""
     memory = Memory({"n": 7})
     async with server.client(reconnecting=reconnecting) as session:
         events = session.subscribe(FROM, resume=after, checkpoint=memory)

@@ -152,8 +152,8 @@ def script(protocol: str, told: asyncio.Future[str]) -> Callable[[Peer], Awaitab
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("protocol", [NEWER, OLDER])
-async def test_the_server_is_told_exactly_once(protocol: str, way: Way) -> None:
-    """One `complete` or `stop` per operation that we gave up, none for the one that it ended."""
+async def test_an_operation_is_stopped_exactly_once_on_the_server(protocol: str, way: Way) -> None:
+    """One `complete` or `stop` for each operation that we end, none for one that the server ended."""
     told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with (
         fake(script(protocol, told), subprotocols=(protocol,)) as server,
@@ -169,8 +169,8 @@ async def test_the_server_is_told_exactly_once(protocol: str, way: Way) -> None:
 
 
 @pytest.mark.parametrize("protocol", [NEWER, OLDER])
-async def test_what_the_server_ended_is_not_stopped(protocol: str) -> None:
-    """Neither after `complete` nor after `error`, however it is then let go."""
+async def test_an_operation_that_the_server_ended_is_not_stopped(protocol: str) -> None:
+    """Neither after `complete` nor after `error`, however it is then dropped."""
 
     async def end_both_ways(peer: Peer) -> None:
         await peer.ack()

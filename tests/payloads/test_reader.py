@@ -153,7 +153,7 @@ def named(kind: Any) -> str:
 
 
 @pytest.mark.parametrize(("kind", "expected"), KINDS, ids=named)
-def test_data_becomes_what_was_asked_for(kind: Any, expected: Any) -> None:
+def test_data_is_converted_to_the_result_type(kind: Any, expected: Any) -> None:
     """Fields that the type does not have are left out."""
     more = "" if str(kind).startswith("dict[") else ',"other":[]'
 
@@ -167,8 +167,8 @@ def test_without_a_type_data_is_plain() -> None:
     assert {"trade": {"price": 1.5}} == read(None, '{"trade":{"price":1.5}}')
 
 
-def test_null_is_data_where_the_type_has_none() -> None:
-    """And for who asked for no type."""
+def test_null_is_data_if_the_type_allows_it() -> None:
+    """And without a type."""
     assert None is read(Trades | None, "null")
     assert None is read(ModelTrades | None, "null")
     assert None is read(None, "null")
@@ -244,8 +244,8 @@ class WithModel(msgspec.Struct):
         (WithModel, "WithModel cannot be a result_type: Unable to generate"),
     ],
 )
-def test_what_cannot_be_read_is_a_type_error(kind: Any, words: str) -> None:
-    """Before there is a payload; it says why, and what can be, in one line."""
+def test_a_type_that_cannot_be_read_is_a_type_error(kind: Any, words: str) -> None:
+    """Before there is a payload. The message says why, and which types work, in one line."""
     with pytest.raises(TypeError, match=words) as caught:
         reader(kind)
 
@@ -290,8 +290,8 @@ class Picky:
         return f"<{text}>"
 
 
-def test_what_cannot_be_looked_up_is_made_anew() -> None:
-    """It works all the same."""
+def test_a_reader_that_cannot_be_looked_up_is_made_again() -> None:
+    """It works like any other."""
     assert {"n": "<1.50>"} == read(None, '{"n":1.50}', Picky())
 
 
@@ -300,8 +300,8 @@ def test_what_cannot_be_looked_up_is_made_anew() -> None:
 
 @pytest.mark.parametrize("errors", ["null", "[]"])
 @pytest.mark.parametrize("kind", [None, Trades, ModelTrades])
-def test_no_errors_are_no_errors(kind: Any, errors: str) -> None:
-    """In whichever way a server says so."""
+def test_empty_errors_count_as_no_errors(kind: Any, errors: str) -> None:
+    """However the server writes them."""
     payload = f'{{"errors":{errors},"data":{{"trade":{{"price":1}}}},"extensions":{{"t":1}}}}'
 
     assert read(kind, '{"trade":{"price":1}}') == reader(kind).read(Raw(payload.encode()))
@@ -325,7 +325,7 @@ def test_errors_come_before_all_else(kind: Any, data: str) -> None:
 @pytest.mark.parametrize(
     "unusual", ['"hasNext":true', '"label":"a"', '"unknown":{}', '"hasNext":"yes"', '"path":1']
 )
-def test_what_is_unusual_does_not_keep_data_from_being_read(kind: Any, unusual: str) -> None:
+def test_unusual_keys_do_not_keep_data_from_being_read(kind: Any, unusual: str) -> None:
     """Servers add keys."""
     data = '{"trade":{"price":1}}'
     payload = f'{{"data":{data},{unusual}}}'
@@ -345,14 +345,14 @@ def test_what_is_unusual_does_not_keep_data_from_being_read(kind: Any, unusual: 
         (b'{"incremental":[],"hasNext":false}', "get_execution_result=True"),
     ],
 )
-def test_what_is_no_result_is_none(kind: Any, payload: bytes, words: str) -> None:
+def test_a_payload_that_is_not_a_result_is_refused(kind: Any, payload: bytes, words: str) -> None:
     """With a type or without one, the error is the same."""
     with pytest.raises(TransportProtocolError, match=words):
         reader(kind).read(Raw(payload))
 
 
-def test_what_only_the_lenient_reader_can_read_is_converted() -> None:
-    """NaN and lone surrogates are no JSON, and servers write both."""
+def test_data_that_only_the_lenient_reader_can_read_is_converted() -> None:
+    """NaN and lone surrogates are not valid JSON, and servers write both."""
     assert str(Trades(Trade(float("nan")))) == str(read(Trades, '{"trade":{"price":NaN}}'))
     assert Node("\ud800") == read(Node, r'{"name":"\ud800"}')
     assert {Side.BUY: "\ud800"} == read(dict[Side, str], r'{"BUY":"\ud800"}')
@@ -421,8 +421,8 @@ def is_of_this_world(text: str) -> bool:
 
 @settings(deadline=None)
 @given(text=payloads.map(json.dumps) | spliced() | st.text())
-def test_the_fast_way_by_itself_refuses_in_one_way(text: str) -> None:
-    """Its users catch nothing else."""
+def test_the_fast_way_raises_only_errors_that_its_users_catch(text: str) -> None:
+    """They catch nothing else."""
     for kind, parse_float in BOTH_WAYS:
         with contextlib.suppress(*UNREADABLE):
             assert hasattr(
@@ -464,7 +464,7 @@ def test_the_fast_way_is_the_long_way(kind: Any, parse_float: Any, text: str) ->
 
 @pytest.mark.parametrize("kind", [None, *(kind for kind, _ in KINDS)], ids=named)
 @pytest.mark.parametrize("more", ["", ',"errors":null', ',"errors":[]', ',"extensions":{"a":[1]}'])
-def test_what_is_as_usual_takes_the_fast_way(
+def test_usual_payloads_take_the_fast_way(
     monkeypatch: pytest.MonkeyPatch, kind: Any, more: str
 ) -> None:
     """Nothing is decoded twice."""
@@ -505,7 +505,9 @@ def test_what_is_as_usual_takes_the_fast_way(
         (ModelTrades, r'{"trade":{"price":"\ud800"}}', "$.trade.price", "valid"),
     ],
 )
-def test_a_misfit_says_where_and_what(kind: Any, text: str, path: str, words: str) -> None:
+def test_a_misfit_says_what_does_not_fit_and_where(
+    kind: Any, text: str, path: str, words: str
+) -> None:
     """The path begins at the data, and the data is kept."""
     found = mismatch(kind, text)
 
@@ -516,8 +518,8 @@ def test_a_misfit_says_where_and_what(kind: Any, text: str, path: str, words: st
     assert found.__cause__ is not None
 
 
-def test_a_misfit_keeps_what_came_along() -> None:
-    """The extensions; there were no errors."""
+def test_a_misfit_keeps_the_extensions() -> None:
+    """There were no errors."""
     payload = Raw(b'{"data":{"trade":1},"extensions":{"cost":2},"errors":[]}')
 
     with pytest.raises(ResultMismatch) as caught:
@@ -553,7 +555,7 @@ def test_a_decimal_has_the_digits_that_were_sent(text: str) -> None:
     assert text == "7" or expected == repr(untyped)
 
 
-def test_parse_float_is_for_what_has_no_annotation() -> None:
+def test_parse_float_is_for_numbers_without_an_annotation() -> None:
     """A field that is a float stays one; integers stay integers."""
     found = read(ModelPrice, '{"price":1.50,"plain":1.50,"any":[1.50,2]}', Decimal)
 
@@ -582,7 +584,7 @@ def test_parse_float_that_fails_is_a_misfit() -> None:
         assert "not 1.5" in str(mismatch(None, text, parse_float=refuse))
 
 
-def test_a_number_beyond_all_is_no_number() -> None:
+def test_a_number_beyond_decimals_cannot_be_read() -> None:
     """Not even Decimal has exponents of 19 digits."""
     beyond = "1E1000000000000000000"
 
@@ -630,8 +632,8 @@ class Account(msgspec.Struct):
 MONEY = Scalars({Money: Scalar(decode=Money.parse)})
 
 
-def test_a_scalar_of_ones_own_is_decoded() -> None:
-    """Wherever an annotation names it; null, where it may be null, is None."""
+def test_a_custom_scalar_is_decoded() -> None:
+    """Wherever an annotation names it; null is None where the annotation allows it."""
     expected = Account(Money("1.50"), [None, Money("2", "USD")])
 
     found = read(Account, '{"balance":"1.50 EUR","limits":[null,"2 USD"]}', scalars=MONEY)
@@ -649,7 +651,7 @@ def test_a_scalar_of_ones_own_is_decoded() -> None:
     ],
 )
 def test_a_scalar_that_cannot_be_decoded_is_a_misfit(text: str, words: str) -> None:
-    """With the place of it."""
+    """The error has its place."""
     found = mismatch(Account, f'{{"balance":{text}}}', scalars=MONEY)
 
     assert "$.balance" == found.path

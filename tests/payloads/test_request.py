@@ -90,8 +90,8 @@ def test_a_syntax_error_is_found_each_time() -> None:
 
 
 @pytest.mark.parametrize("document", [None, 1, b"{ a }", ["{ a }"], {"query": "{ a }"}])
-def test_what_is_no_document_is_a_type_error(document: Any) -> None:
-    """The message names what was given."""
+def test_an_argument_that_is_not_a_document_is_a_type_error(document: Any) -> None:
+    """The message names its type."""
     with pytest.raises(TypeError, match=type(document).__name__):
         GraphQLRequest(document)
 
@@ -143,10 +143,10 @@ def test_the_kind_of_the_operation_is_known(document: str, name: str | None, kin
         ("type T { a: Int }", None, "no operation, only fragments or definitions"),
     ],
 )
-def test_an_operation_that_cannot_be_told_is_an_error_before_sending(
+def test_an_operation_that_cannot_be_chosen_is_an_error_before_sending(
     document: str, name: str | None, words: str
 ) -> None:
-    """With the names that there are; Strawberry closes the socket for it, too."""
+    """The message names those that there are. Strawberry would close the socket."""
     with pytest.raises(GraphQLError, match=words):
         _ = GraphQLRequest(document, operation_name=name).kind
 
@@ -256,8 +256,8 @@ def test_variables_arrive_as_they_were(values: dict[str, Any]) -> None:
 # --- Requests of requests --------------------------------------------------------------------
 
 
-def test_a_request_of_a_request_takes_its_parts_where_none_are_given() -> None:
-    """Each part by itself; the first one is left as it was."""
+def test_a_request_made_of_a_request_takes_its_missing_parts() -> None:
+    """Each part separately; the first request stays as it was."""
     first = GraphQLRequest(TWO, variable_values={"n": 1}, operation_name="One", extensions={"e": 1})
 
     same = GraphQLRequest(first)

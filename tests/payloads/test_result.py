@@ -100,8 +100,8 @@ def test_a_first_result_that_brings_parts_along_keeps_its_data() -> None:
         [{"data": 1}],
     ],
 )
-def test_what_is_no_result_is_refused_with_an_excerpt(payload: Any) -> None:
-    """`payload: null` and the like cost their operation, with a word about what it was."""
+def test_a_payload_that_is_not_a_result_is_refused_with_an_excerpt(payload: Any) -> None:
+    """`payload: null` and the like fail their operation, and the error shows the payload."""
     with pytest.raises(TransportProtocolError, match="invalid result") as caught:
         decode(payload)
 
@@ -118,8 +118,8 @@ def test_no_payload_is_refused() -> None:
     "payload",
     [b"{", b"garbage", b'{"data":"\xff"}', b'{"data":%s}' % (b"1" * 5_000), b"[" * 100_000],
 )
-def test_what_cannot_be_read_is_refused_with_its_cause(payload: bytes) -> None:
-    """Also numbers that Python will not convert, and brackets without end."""
+def test_an_unreadable_payload_is_refused_with_its_cause(payload: bytes) -> None:
+    """Also numbers that Python does not convert, and endless brackets."""
     with pytest.raises(TransportProtocolError, match="cannot be read") as caught:
         decode_result(Raw(payload))
 
@@ -276,8 +276,8 @@ def test_errors_are_raised_with_the_data_that_came_along() -> None:
 
 
 @pytest.mark.parametrize("payload", [{"incremental": [PART]}, {"hasNext": False}, PART])
-def test_a_further_part_of_a_result_is_no_data(payload: Any) -> None:
-    """Who did not ask for parts must not take one for the whole."""
+def test_a_further_part_of_a_result_is_not_taken_for_data(payload: Any) -> None:
+    """Without `get_execution_result`, a part must not be taken for the whole."""
     with pytest.raises(TransportProtocolError, match="get_execution_result=True"):
         decode(payload).data_or_raise()
 

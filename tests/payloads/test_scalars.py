@@ -60,7 +60,7 @@ def sent(scalars: Scalars, variables: dict[str, Any]) -> Any:
 # --- Writing ---------------------------------------------------------------------------------
 
 
-def test_a_scalar_of_ones_own_is_written_wherever_it_is() -> None:
+def test_a_custom_scalar_is_encoded_wherever_it_is() -> None:
     """In lists, dicts, dataclasses, Structs, and as a derived class."""
     variables = {
         "one": Money("1"),
@@ -83,7 +83,7 @@ def test_a_scalar_of_ones_own_is_written_wherever_it_is() -> None:
     assert isinstance(variables["one"], Money)
 
 
-def test_what_a_scalar_is_written_as_may_be_written_in_turn() -> None:
+def test_an_encoded_scalar_may_contain_other_scalars() -> None:
     """A Decimal as a string, and another scalar by its own rule."""
     scalars = Scalars(
         {
@@ -95,7 +95,7 @@ def test_what_a_scalar_is_written_as_may_be_written_in_turn() -> None:
     assert {"m": [{"cents": 5}, "1.10"]} == sent(scalars, {"m": Money("5")})
 
 
-def test_the_nearest_class_says_how() -> None:
+def test_the_encoder_of_the_nearest_class_is_used() -> None:
     """As methods do."""
     scalars = Scalars({Money: Scalar(encode=lambda _: "money"), Euro: Scalar(encode=lambda _: "€")})
 
@@ -121,7 +121,7 @@ COMMON = {
 }
 
 
-def test_all_else_is_written_as_without_scalars() -> None:
+def test_other_values_are_encoded_as_without_scalars() -> None:
     """Dates, decimals, enums and the like."""
     assert sent(Scalars(), COMMON) == sent(MONEY, COMMON)
 
@@ -147,10 +147,10 @@ def fail(_: object) -> str:
         (str, object(), "Encoding objects of type object is unsupported"),
     ],
 )
-def test_what_cannot_be_written_is_a_type_error(
+def test_a_value_that_cannot_be_encoded_is_a_type_error(
     encode: Callable[[Any], Any], value: object, words: str
 ) -> None:
-    """With the reason in it."""
+    """The message has the reason."""
     with pytest.raises(TypeError, match=f"^the variables cannot be sent as JSON: .*{words}"):
         Scalars({Money: Scalar(encode=encode)}).plain({"v": value})
 
@@ -180,8 +180,8 @@ class Attrs:
 @pytest.mark.parametrize(
     "kind", [datetime, Decimal, UUID, str, dict, Side, Order, Bid, Attrs, Named, Keys]
 )
-def test_a_type_with_a_form_of_its_own_is_refused(kind: type[Any]) -> None:
-    """The hook would never be called."""
+def test_a_type_that_needs_no_scalar_is_refused(kind: type[Any]) -> None:
+    """Its functions would never be called."""
     with pytest.raises(ValueError, match=f"{kind.__name__} is read and written without a Scalar"):
         Client(scalars={kind: Scalar(decode=kind)})
 
@@ -218,13 +218,13 @@ def test_a_class_derived_from_a_common_one_can_be_a_scalar() -> None:
 @pytest.mark.parametrize(
     "scalars", [{"Money": Scalar(decode=str)}, {Money: str}, {list[int]: Scalar(decode=str)}]
 )
-def test_what_is_no_scalar_by_a_type_is_a_type_error(scalars: Any) -> None:
-    """When the client is made."""
+def test_an_invalid_table_of_scalars_is_a_type_error(scalars: Any) -> None:
+    """Raised when the client is made."""
     with pytest.raises(TypeError, match="scalars must map types to Scalar objects"):
         Client(scalars=scalars)
 
 
-def test_tables_with_the_same_in_them_are_equal() -> None:
+def test_tables_with_the_same_scalars_are_equal() -> None:
     """So what was made for the one serves the other."""
     decode = Scalar(decode=str)
 

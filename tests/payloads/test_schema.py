@@ -158,10 +158,10 @@ class TestBuildSchemaFrom:
         ],
         ids=["syntax", "unknown type", "not introspection data"],
     )
-    def test_refuses_what_makes_no_schema(
+    def test_refuses_a_source_that_makes_no_schema(
         self, source: str | dict[str, Any], error: type[Exception]
     ) -> None:
-        """What does not make a schema is refused at once."""
+        """Immediately."""
         with pytest.raises(error):
             build_schema_from(source)
 

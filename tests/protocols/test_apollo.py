@@ -58,7 +58,7 @@ def test_the_client_has_no_word_for_a_sign_of_life() -> None:
 # --- Operations ------------------------------------------------------------------------------
 
 
-def test_the_servers_answer_to_our_stop_is_no_news() -> None:
+def test_the_servers_answer_to_our_stop_is_ignored() -> None:
     """The reference server answers `stop` with `complete`."""
     dialect = opened(Apollo(), "1")
     dialect.complete("1")

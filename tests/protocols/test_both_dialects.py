@@ -205,7 +205,7 @@ def test_an_error_without_a_payload_ends_its_operation(spelling: Spelling) -> No
     assert NOTHING == event.payload
 
 
-def test_complete_after_error_is_no_news(spelling: Spelling) -> None:
+def test_complete_after_error_is_ignored(spelling: Spelling) -> None:
     """Hasura does it on purpose (hasura/graphql-engine #776)."""
     dialect = opened(spelling.make(), "1")
     dialect.receive(says("error", id="1", payload=[ERROR]))
@@ -213,7 +213,7 @@ def test_complete_after_error_is_no_news(spelling: Spelling) -> None:
     assert dialect.receive(says("complete", id="1")) is None
 
 
-def test_a_second_end_of_any_kind_is_no_news(spelling: Spelling) -> None:
+def test_a_second_end_of_any_kind_is_ignored(spelling: Spelling) -> None:
     """An operation ends once."""
     dialect = opened(spelling.make(), "1")
     dialect.receive(says("complete", id="1"))
@@ -223,10 +223,8 @@ def test_a_second_end_of_any_kind_is_no_news(spelling: Spelling) -> None:
 
 
 @pytest.mark.parametrize("word", ["result", "error", "complete"])
-def test_late_messages_of_an_operation_that_we_gave_up_are_no_news(
-    spelling: Spelling, word: str
-) -> None:
-    """They were under way when our stop went out; the server's answer to it, too."""
+def test_late_messages_of_a_stopped_operation_are_ignored(spelling: Spelling, word: str) -> None:
+    """They were under way when our stop went out; so was the server's answer to it."""
     dialect = opened(spelling.make(), "1")
     dialect.complete("1")
 
@@ -237,10 +235,10 @@ def test_late_messages_of_an_operation_that_we_gave_up_are_no_news(
 
 @pytest.mark.parametrize("word", ["result", "error", "complete"])
 @pytest.mark.parametrize("id", ["42", "", "9f1c", "1 "])
-def test_messages_for_ids_that_were_never_ours_are_no_news(
+def test_messages_for_ids_that_were_never_ours_are_ignored(
     spelling: Spelling, word: str, id: str
 ) -> None:
-    """Not even where the id resembles one of ours."""
+    """Also where the id resembles one of ours."""
     dialect = opened(spelling.make(), "1")
 
     odd = says(spelling.result if word == "result" else word, id=id, payload=RESULT)
@@ -263,8 +261,8 @@ def test_a_numeric_id_that_is_echoed_is_our_id(spelling: Spelling, word: str) ->
 
 
 @pytest.mark.parametrize("id", [None, 1.5, ["1"], {"id": "1"}])
-def test_a_result_whose_id_is_none_is_a_stray(spelling: Spelling, id: Any) -> None:
-    """Whose it is cannot be told, so it harms nobody."""
+def test_a_result_without_a_valid_id_is_a_stray(spelling: Spelling, id: Any) -> None:
+    """It belongs to no operation, and ends none."""
     dialect = opened(spelling.make(), "1")
 
     event = dialect.receive(says(spelling.result, id=id, payload=RESULT))
@@ -299,9 +297,7 @@ def test_an_error_without_an_id_complains_and_ends_nothing(
 
 
 @pytest.mark.parametrize("payload", ["JWT expired", {"message": "bad"}, None])
-def test_a_connection_error_amid_the_conversation_only_reports(
-    spelling: Spelling, payload: Any
-) -> None:
+def test_a_connection_error_later_on_only_reports(spelling: Spelling, payload: Any) -> None:
     """It "does not disconnect the client" (Apollo's PROTOCOL.md); Hasura's JWT expiry is one."""
     dialect = opened(spelling.make(), "1")
 
@@ -360,7 +356,7 @@ def test_an_error_with_nan_or_a_lone_surrogate_ends_its_operation(
     assert dialect.receive(says(spelling.result, id="2", payload=RESULT)) is not None
 
 
-def test_keys_that_nobody_asked_for_are_ignored(spelling: Spelling) -> None:
+def test_unknown_keys_are_ignored(spelling: Spelling) -> None:
     """A server may have more to say than the protocol asks."""
     dialect = opened(spelling.make(), "1")
 
@@ -391,7 +387,7 @@ def test_an_operation_is_stopped_once(spelling: Spelling) -> None:
     assert [] == sent(dialect)
 
 
-def test_what_was_never_started_is_not_stopped(spelling: Spelling) -> None:
+def test_an_operation_that_was_never_started_is_not_stopped(spelling: Spelling) -> None:
     """Some servers close the socket for it (strawberry-graphql #1731)."""
     dialect = opened(spelling.make())
     dialect.complete("1")
@@ -400,8 +396,10 @@ def test_what_was_never_started_is_not_stopped(spelling: Spelling) -> None:
 
 
 @pytest.mark.parametrize("type", ["complete", "error"])
-def test_what_the_server_has_ended_is_not_stopped(spelling: Spelling, type: str) -> None:
-    """The same for an operation that is over."""
+def test_an_operation_that_the_server_has_ended_is_not_stopped(
+    spelling: Spelling, type: str
+) -> None:
+    """For the same reason."""
     dialect = opened(spelling.make(), "1")
     dialect.receive(says(type, id="1", payload=[ERROR]))
 
@@ -459,10 +457,10 @@ def test_an_unknown_type_is_a_stray(
 
 @pytest.mark.parametrize("message", [b"[]", b'"x"', b"1", b"null", b"true", b"NaN", b'["next"]'])
 @pytest.mark.parametrize("is_open", [False, True], ids=["before the ack", "after the ack"])
-def test_json_that_is_no_object_is_refused_with_an_excerpt(
+def test_json_that_is_not_an_object_is_refused_with_an_excerpt(
     spelling: Spelling, message: bytes, is_open: bool
 ) -> None:
-    """Who sends that speaks another protocol."""
+    """A server that sends it speaks another protocol."""
     dialect = opened(spelling.make(), "1") if is_open else spelling.make()
 
     with pytest.raises(TransportProtocolError, match="not a JSON object") as caught:

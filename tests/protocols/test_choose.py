@@ -104,10 +104,10 @@ def test_a_protocol_that_is_not_offered_by_default_is_spoken_if_it_is_named() ->
     ("first", "expected"),
     [("start_ack", VARIANT), ("ka", OLDER), ("ping", VARIANT), ("connection_ack", VARIANT)],
 )
-def test_of_two_protocols_with_one_subprotocol_the_first_word_tells_which(
+def test_the_first_message_decides_between_protocols_of_one_subprotocol(
     first: str, expected: str
 ) -> None:
-    """The server picked a name that both have; only these two come into question."""
+    """The server picked a name that two protocols have; no other is possible."""
     offered = (NEWER, VARIANT, OLDER)
     assert (NEWER, OLDER) == subprotocols(offered)
 

@@ -76,8 +76,8 @@ def test_the_answer_can_be_left_to_the_user() -> None:
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["before the ack", "after the ack"])
-def test_a_pong_that_nobody_asked_for_is_a_sign_of_life(is_open: bool) -> None:
-    """gqlgen sends such as its keep-alive."""
+def test_an_unsolicited_pong_is_a_sign_of_life(is_open: bool) -> None:
+    """gqlgen sends such pongs as its keep-alive."""
     dialect = opened(GraphQLTransportWS()) if is_open else GraphQLTransportWS()
     before = dialect.phase
 
@@ -116,7 +116,7 @@ def test_we_may_ping_and_pong_at_any_time(word: str, is_open: bool) -> None:
 # --- The end ---------------------------------------------------------------------------------
 
 
-def test_there_is_no_word_for_goodbye() -> None:
+def test_closing_sends_no_message() -> None:
     """The socket closes with 1000, and that is all."""
     dialect = opened(GraphQLTransportWS(), "1")
 

@@ -64,8 +64,8 @@ def test_an_id_beyond_any_machine_integer_is_an_id() -> None:
 
 
 @pytest.mark.parametrize("id", [b"null", b"1.5", b"[]", b"{}", b"NaN"])
-def test_a_message_that_needs_an_id_and_has_none_is_a_stray(id: bytes) -> None:
-    """The stray says what it lacks."""
+def test_a_message_that_lacks_its_id_is_a_stray(id: bytes) -> None:
+    """The stray says what is missing."""
     assert events.Stray("result without an id") == read(b'{"type":"result","id":%s}' % id)
 
 
@@ -96,7 +96,7 @@ def test_a_message_with_nan_and_no_payload_has_none() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"hello", b"\xff", b'{"type":"said",}'])
-def test_what_is_no_json_is_refused(text: bytes) -> None:
+def test_invalid_json_is_refused(text: bytes) -> None:
     """The cause is kept."""
     with pytest.raises(TransportProtocolError, match="not JSON") as caught:
         read(text)
@@ -105,7 +105,7 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[]", b"[NaN]", b'"x"', b"1", b"null", b"NaN"])
-def test_json_that_is_no_object_is_refused(text: bytes) -> None:
+def test_json_that_is_not_an_object_is_refused(text: bytes) -> None:
     """Even where only the lenient reader can read it."""
     with pytest.raises(TransportProtocolError, match="not a JSON object"):
         read(text)
@@ -209,8 +209,8 @@ def test_errors_are_a_list_whatever_their_shape(payload: Any, expected: list[Any
     assert expected == errors_of(Raw(json.dumps(payload).encode()))
 
 
-def test_no_payload_is_no_errors() -> None:
-    """That there was an error is told all the same, by whoever asks."""
+def test_a_missing_payload_has_no_errors() -> None:
+    """The caller still reports that there was an error."""
     assert [] == errors_of(NOTHING)
 
 

@@ -146,7 +146,7 @@ async def test_the_limit_of_the_user_comes_first(
 
 
 @on_virtual_time
-async def test_what_the_server_asks_is_answered_unless_the_socket_is_full() -> None:
+async def test_challenges_are_answered_unless_the_socket_is_full() -> None:
     connection, wire = welcomed()
     connection.writable(False)
     for _ in range(100):

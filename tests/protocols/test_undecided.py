@@ -11,7 +11,7 @@ from spelling import REQUEST, guessing, opened, says, sent
 NEWER, OLDER = GraphQLTransportWS.name, Apollo.name
 
 
-def test_until_the_server_has_spoken_it_is_the_older_one_in_its_beginning() -> None:
+def test_the_older_protocol_is_assumed_until_the_server_has_spoken() -> None:
     """Servers that name none are mostly that old."""
     undecided = guessing()
 
@@ -42,8 +42,8 @@ def test_its_opening_is_shown_without_the_payload() -> None:
 
 
 @pytest.mark.parametrize("word", ["ping", "pong"])
-def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
-    """The older one has no such words."""
+def test_a_ping_or_a_pong_shows_the_newer_protocol(word: str) -> None:
+    """The older protocol has no such messages."""
     undecided = guessing()
 
     event = undecided.receive(says(word))
@@ -57,8 +57,8 @@ def test_a_ping_or_a_pong_tells_the_newer_one(word: str) -> None:
     "message",
     [says("ka"), says("connection_ack"), says("connection_error"), says("welcome"), b"{}"],
 )
-def test_any_other_first_message_tells_the_older_one(message: bytes) -> None:
-    """`ka` for certain, an acknowledgement for want of anything better."""
+def test_any_other_first_message_shows_the_older_protocol(message: bytes) -> None:
+    """`ka` for certain, an acknowledgement as the best guess."""
     undecided = guessing()
 
     undecided.receive(message)
@@ -72,8 +72,8 @@ def test_any_other_first_message_tells_the_older_one(message: bytes) -> None:
 @pytest.mark.parametrize(
     "type", [b"null", b"1", b"1.5", b"true", b"[]", b'["ping"]', b"{}", b'"\\ud800"', b"NaN"]
 )
-def test_a_first_message_whose_type_is_no_word_is_a_stray(type: bytes) -> None:
-    """One odd message harms nobody, not even as the first."""
+def test_a_first_message_of_an_invalid_type_is_a_stray(type: bytes) -> None:
+    """One odd message ends nothing, not even as the first."""
     undecided = guessing()
 
     assert isinstance(undecided.receive(b'{"type":%s}' % type), events.Stray)
@@ -81,13 +81,13 @@ def test_a_first_message_whose_type_is_no_word_is_a_stray(type: bytes) -> None:
 
 
 @pytest.mark.parametrize("message", [b"", b"[]", b'"ping"', b"1", b"hello", b"\xff\xfe"])
-def test_a_first_message_that_is_no_json_object_is_refused(message: bytes) -> None:
+def test_a_first_message_that_is_not_a_json_object_is_refused(message: bytes) -> None:
     """As either protocol refuses it."""
     with pytest.raises(TransportProtocolError, match="the server sent a message that is not"):
         guessing().receive(message)
 
 
-def test_the_first_word_settles_it() -> None:
+def test_the_first_message_decides_for_good() -> None:
     """What comes later is judged by the one that was chosen."""
     undecided = guessing()
     undecided.receive(says("ping"))
@@ -98,7 +98,7 @@ def test_the_first_word_settles_it() -> None:
     assert Phase.OPEN is undecided.phase
 
 
-def test_the_ping_that_tells_the_newer_one_is_answered() -> None:
+def test_the_ping_that_shows_the_newer_protocol_is_answered() -> None:
     """With its payload, as ever."""
     undecided = guessing()
     undecided.receive(says("ping", payload={"n": 1}))
@@ -118,7 +118,7 @@ def test_the_answer_to_pings_can_be_left_to_the_user() -> None:
     ("first_word", "start", "stop", "result"),
     [("ping", "subscribe", "complete", "next"), ("ka", "start", "stop", "data")],
 )
-def test_operations_are_those_of_the_one_that_was_chosen(
+def test_operations_are_those_of_the_chosen_protocol(
     first_word: str, start: str, stop: str, result: str
 ) -> None:
     """Words and all."""
@@ -134,8 +134,8 @@ def test_operations_are_those_of_the_one_that_was_chosen(
     assert [{"type": stop, "id": "1"}] == sent(undecided)
 
 
-def test_pings_of_ours_are_those_of_the_one_that_was_chosen() -> None:
-    """There are none before the choice, and none in the older one."""
+def test_our_pings_are_those_of_the_chosen_protocol() -> None:
+    """There are none before the choice, and none in the older protocol."""
     undecided = guessing()
     undecided.ping()
     undecided.pong()
@@ -158,7 +158,7 @@ def test_before_the_server_has_spoken_the_end_is_silent() -> None:
     assert Phase.CLOSED is undecided.phase
 
 
-def test_after_the_server_has_spoken_the_end_is_that_of_the_one_that_was_chosen() -> None:
+def test_after_the_server_has_spoken_the_end_is_that_of_its_protocol() -> None:
     """The older one has a word for it, the newer one has none."""
     older, newer = guessing(), guessing()
     older.receive(says("ka"))
@@ -171,8 +171,8 @@ def test_after_the_server_has_spoken_the_end_is_that_of_the_one_that_was_chosen(
     assert (Phase.CLOSED, Phase.CLOSED) == (older.phase, newer.phase)
 
 
-def test_what_arrives_after_an_end_before_the_choice_means_nothing() -> None:
-    """Not even an acknowledgement, in whichever protocol it may be."""
+def test_messages_after_an_end_before_the_choice_are_ignored() -> None:
+    """Even an acknowledgement, in either protocol."""
     for first in (says("ping"), says("connection_ack"), says("nonsense")):
         undecided = guessing()
         undecided.close()

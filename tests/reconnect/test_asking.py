@@ -101,14 +101,14 @@ async def test_a_mutation_that_ran_is_never_sent_again(
     ],
 )
 @tidily
-async def test_what_is_repeated(
+async def test_only_idempotent_operations_are_repeated(
     server: VirtualServer,
     operation: str,
     retry_queries: bool,
     idempotent: bool,
     is_repeated: bool,
 ) -> None:
-    """A query if that is asked for, a mutation only if it is said to be idempotent."""
+    """Queries with `retry_queries`, and mutations that are said to be idempotent."""
     reconnect = ReconnectOptions(retry_queries=retry_queries)
     async with kept(server, reconnect=reconnect) as it:
         asking = await begun(it.session.execute(operation, idempotent=idempotent))
@@ -127,7 +127,7 @@ async def test_what_is_repeated(
 
 @tidily
 async def test_a_repetition_has_an_id_of_its_own(server: VirtualServer) -> None:
-    """A server that still sees the old connection must not take them for one."""
+    """A server that still has the old connection must not confuse the two."""
     async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         for _ in range(3):
@@ -180,10 +180,10 @@ async def test_the_loss_may_be_one_without_a_code(server: VirtualServer) -> None
 
 @pytest.mark.parametrize("idempotent", [False, True])
 @tidily
-async def test_what_runs_when_it_is_closed_is_told_so(
+async def test_closing_ends_a_running_operation_with_transport_closed(
     server: VirtualServer, idempotent: bool
 ) -> None:
-    """There is no other connection to interrupt it for."""
+    """Not with OperationInterrupted: there is no other connection."""
     async with kept(server) as it:
         asking = await begun(it.session.execute(MUTATION, idempotent=idempotent))
         await it.lasting.close()
@@ -193,7 +193,7 @@ async def test_what_runs_when_it_is_closed_is_told_so(
 
 
 @tidily
-async def test_what_is_interrupted_by_reconnect_is_told_so(server: VirtualServer) -> None:
+async def test_reconnect_interrupts_a_running_mutation(server: VirtualServer) -> None:
     """A mutation raises; a query that may be repeated runs on the new connection."""
     async with kept(server, reconnect=RETRY_QUERIES) as it:
         mutation = await begun(it.session.execute(MUTATION))
@@ -207,7 +207,7 @@ async def test_what_is_interrupted_by_reconnect_is_told_so(server: VirtualServer
 
 
 @tidily
-async def test_what_may_be_repeated_gets_what_is_final(server: VirtualServer) -> None:
+async def test_a_repeatable_operation_raises_the_final_failure(server: VirtualServer) -> None:
     """If there is no other connection to repeat it on."""
     async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
@@ -222,10 +222,10 @@ async def test_what_may_be_repeated_gets_what_is_final(server: VirtualServer) ->
 
 @pytest.mark.parametrize("operation", [QUERY, MUTATION])
 @tidily
-async def test_what_was_not_sent_waits_for_a_connection(
+async def test_an_operation_that_was_not_sent_waits_for_a_connection(
     server: VirtualServer, operation: str
 ) -> None:
-    """And is sent once; it was not repeated, so it need not be idempotent."""
+    """It is sent once. That is no repetition, so it need not be idempotent."""
     answering(server)
     async with kept(server) as it:
         server.will(REFUSED, hangs_up(1012), UNREACHABLE)
@@ -237,8 +237,8 @@ async def test_what_was_not_sent_waits_for_a_connection(
 
 
 @tidily
-async def test_what_waits_for_room_was_not_sent(server: VirtualServer) -> None:
-    """A socket that takes no data keeps it back; the next connection gets it."""
+async def test_an_operation_that_waits_for_room_was_not_sent(server: VirtualServer) -> None:
+    """A socket without room keeps it back; the next connection sends it."""
     answering(server)
     async with kept(server) as it:
         server.peer.connection.writable(False)
@@ -251,8 +251,10 @@ async def test_what_waits_for_room_was_not_sent(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_what_waits_for_room_outlives_a_server_that_is_silent(server: VirtualServer) -> None:
-    """Its end is a TimeoutError, but not that of the operation."""
+async def test_an_operation_that_waits_for_room_outlives_a_silent_server(
+    server: VirtualServer,
+) -> None:
+    """The end of the connection is a TimeoutError, but not that of the operation."""
     async with kept(server, keep_alive_timeout=5) as it:
         server.peer.connection.writable(False)
         asking = await begun(it.session.execute(MUTATION, timeout=60))
@@ -342,7 +344,7 @@ async def test_the_clients_timeout_is_that_of_each_operation(server: VirtualServ
 
 
 @tidily
-async def test_what_waits_can_be_cancelled(server: VirtualServer) -> None:
+async def test_an_operation_that_waits_can_be_cancelled(server: VirtualServer) -> None:
     """It is not sent then."""
     async with kept(server) as it:
         server.will(slowly(5))
@@ -360,8 +362,8 @@ async def test_what_waits_can_be_cancelled(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_one_that_is_clogged_may_get_too_late(server: VirtualServer) -> None:
-    """The wait for room is a part of the limit, and nothing is sent after it."""
+async def test_an_operation_can_time_out_while_it_waits_for_room(server: VirtualServer) -> None:
+    """The wait for room is part of the limit, and nothing is sent after it."""
     async with kept(server) as it:
         server.peer.connection.writable(False)
         with pytest.raises(OperationTimeout, match="within 4 seconds"):
@@ -372,10 +374,10 @@ async def test_one_that_is_clogged_may_get_too_late(server: VirtualServer) -> No
 
 
 @tidily
-async def test_an_operation_that_is_completed_without_a_result_is_no_answer(
+async def test_an_operation_that_is_completed_without_a_result_raises(
     server: VirtualServer,
 ) -> None:
-    """It is told, and not repeated."""
+    """It is not repeated."""
     async with kept(server, reconnect=RETRY_QUERIES) as it:
         asking = await begun(it.session.execute(QUERY))
         server.peer.complete()

@@ -534,7 +534,7 @@ def sweep(scene: Scene, server: VirtualServer, later: int | None = None) -> Iter
     ],
 )
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-def test_it_can_be_cancelled_at_each_step(
+def test_every_scene_can_be_cancelled_at_each_step(
     scene: Scene,
     server: VirtualServer,
     later: int | None,
@@ -661,7 +661,7 @@ def check_real_stops(server: Fake) -> None:
 
 
 @pytest.mark.parametrize(("act", "is_connected", "least"), REAL.values(), ids=REAL)
-def test_it_can_be_cancelled_at_each_step_over_a_socket(
+def test_every_action_can_be_cancelled_at_each_step_over_a_socket(
     act: Callable[[RealWorld], Awaitable[None]],
     is_connected: bool,
     least: int,

@@ -190,8 +190,8 @@ async def test_reconnect_while_it_connects_waits_for_other_credentials(
 
 
 @tidily
-async def test_many_calls_of_reconnect_at_once_are_one(server: VirtualServer) -> None:
-    """And all return when it is done."""
+async def test_concurrent_calls_of_reconnect_make_one_connection(server: VirtualServer) -> None:
+    """All calls return when it is open."""
     async with kept(server) as it:
         await asyncio.gather(*(it.session.reconnect() for _ in range(10)))
 
@@ -209,7 +209,7 @@ async def test_reconnect_goes_by_the_policy_if_it_fails(server: VirtualServer) -
 
 
 @tidily
-async def test_reconnect_raises_what_is_final(server: VirtualServer) -> None:
+async def test_reconnect_raises_the_final_failure(server: VirtualServer) -> None:
     """There will be no connection."""
     async with kept(server) as it:
         server.will(hangs_up(4406))
@@ -239,7 +239,7 @@ async def test_cancelling_reconnect_does_not_stop_it(server: VirtualServer) -> N
 
 
 @tidily
-async def test_terminate_drops_the_socket_at_once(server: VirtualServer) -> None:
+async def test_terminate_drops_the_socket_immediately(server: VirtualServer) -> None:
     """A server that hangs would not answer a close frame."""
     server.will(Meeting(answers_close=False))
     async with kept(server) as it:
@@ -315,8 +315,8 @@ async def test_close_is_final_in_each_state(server: VirtualServer, state: Phase,
 
 
 @tidily
-async def test_what_runs_is_told_of_the_close_at_once(server: VirtualServer) -> None:
-    """Before the server has answered the close frame; a subscription ends by it, once."""
+async def test_closing_ends_running_operations_immediately(server: VirtualServer) -> None:
+    """Before the server has answered the close frame; a subscription raises it once."""
     server.will(Meeting(answers_close=False))
     it = keeping(server, close_timeout=9)
     await it.lasting.connect()
@@ -368,7 +368,7 @@ async def test_a_close_that_is_cancelled_drops_the_socket(server: VirtualServer)
 
 
 @tidily
-async def test_it_can_be_closed_by_its_own_consumer(server: VirtualServer) -> None:
+async def test_a_client_can_be_closed_by_its_own_consumer(server: VirtualServer) -> None:
     """In the middle of its loop."""
     it = keeping(server)
     await it.lasting.connect()
@@ -386,8 +386,8 @@ async def test_it_can_be_closed_by_its_own_consumer(server: VirtualServer) -> No
 
 
 @tidily
-async def test_before_it_is_connected_nothing_can_be_had(server: VirtualServer) -> None:
-    """It says so; and there is nothing to close."""
+async def test_every_call_before_connect_raises(server: VirtualServer) -> None:
+    """The error says so; and there is nothing to close."""
     it = keeping(server)
     await it.lasting.close()
 
@@ -404,8 +404,8 @@ async def test_before_it_is_connected_nothing_can_be_had(server: VirtualServer) 
 
 
 @tidily
-async def test_the_states_are_told_in_order(server: VirtualServer) -> None:
-    """With what failed, and how long it waits."""
+async def test_states_come_in_order(server: VirtualServer) -> None:
+    """With the failure, and the time until the next attempt."""
     it = keeping(server, reconnect=IDLE)
     states = it.lasting.changes.watch()
     await it.lasting.connect()
@@ -429,8 +429,8 @@ async def test_the_states_are_told_in_order(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_each_watcher_is_told_from_when_it_began(server: VirtualServer) -> None:
-    """They do not share what they take."""
+async def test_each_watcher_gets_the_changes_since_its_beginning(server: VirtualServer) -> None:
+    """Watchers do not share changes."""
     async with kept(server) as it:
         early = it.session.states()
         server.peer.hang_up()
@@ -481,8 +481,8 @@ async def test_two_tasks_may_share_a_watcher(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_the_states_of_what_is_over_end_at_once(server: VirtualServer) -> None:
-    """There will be no other."""
+async def test_the_states_of_a_closed_client_end_immediately(server: VirtualServer) -> None:
+    """There will be no other state."""
     it = keeping(server)
     await it.lasting.connect()
     await it.lasting.close()
@@ -505,7 +505,7 @@ async def test_the_states_end_though_it_is_connected_again(server: VirtualServer
 
 
 @on_virtual_time
-async def test_who_does_not_take_the_changes_misses_the_oldest() -> None:
+async def test_a_slow_watcher_misses_the_oldest_changes() -> None:
     """A thousand are kept."""
     states = States()
     for number in range(1_500):
@@ -560,8 +560,10 @@ async def test_wait_ready_waits_through_failures(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_who_stops_waiting_does_not_stop_others(server: VirtualServer) -> None:
-    """Cancelling one of them leaves the attempt to the others."""
+async def test_cancelling_one_wait_for_a_connection_leaves_the_others(
+    server: VirtualServer,
+) -> None:
+    """The attempt continues for them."""
     async with kept(server) as it:
         server.will(slowly(5))
         server.peer.hang_up()

@@ -364,7 +364,7 @@ async def test_terminate_drops_a_frozen_socket(speaker: Speaker) -> None:
     assert str(failure).endswith("was dropped by terminate()")
 
 
-async def test_a_goodbye_that_is_swallowed_keeps_nobody_waiting(speaker: Speaker) -> None:
+async def test_a_lost_goodbye_does_not_delay_the_next_connection(speaker: Speaker) -> None:
     """The next connection does not wait for the end of the last, which has its own limit."""
     async with (
         behind_proxy(speaker, close_timeout=1) as (session, proxy),
@@ -377,8 +377,8 @@ async def test_a_goodbye_that_is_swallowed_keeps_nobody_waiting(speaker: Speaker
         await proxy.until(lambda: proxy.sockets == 2)
 
 
-async def test_who_arrives_while_an_idle_connection_closes_is_served(speaker: Speaker) -> None:
-    """It is closed when nothing runs; an operation in that very moment gets the next one."""
+async def test_an_operation_during_an_idle_close_gets_the_next_connection(speaker: Speaker) -> None:
+    """The connection closes when nothing runs; an operation in that very moment gets the next one."""
     async with behind_proxy(speaker, idle_close_after=0.05) as (session, proxy):
         changes = session.states()
         assert [2, 1, 0] == await counted_down(session)
@@ -393,8 +393,8 @@ async def test_who_arrives_while_an_idle_connection_closes_is_served(speaker: Sp
     assert 4 == proxy.connections
 
 
-async def test_an_idle_connection_is_none_that_has_a_subscription(speaker: Speaker) -> None:
-    """A quiet one, too: it waits for what may come any time, over drops as well."""
+async def test_a_connection_with_a_subscription_is_not_idle(speaker: Speaker) -> None:
+    """Even if the subscription is quiet: an event may come any time. After drops as well."""
     async with behind_proxy(speaker, idle_close_after=0.05) as (session, proxy):
         quiet = session.subscribe('subscription { messages(topic: "nothing") }')
         async with quiet:
@@ -412,7 +412,7 @@ async def test_an_idle_connection_is_none_that_has_a_subscription(speaker: Speak
             waiting.cancel()
 
 
-async def test_one_client_is_one_connection(speaker: Speaker) -> None:
+async def test_all_users_of_a_client_share_one_connection(speaker: Speaker) -> None:
     """Nested, and at the same time; the last to leave closes it."""
     async with FaultProxy(speaker.server.port) as proxy, asyncio.timeout(PATIENCE):
         client = gqlwire.connect(proxy.url, subprotocols=[speaker.protocol], proxy=None)

@@ -57,8 +57,8 @@ def recording_soon(told: list[Event]) -> Hooks:
 
 @pytest.mark.parametrize("hooks_for", [recording, recording_soon])
 @tidily
-async def test_hooks_are_told_all_that_happens(server: VirtualServer, hooks_for: Any) -> None:
-    """In order; functions at once, coroutine functions in tasks of their own."""
+async def test_hooks_get_every_event_in_order(server: VirtualServer, hooks_for: Any) -> None:
+    """Functions are called immediately, coroutine functions run in tasks of their own."""
     told: list[Event] = []
     server.will(Meeting(greeting=b'{"type":"connection_ack","payload":{"hello":"you"}}'))
     async with kept(server, reconnect=ReconnectOptions(hooks=hooks_for(told))) as it:
@@ -118,8 +118,8 @@ async def test_the_gap_begins_with_the_first_loss(server: VirtualServer) -> None
 
 
 @tidily
-async def test_an_idle_connection_is_no_loss(server: VirtualServer) -> None:
-    """It is told to end and to begin, but not to have been lost."""
+async def test_closing_an_idle_connection_is_not_reported_as_a_loss(server: VirtualServer) -> None:
+    """Its end is reported, and the next connection, but no loss."""
     told: list[Event] = []
     reconnect = ReconnectOptions(idle_close_after=5, hooks=recording(told))
     async with kept(server, reconnect=reconnect) as it:
@@ -140,7 +140,7 @@ async def test_an_idle_connection_is_no_loss(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_reconnect_is_told_as_such(server: VirtualServer) -> None:
+async def test_a_call_of_reconnect_is_reported_as_such(server: VirtualServer) -> None:
     """With its rule, and no delay."""
     told: list[Event] = []
     async with kept(server, reconnect=ReconnectOptions(hooks=recording(told))) as it:
@@ -193,10 +193,10 @@ class Nameless:
     ],
 )
 @tidily
-async def test_a_hook_that_raises_harms_nothing(
+async def test_a_hook_that_raises_is_logged_and_called_again(
     server: VirtualServer, hook: Any, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, with what it raised, and called again next time."""
+    """The log has what it raised. The connection is not affected."""
     hooks = Hooks(hook, hook, hook, hook)
     async with kept(server, reconnect=ReconnectOptions(hooks=hooks)) as it:
         events = it.session.subscribe(TICKS, on_reconnect=hook)
@@ -295,8 +295,8 @@ async def test_the_tasks_of_hooks_are_not_lost() -> None:
 
 
 @tidily
-async def test_what_is_awaitable_and_no_coroutine_is_awaited() -> None:
-    """As a future that a hook returns."""
+async def test_any_awaitable_that_a_hook_returns_is_awaited() -> None:
+    """Such as a future."""
     report = Report(Hooks(), Changes())
     future = asyncio.get_running_loop().create_future()
     report.call(lambda event: future, 1)
@@ -401,10 +401,10 @@ async def test_counters_are_a_snapshot(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_a_connection_that_was_made_for_nothing_is_counted_as_what_it_is(
+async def test_an_unused_connection_is_counted_as_an_attempt(
     server: VirtualServer,
 ) -> None:
-    """An attempt, not a connection: nobody had it. Its bytes count."""
+    """Not as a connection: nobody used it. Its bytes count."""
     async with kept(server) as it:
         server.will(slowly(5))
         server.peer.hang_up()
@@ -418,8 +418,10 @@ async def test_a_connection_that_was_made_for_nothing_is_counted_as_what_it_is(
 
 
 @tidily
-async def test_the_counters_of_a_client_begin_anew_with_it(server: VirtualServer) -> None:
-    """Each time that it is entered."""
+async def test_the_counters_of_a_client_start_at_zero_with_each_connect(
+    server: VirtualServer,
+) -> None:
+    """Each time that the client is entered."""
     client = server.client()
     for _ in range(2):
         async with client as session:

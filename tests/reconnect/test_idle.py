@@ -44,8 +44,8 @@ async def states_after(seconds: float, it: Kept) -> list[str]:
 
 
 @tidily
-async def test_a_connection_that_nobody_needs_is_closed(server: VirtualServer) -> None:
-    """In good order, after so many seconds; there is no attempt to make another."""
+async def test_an_idle_connection_is_closed(server: VirtualServer) -> None:
+    """With 1000, after the limit; there is no attempt to make another."""
     async with kept(server, reconnect=IDLE) as it:
         assert ["open"] * 9 == await states_after(9, it)
         await pass_time(1.1)
@@ -60,7 +60,7 @@ async def test_a_connection_that_nobody_needs_is_closed(server: VirtualServer) -
 
 
 @tidily
-async def test_an_operation_makes_it_again(server: VirtualServer) -> None:
+async def test_an_operation_replaces_a_closed_idle_connection(server: VirtualServer) -> None:
     """At once, and the time begins anew after the operation's end."""
     answering(server, after=3)
     async with kept(server, reconnect=IDLE) as it:
@@ -74,7 +74,7 @@ async def test_an_operation_makes_it_again(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_what_runs_keeps_it_open(server: VirtualServer) -> None:
+async def test_a_running_operation_keeps_the_connection_open(server: VirtualServer) -> None:
     """An operation that takes long, as well as a subscription that has no events."""
     answering(server, after=100)
     async with kept(server, reconnect=IDLE) as it:
@@ -95,10 +95,10 @@ async def test_what_runs_keeps_it_open(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_it_is_not_closed_between_operations_that_follow_each_other(
+async def test_each_operation_restarts_the_idle_time(
     server: VirtualServer,
 ) -> None:
-    """Each of them begins the time anew."""
+    """The connection stays open between operations that follow each other."""
     answering(server)
     async with kept(server, reconnect=IDLE) as it:
         for _ in range(20):
@@ -189,8 +189,10 @@ async def test_an_operation_that_arrives_while_it_closes_waits_for_the_next(
 
 @pytest.mark.parametrize("begin", ["ask", "subscribe", "ready", "reconnect"])
 @tidily
-async def test_whatever_needs_a_connection_makes_one(server: VirtualServer, begin: str) -> None:
-    """One, for all who need it at once."""
+async def test_everything_that_needs_a_connection_makes_one(
+    server: VirtualServer, begin: str
+) -> None:
+    """One, for all that need it at the same time."""
     async with kept(server, reconnect=IDLE) as it:
         await pass_time(60)
         assert Phase.IDLE is it.session.state
@@ -216,8 +218,10 @@ async def test_whatever_needs_a_connection_makes_one(server: VirtualServer, begi
 
 
 @tidily
-async def test_who_waited_in_vain_wakes_nobody(server: VirtualServer) -> None:
-    """An operation that timed out before there was a connection does not keep it from resting."""
+async def test_an_operation_that_timed_out_does_not_keep_the_connection_open(
+    server: VirtualServer,
+) -> None:
+    """It timed out before there was a connection."""
     async with kept(server, reconnect=IDLE) as it:
         server.will(slowly(8))
         server.peer.hang_up()

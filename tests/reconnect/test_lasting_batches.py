@@ -21,7 +21,7 @@ from virtual_server import (
 
 
 @tidily
-async def test_batches_go_on_over_a_loss(server: VirtualServer) -> None:
+async def test_batches_continue_after_a_loss(server: VirtualServer) -> None:
     """What came by both connections may be in one list, notices in between."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True)
@@ -43,8 +43,8 @@ async def test_batches_go_on_over_a_loss(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_a_merger_goes_on_over_a_loss(server: VirtualServer) -> None:
-    """With what was handed to it and not taken, for each of its subscriptions, in their order."""
+async def test_a_merger_continues_after_a_loss(server: VirtualServer) -> None:
+    """With the events handed to it and not taken, in the order of each subscription."""
     async with kept(server) as it:
         all_ = [it.session.subscribe(TICKS) for _ in range(3)]
         async with gqlwire.merge(all_) as merged:

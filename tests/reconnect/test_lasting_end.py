@@ -28,8 +28,8 @@ from virtual_server import (
 
 
 @tidily
-async def test_it_ends_with_the_connection_if_it_shall_not_survive(server: VirtualServer) -> None:
-    """By the failure, after what was buffered; it is not taken along."""
+async def test_survive_false_ends_a_subscription_with_its_connection(server: VirtualServer) -> None:
+    """With the failure, after the buffered events; it does not go to the next connection."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, survive=False)
         await started(events, server.peer)
@@ -111,10 +111,10 @@ async def test_dropping_the_last_reference_ends_it(server: VirtualServer, is_los
 
 @pytest.mark.parametrize("options", [{}, {"resume": lambda last, given: given}])
 @tidily
-async def test_a_subscription_is_not_kept_alive_by_what_carries_it(
+async def test_carrying_a_subscription_over_does_not_keep_it_alive(
     server: VirtualServer, options: dict[str, Any]
 ) -> None:
-    """Nor by what recomputes its variables."""
+    """Nor does the function that computes its variables."""
     made: list[weakref.ref[Subscription[Any]]] = []
     async with kept(server) as it:
         for _ in range(3):
@@ -132,8 +132,8 @@ async def test_a_subscription_is_not_kept_alive_by_what_carries_it(
 
 
 @tidily
-async def test_the_end_of_the_client_ends_what_is_lost(server: VirtualServer) -> None:
-    """By what ended the client, after what was buffered."""
+async def test_closing_the_client_ends_subscriptions_that_are_lost(server: VirtualServer) -> None:
+    """With the client's error, after the buffered events."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -146,8 +146,10 @@ async def test_the_end_of_the_client_ends_what_is_lost(server: VirtualServer) ->
 
 
 @tidily
-async def test_one_that_never_began_has_nothing_to_lose(server: VirtualServer) -> None:
-    """It is closed before its first step, and then a drop comes."""
+async def test_a_loss_does_not_start_a_subscription_closed_before_its_first_step(
+    server: VirtualServer,
+) -> None:
+    """It is never sent."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await events.aclose()

@@ -23,8 +23,8 @@ from virtual_server import (
 
 
 @tidily
-async def test_the_gap_is_told_to_a_hook(server: VirtualServer) -> None:
-    """When the subscription goes on; it may be a coroutine function."""
+async def test_on_reconnect_gets_the_gap(server: VirtualServer) -> None:
+    """When the subscription continues; the hook may be a coroutine function."""
     told: list[Reconnected] = []
 
     async def tell(event: Reconnected) -> None:
@@ -46,8 +46,8 @@ async def test_the_gap_is_told_to_a_hook(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_the_gap_is_told_between_the_events(server: VirtualServer) -> None:
-    """After what came before it, and before what came after it, each time."""
+async def test_tell_reconnects_puts_the_gap_between_the_events(server: VirtualServer) -> None:
+    """After the events before it, and before the events after it, each time."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True)
         await started(events, server.peer)
@@ -66,8 +66,8 @@ async def test_the_gap_is_told_between_the_events(server: VirtualServer) -> None
 
 
 @tidily
-async def test_a_consumer_that_waits_is_told_of_the_gap_at_once(server: VirtualServer) -> None:
-    """When the subscription goes on, and not with its next event."""
+async def test_a_waiting_consumer_gets_the_gap_immediately(server: VirtualServer) -> None:
+    """When the subscription continues, and not with its next event."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True)
         await started(events, server.peer)

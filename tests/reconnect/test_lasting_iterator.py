@@ -29,7 +29,9 @@ from virtual_server import (
 
 @both
 @tidily
-async def test_the_same_loop_goes_on(server: VirtualServer, spelling: Spelling) -> None:
+async def test_the_same_loop_continues_after_a_loss(
+    server: VirtualServer, spelling: Spelling
+) -> None:
     """The same request, with a fresh id, on the new connection; the old one gets no stop."""
     async with kept(server, spelling=spelling) as it:
         events = it.session.subscribe(TICKS)
@@ -52,8 +54,10 @@ async def test_the_same_loop_goes_on(server: VirtualServer, spelling: Spelling) 
 
 @both
 @tidily
-async def test_what_was_buffered_survives(server: VirtualServer, spelling: Spelling) -> None:
-    """Whichever way it came: the first results are read at once, later ones when they are taken."""
+async def test_buffered_events_survive_a_loss(server: VirtualServer, spelling: Spelling) -> None:
+    """Whichever way they came: the first results are read immediately, later ones when they are
+    taken.
+    """
     async with kept(server, spelling=spelling) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -69,7 +73,7 @@ async def test_what_was_buffered_survives(server: VirtualServer, spelling: Spell
 
 
 @tidily
-async def test_what_was_handed_over_and_not_taken_survives(server: VirtualServer) -> None:
+async def test_an_event_that_was_handed_over_survives_a_loss(server: VirtualServer) -> None:
     """The consumer waits, gets an event, and has not run when the connection is lost."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
@@ -87,10 +91,10 @@ async def test_what_was_handed_over_and_not_taken_survives(server: VirtualServer
 
 
 @tidily
-async def test_what_was_handed_to_one_who_is_cancelled_is_not_sent_on(
+async def test_a_consumer_cancelled_during_a_loss_ends_its_subscription(
     server: VirtualServer,
 ) -> None:
-    """That ends the subscription, as it does on one connection."""
+    """As it does on one connection: the event in its hands goes to nobody."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -125,10 +129,10 @@ ODD: dict[str, tuple[bytes, Any]] = {
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["buffered", "handed over"])
 @pytest.mark.parametrize(("payload", "wanted"), ODD.values(), ids=ODD)
 @tidily
-async def test_what_is_odd_is_read_the_same_after_a_loss(
+async def test_odd_results_are_read_the_same_after_a_loss(
     server: VirtualServer, payload: bytes, wanted: Any, is_awaited: bool, is_lost: bool
 ) -> None:
-    """A result that is more, or less, than a plain one is not made another by losing its socket."""
+    """A result with more or fewer keys than usual means the same after its connection is lost."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, result_type=N)
         step = await begun(anext(events))
@@ -154,8 +158,8 @@ async def test_what_is_odd_is_read_the_same_after_a_loss(
 
 
 @tidily
-async def test_what_ended_it_before_the_loss_ends_it(server: VirtualServer) -> None:
-    """It is not begun again: it was complete."""
+async def test_a_subscription_that_ended_before_the_loss_stays_ended(server: VirtualServer) -> None:
+    """It was complete, and does not start again."""
     async with kept(server) as it:
         done, failed = it.session.subscribe(TICKS), it.session.subscribe(TICKS)
         for events in (done, failed):
@@ -172,10 +176,10 @@ async def test_what_ended_it_before_the_loss_ends_it(server: VirtualServer) -> N
 
 
 @tidily
-async def test_a_message_that_is_no_json_costs_the_connection_and_not_the_subscription(
+async def test_invalid_json_ends_the_connection_and_not_the_subscription(
     server: VirtualServer,
 ) -> None:
-    """What came before it is delivered; what came after it was not read, and is lost with it."""
+    """Events before it are delivered; messages after it were not read, and are lost with it."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -196,8 +200,8 @@ async def test_a_message_that_is_no_json_costs_the_connection_and_not_the_subscr
 
 
 @tidily
-async def test_what_is_no_json_is_no_event_after_a_loss(server: VirtualServer) -> None:
-    """Whether it is found before the connection is lost or after; what followed it is none, too."""
+async def test_invalid_json_is_dropped_after_a_loss(server: VirtualServer) -> None:
+    """Whether it is found before the loss or after it; what followed it is dropped, too."""
     for is_awaited in (False, True):
         async with kept(server) as it:
             events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
@@ -224,10 +228,10 @@ async def test_what_is_no_json_is_no_event_after_a_loss(server: VirtualServer) -
 
 
 @tidily
-async def test_what_turns_out_to_be_none_of_its_events_is_none_after_a_loss(
+async def test_a_message_that_only_looked_like_an_event_is_dropped_after_a_loss(
     server: VirtualServer,
 ) -> None:
-    """It looked like one, up to its payload."""
+    """It looked like an event up to its payload."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)

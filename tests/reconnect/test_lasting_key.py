@@ -19,8 +19,8 @@ from virtual_server import (
 
 
 @tidily
-async def test_what_comes_again_at_the_seam_is_dropped(server: VirtualServer) -> None:
-    """Until something new comes: after that, equal keys are events of their own."""
+async def test_repeated_events_at_the_seam_are_dropped(server: VirtualServer) -> None:
+    """Up to the first new event: after it, events with equal keys are delivered."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, key=lambda event: event["n"])
         await started(events, server.peer)
@@ -36,8 +36,8 @@ async def test_what_comes_again_at_the_seam_is_dropped(server: VirtualServer) ->
 
 
 @tidily
-async def test_what_was_buffered_counts_at_the_seam(server: VirtualServer) -> None:
-    """Though its consumer had not seen it when the connection was lost."""
+async def test_buffered_events_count_at_the_seam(server: VirtualServer) -> None:
+    """Though the consumer had not seen them when the connection was lost."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, key=lambda event: event["n"], tell_reconnects=True)
         await started(events, server.peer)

@@ -39,8 +39,8 @@ async def test_many_subscriptions_are_spread(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_a_loss_amid_the_spread_begins_it_anew(server: VirtualServer) -> None:
-    """Each is on the newest connection once, and on none twice."""
+async def test_a_loss_during_the_spread_starts_it_again(server: VirtualServer) -> None:
+    """Each subscription is once on the newest connection, and on none twice."""
     async with kept(server, RetryPolicy(spread=10), chance=0.5) as it:
         all_ = [it.session.subscribe(TICKS) for _ in range(20)]
         for events in all_:
@@ -58,8 +58,10 @@ async def test_a_loss_amid_the_spread_begins_it_anew(server: VirtualServer) -> N
 
 
 @tidily
-async def test_one_that_ends_amid_the_spread_is_left_out(server: VirtualServer) -> None:
-    """It is not begun for nobody."""
+async def test_a_subscription_that_ends_during_the_spread_is_left_out(
+    server: VirtualServer,
+) -> None:
+    """It is not started again."""
     async with kept(server, RetryPolicy(spread=10), chance=0.5) as it:
         one, other = it.session.subscribe(TICKS), it.session.subscribe(TICKS)
         for events in (one, other):
@@ -74,8 +76,8 @@ async def test_one_that_ends_amid_the_spread_is_left_out(server: VirtualServer) 
 
 
 @tidily
-async def test_they_wait_for_a_socket_that_takes_no_more(server: VirtualServer) -> None:
-    """As others that send; and if it is lost meanwhile, they go to the next one."""
+async def test_subscriptions_wait_for_room_in_the_socket(server: VirtualServer) -> None:
+    """Like other operations. If the socket is lost, they go to the next one."""
     clogged = False
 
     def clog(event: object) -> None:

@@ -93,10 +93,10 @@ async def test_a_refusal_on_a_new_connection_is_tried_again(
 
 @REFUSALS
 @tidily
-async def test_it_gives_up_after_so_many_refusals(
+async def test_the_policy_limits_the_refusals_of_a_subscription(
     server: VirtualServer, refusal: Callable[[Peer], None]
 ) -> None:
-    """Then its consumer is told what the server said."""
+    """Then the consumer gets the server's error."""
     async with kept(server, RetryPolicy(resubscribe_attempts=2)) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -160,8 +160,8 @@ async def test_a_refusal_on_the_first_connection_is_the_end(server: VirtualServe
 
 
 @tidily
-async def test_an_event_with_errors_that_is_no_refusal_is_released(server: VirtualServer) -> None:
-    """After a second, in which the end did not come; in order with what comes then."""
+async def test_an_event_with_errors_is_released_after_a_second(server: VirtualServer) -> None:
+    """If no end has followed it; in order with later events."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -213,8 +213,10 @@ async def test_an_event_with_errors_is_released_by_the_next_one(server: VirtualS
     ],
 )
 @tidily
-async def test_what_is_no_refusal_is_an_event(server: VirtualServer, payload: Any) -> None:
-    """It has data, or is not to be read; it is delivered at once."""
+async def test_a_result_that_is_not_a_refusal_is_an_event(
+    server: VirtualServer, payload: Any
+) -> None:
+    """It has data, or cannot be read; it is delivered immediately."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, get_execution_result=True)
         step = await begun(anext(events))
@@ -247,10 +249,10 @@ async def test_a_completion_on_a_new_connection_is_the_end(server: VirtualServer
 
 @REFUSALS
 @tidily
-async def test_what_was_refused_is_carried_over_by_a_loss(
+async def test_a_refused_subscription_is_carried_over_by_a_loss(
     server: VirtualServer, refusal: Callable[[Peer], None]
 ) -> None:
-    """It does not wait any longer than for the new connection."""
+    """It waits for the new connection, and no longer."""
     async with kept(server, RetryPolicy(first_delay=50, longest_delay=50), chance=0.5) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -285,10 +287,10 @@ async def test_an_event_with_errors_survives_a_loss_on_probation(server: Virtual
 @pytest.mark.parametrize("when", ["held", "refused"])
 @REFUSALS
 @tidily
-async def test_it_can_be_stopped_amid_a_refusal(
+async def test_a_subscription_can_be_stopped_during_a_refusal(
     server: VirtualServer, refusal: Callable[[Peer], None], when: str
 ) -> None:
-    """One that is over on the server is not stopped there, and nothing is begun again."""
+    """If it is over on the server, it is not stopped there. Nothing starts again."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
@@ -334,8 +336,10 @@ async def test_should_retry_has_the_last_word_on_refusals(server: VirtualServer)
 
 
 @tidily
-async def test_who_was_left_alone_is_left_alone(server: VirtualServer) -> None:
-    """What comes late about a subscription that is not carried any more changes nothing."""
+async def test_late_news_of_a_subscription_that_is_not_carried_changes_nothing(
+    server: VirtualServer,
+) -> None:
+    """Neither proof, nor refusal, nor loss."""
     async with kept(server) as it:
         feed = Feed(it.lasting, gqlwire.gql(TICKS).encode())
         it.lasting.proven(feed)

@@ -27,10 +27,10 @@ from virtual_server import (
 
 @both
 @tidily
-async def test_it_goes_on_after_the_newest_event_that_came(
+async def test_a_subscription_resumes_after_the_newest_event(
     server: VirtualServer, spelling: Spelling
 ) -> None:
-    """Delivered or not: what is buffered will be."""
+    """Delivered or not: buffered events will be."""
     async with kept(server, spelling=spelling) as it:
         events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
         await started(events, server.peer)
@@ -52,8 +52,10 @@ async def test_it_goes_on_after_the_newest_event_that_came(
 
 @pytest.mark.parametrize("tail", [b"", b',"more":[1]'], ids=["plain", "odd"])
 @tidily
-async def test_it_goes_on_after_what_was_handed_over(server: VirtualServer, tail: bytes) -> None:
-    """What a merger has of it, but has not given out yet, came as well, however it was written."""
+async def test_a_subscription_resumes_after_events_that_a_merger_holds(
+    server: VirtualServer, tail: bytes
+) -> None:
+    """They count as received though the merger has not given them out, however they were written."""
     async with kept(server) as it:
         events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
         other = it.session.subscribe(TICKS)
@@ -75,8 +77,10 @@ async def test_it_goes_on_after_what_was_handed_over(server: VirtualServer, tail
 
 
 @tidily
-async def test_what_turns_out_to_be_no_event_is_none_to_go_on_from(server: VirtualServer) -> None:
-    """Though a merger holds it: the one before it is. Before any step there is none."""
+async def test_a_message_that_only_looked_like_an_event_is_not_resumed_from(
+    server: VirtualServer,
+) -> None:
+    """Not even if a merger holds it: the event before it counts. Before any step there is none."""
     async with kept(server) as it:
         events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
         assert events.newest() is None
@@ -95,8 +99,8 @@ async def test_what_turns_out_to_be_no_event_is_none_to_go_on_from(server: Virtu
 
 
 @tidily
-async def test_what_carries_errors_is_none_to_go_on_from(server: VirtualServer) -> None:
-    """Neither are a notice, and what could not be read: the one before it is."""
+async def test_an_event_with_errors_is_not_resumed_from(server: VirtualServer) -> None:
+    """Neither is a notice, nor an unreadable event: the event before it counts."""
     async with kept(server) as it:
         events = it.session.subscribe(
             FROM, variable_values={"after": -1}, resume=after, tell_reconnects=True
@@ -113,8 +117,8 @@ async def test_what_carries_errors_is_none_to_go_on_from(server: VirtualServer) 
 
 
 @tidily
-async def test_before_there_was_an_event_it_begins_anew(server: VirtualServer) -> None:
-    """`resume` is not asked, and the variables are those that were given."""
+async def test_before_the_first_event_a_subscription_starts_as_given(server: VirtualServer) -> None:
+    """`resume` is not called, and the variables are the given ones."""
     async with kept(server) as it:
         events = it.session.subscribe(
             FROM, variable_values={"after": -1}, resume=lambda last, given: pytest.fail("asked")
@@ -128,8 +132,8 @@ async def test_before_there_was_an_event_it_begins_anew(server: VirtualServer) -
 
 
 @tidily
-async def test_the_variables_that_were_given_are_what_resume_gets(server: VirtualServer) -> None:
-    """Each time those, and not its own answer to the last gap."""
+async def test_resume_gets_the_given_variables_each_time(server: VirtualServer) -> None:
+    """And not its own answer to the last gap."""
     asked: list[tuple[Any, Any]] = []
 
     def resume(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
@@ -196,8 +200,8 @@ async def test_variables_that_cannot_be_sent_end_their_subscription(server: Virt
 
 
 @tidily
-async def test_a_typed_event_is_what_resume_gets(server: VirtualServer) -> None:
-    """As its consumer gets it; also what is buffered."""
+async def test_resume_gets_typed_events(server: VirtualServer) -> None:
+    """As the consumer gets them; also buffered ones."""
     asked: list[Any] = []
 
     def resume(last: N, variables: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def test_a_full_stream_holds_back_the_new_connection(server: VirtualServer
 
 
 @tidily
-async def test_one_that_has_caught_up_while_it_was_lost_holds_nothing_back(
+async def test_a_consumer_that_caught_up_during_a_loss_holds_nothing_back(
     server: VirtualServer,
 ) -> None:
     """The new connection is read."""

@@ -35,8 +35,10 @@ async def test_mutations_in_a_storm(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", each(ANSWERING))
-async def test_what_was_not_written_waits(place: Place, tmp_path: Path) -> None:
-    """Without a connection a mutation waits, for its own time at most; then it was never sent."""
+async def test_a_mutation_that_was_not_written_waits_for_a_connection(
+    place: Place, tmp_path: Path
+) -> None:
+    """Within its own time limit; after that it was never sent."""
     ledger = tmp_path / "ledger"
     async with hardship(place, ledger=ledger, **CALM) as here:
         here.server.kill()
@@ -54,8 +56,8 @@ async def test_what_was_not_written_waits(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", each(ANSWERING))
-async def test_what_was_written_is_interrupted(place: Place, tmp_path: Path) -> None:
-    """The server has executed it, its answer is lost: it is told as such, and not sent again."""
+async def test_a_mutation_that_was_written_is_interrupted(place: Place, tmp_path: Path) -> None:
+    """The server has executed it, and its answer is lost: the error says so. It is not sent again."""
     ledger = tmp_path / "ledger"
     async with hardship(place, ledger=ledger, **CALM) as here:
         here.proxy.newest.tear()
@@ -70,8 +72,8 @@ async def test_what_was_written_is_interrupted(place: Place, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("place", each(ANSWERING))
-async def test_what_is_idempotent_is_sent_again(place: Place, tmp_path: Path) -> None:
-    """The caller said that twice is as good as once, and sees nothing of the drop."""
+async def test_an_idempotent_mutation_is_sent_again(place: Place, tmp_path: Path) -> None:
+    """The caller allows it to run twice, and does not notice the drop."""
     ledger = tmp_path / "ledger"
     async with hardship(place, ledger=ledger, **CALM) as here:
         here.proxy.newest.tear()
@@ -80,8 +82,8 @@ async def test_what_is_idempotent_is_sent_again(place: Place, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("place", each(ANSWERING))
-async def test_what_finds_no_room_is_not_sent_twice(place: Place, tmp_path: Path) -> None:
-    """A mutation that waits for room in the socket, and loses it, goes out on the next, once."""
+async def test_a_mutation_that_waits_for_room_is_sent_once(place: Place, tmp_path: Path) -> None:
+    """If it loses the socket, the next one sends it."""
     ledger = tmp_path / "ledger"
     async with hardship(place, ledger=ledger, **CALM) as here:
         here.proxy.strike(Fault.STALL, seconds=2)

@@ -306,8 +306,8 @@ def distance_from_even(waits: list[float], ceiling: float) -> float:
     )
 
 
-def test_a_thousand_clients_do_not_come_back_at_once(herd_plot: Any) -> None:
-    """Their waits are even, from nothing to the ceiling of each failure in a row."""
+def test_a_thousand_clients_do_not_reconnect_at_the_same_time(herd_plot: Any) -> None:
+    """Their waits are spread evenly, from zero to the ceiling of each failure in a row."""
     herd, policy = herd_plot.with_jitter(), RetryPolicy()
 
     assert 1_000 == len(herd.connected)
@@ -325,7 +325,7 @@ def test_a_thousand_clients_do_not_come_back_at_once(herd_plot: Any) -> None:
     assert len(herd.attempts) < 6.2 * 1_000
 
 
-def test_without_jitter_they_do(herd_plot: Any) -> None:
+def test_without_jitter_clients_reconnect_at_the_same_time(herd_plot: Any) -> None:
     """All in the same second, each time: so the figure shows something."""
     herd = herd_plot.without_jitter()
 

@@ -72,8 +72,8 @@ def token(attempt: Attempt) -> dict[str, str]:
 
 
 @tidily
-async def test_the_first_connection_fails_at_once(server: VirtualServer) -> None:
-    """It mostly is a wrong URL or credential."""
+async def test_a_failed_first_connection_is_not_retried(server: VirtualServer) -> None:
+    """Usually the URL or a credential is wrong."""
     server.will(REFUSED)
     it = keeping(server)
 
@@ -95,8 +95,8 @@ async def test_the_first_connection_is_retried_if_asked(server: VirtualServer) -
 
 
 @tidily
-async def test_a_first_connection_that_is_retried_can_be_given_up(server: VirtualServer) -> None:
-    """By the policy: the last failure is raised."""
+async def test_the_policy_limits_the_retries_of_a_first_connection(server: VirtualServer) -> None:
+    """The last failure is raised."""
     server.otherwise = Meeting(REFUSED)
     it = keeping(server, RetryPolicy(initial=True, attempts=2))
 
@@ -122,8 +122,8 @@ async def test_connecting_twice_is_an_error(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_it_can_be_connected_again_after_its_end(server: VirtualServer) -> None:
-    """Whether that was a failure, or by close()."""
+async def test_a_transport_can_be_connected_again_after_its_end(server: VirtualServer) -> None:
+    """Whether a failure or close() ended it."""
     server.will(REFUSED)
     it = keeping(server)
     with pytest.raises(ConnectionRefused):
@@ -153,8 +153,8 @@ async def test_connecting_leaves_nothing_when_it_is_cancelled(server: VirtualSer
 
 
 @tidily
-async def test_a_fault_in_what_it_was_given_reaches_who_connects(server: VirtualServer) -> None:
-    """As it is, though it is no TransportError."""
+async def test_an_invalid_header_raises_in_connect(server: VirtualServer) -> None:
+    """As it is, though it is not a TransportError."""
     it = keeping(server, headers=lambda attempt: {"X": "a\r\nb"})
 
     with pytest.raises(ValueError, match="line break"):
@@ -209,14 +209,14 @@ ENDS: dict[str, tuple[Callable[[Peer], None], dict[str, Any], type[TransportErro
 
 @pytest.mark.parametrize(("end", "options", "kind", "after"), ENDS.values(), ids=ENDS)
 @tidily
-async def test_whatever_ends_a_connection_there_is_another(
+async def test_every_lost_connection_is_replaced(
     server: VirtualServer,
     end: Callable[[Peer], None],
     options: dict[str, Any],
     kind: type[TransportError],
     after: float,
 ) -> None:
-    """One other, at once in the background, and nobody has to ask for it."""
+    """Once, immediately, in the background; nobody has to ask for it."""
     async with kept(server, **options) as it:
         begin = now()
         end(server.peer)
@@ -228,7 +228,7 @@ async def test_whatever_ends_a_connection_there_is_another(
 
 
 @tidily
-async def test_a_drop_that_is_told_of_many_times_is_one(server: VirtualServer) -> None:
+async def test_a_drop_that_is_reported_many_times_counts_once(server: VirtualServer) -> None:
     """There is one task that connects, and it connects once."""
     async with kept(server) as it:
         connection = server.peer.connection
@@ -242,8 +242,8 @@ async def test_a_drop_that_is_told_of_many_times_is_one(server: VirtualServer) -
 
 
 @tidily
-async def test_many_who_wait_for_a_connection_share_one_attempt(server: VirtualServer) -> None:
-    """And all go on when it is there."""
+async def test_many_waiting_tasks_share_one_attempt(server: VirtualServer) -> None:
+    """All continue when the connection is there."""
     async with kept(server) as it:
         server.will(slowly(5))
         server.peer.hang_up()
@@ -265,10 +265,10 @@ async def test_the_waits_grow_while_it_fails(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_a_server_that_hangs_up_in_good_order_is_not_asked_without_a_pause(
+async def test_a_server_that_closes_with_1000_is_not_asked_without_a_pause(
     server: VirtualServer,
 ) -> None:
-    """1000 with operations alive is what some servers say when they restart."""
+    """Some servers close with 1000 when they restart, though operations are alive."""
     async with kept(server, RetryPolicy(longest_delay=60)) as it:
         events = it.session.subscribe(TICKS)
         step = await begun(anext(events))
@@ -301,7 +301,7 @@ async def test_a_connection_that_lasted_forgives(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_an_attempt_that_hangs_is_given_up(server: VirtualServer) -> None:
+async def test_an_attempt_that_hangs_is_ended(server: VirtualServer) -> None:
     """After the transport's own limits; then the next one follows."""
     async with kept(server, connect_timeout=7, ack_timeout=3) as it:
         server.will(UNREACHABLE, MUTE)
@@ -315,8 +315,8 @@ async def test_an_attempt_that_hangs_is_given_up(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_it_gives_up_after_so_many_attempts(server: VirtualServer) -> None:
-    """The last failure reaches who waits, who comes later, and the subscriptions."""
+async def test_the_policy_limits_the_attempts(server: VirtualServer) -> None:
+    """The last failure reaches tasks that wait, later tasks, and the subscriptions."""
     told: list[Disconnected] = []
     hooks = Hooks(disconnected=told.append)
     async with kept(server, RetryPolicy(attempts=3), reconnect=ReconnectOptions(hooks=hooks)) as it:
@@ -346,7 +346,7 @@ async def test_it_gives_up_after_so_many_attempts(server: VirtualServer) -> None
 
 
 @tidily
-async def test_it_gives_up_after_so_long(server: VirtualServer) -> None:
+async def test_the_policy_limits_the_time_of_attempts(server: VirtualServer) -> None:
     """Counted from the first failure in a row."""
     told: list[Disconnected] = []
     hooks = Hooks(disconnected=told.append)
@@ -362,7 +362,7 @@ async def test_it_gives_up_after_so_long(server: VirtualServer) -> None:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1009, 1010, 4400, 4406])
 @tidily
-async def test_what_would_fail_again_is_final(server: VirtualServer, code: int) -> None:
+async def test_a_failure_that_would_come_again_is_final(server: VirtualServer, code: int) -> None:
     """There is no other attempt."""
     async with kept(server) as it:
         server.peer.hang_up(code, "so there")
@@ -373,7 +373,7 @@ async def test_what_would_fail_again_is_final(server: VirtualServer, code: int) 
 
 
 @tidily
-async def test_each_who_waits_gets_an_error_of_their_own(server: VirtualServer) -> None:
+async def test_each_waiting_task_gets_its_own_error(server: VirtualServer) -> None:
     """Raising writes a traceback into it."""
     async with kept(server) as it:
         server.peer.hang_up(4400)
@@ -499,8 +499,8 @@ async def test_a_policy_that_raises_ends_everything(
 
 
 @tidily
-async def test_a_fault_of_what_supplies_credentials_ends_everything(server: VirtualServer) -> None:
-    """If it is no failure to supply them, but what they are: another attempt would not help."""
+async def test_invalid_credentials_of_a_function_end_everything(server: VirtualServer) -> None:
+    """Not a failure to supply them: the values cannot be sent, and another attempt would not help."""
     it = keeping(server, headers=lambda attempt: {"X": "\r\n"} if attempt.number > 1 else {})
     await it.lasting.connect()
     server.peer.hang_up(1012)
@@ -554,8 +554,8 @@ async def test_a_refusal_asks_for_other_credentials_once(
 
 
 @tidily
-async def test_an_expired_token_is_asked_for_anew(server: VirtualServer) -> None:
-    """As often as it expires, where the connections in between lasted."""
+async def test_an_expired_token_is_asked_for_again(server: VirtualServer) -> None:
+    """As often as it expires, if the connections in between lasted."""
     asked: list[bool] = []
 
     async def headers(attempt: Attempt) -> dict[str, str]:
@@ -638,7 +638,7 @@ def most_in_an_hour(times: list[float]) -> int:
 
 @tidily
 async def test_there_are_no_more_connects_per_hour_than_allowed(server: VirtualServer) -> None:
-    """Some servers shut out who connects too often."""
+    """Some servers lock out clients that connect too often."""
     policy = RetryPolicy(connects_per_hour=5, longest_delay=1)
     async with kept(server, policy, chance=0.0):
         server.otherwise = Meeting(lasts=0.5)

@@ -121,7 +121,7 @@ async def test_the_whole_result_is_had_on_request(
     assert ["no"] == [error["message"] for error in result.errors or ()]
 
 
-async def test_a_refused_operation_raises_and_harms_no_other(
+async def test_a_refused_operation_raises_and_leaves_the_others(
     speaker: Speaker, session: AsyncClientSession
 ) -> None:
     """An `error` message ends its operation with a TransportQueryError that has the id."""
@@ -157,7 +157,7 @@ async def test_a_syntax_error_is_found_before_anything_is_sent(
 
 
 @answers_queries
-async def test_a_hundred_queries_at_once_share_the_socket(
+async def test_a_hundred_concurrent_queries_share_the_socket(
     speaker: Speaker, session: AsyncClientSession
 ) -> None:
     """Each gets its own answer."""
@@ -283,8 +283,8 @@ async def test_an_event_with_errors_is_an_event_on_request(session: AsyncClientS
     assert [False, True, False, True] == [bool(event.errors) for event in events]
 
 
-async def test_a_source_that_fails_is_told(session: AsyncClientSession) -> None:
-    """The events before arrive, then a TransportQueryError says what the server said."""
+async def test_a_source_that_fails_raises_the_servers_error(session: AsyncClientSession) -> None:
+    """Earlier events arrive, then a TransportQueryError has the server's message."""
     events = session.subscribe("subscription { explode }")
 
     assert {"explode": 1} == await anext(events)

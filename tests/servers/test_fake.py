@@ -82,7 +82,7 @@ async def test_conversation(make: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("make", [fake, raw_fake])
 async def test_one_script_per_connection(make: Callable[..., Any]) -> None:
-    """Each connection runs the script anew, and the test can wait for the n-th."""
+    """Each connection runs the script from its beginning, and the test can wait for the n-th."""
     async with make(acknowledge) as server:
         third = asyncio.create_task(server.peer(2))
         for _ in range(3):

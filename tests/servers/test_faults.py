@@ -97,7 +97,7 @@ HELLO = b"\x81\x85\0\0\0\0hello"
 """A masked text frame."""
 
 
-async def test_it_carries_both_ways_and_counts() -> None:
+async def test_a_proxy_carries_both_ways_and_counts() -> None:
     """Without a fault nothing is changed, the close codes included; sockets are counted."""
     async with echo() as (server, proxy):
         async with dial(proxy) as client:
@@ -126,7 +126,7 @@ async def test_both_ends_are_parted(fault: Fault, everywhere: bool) -> None:
         assert [1006] * hit == server.ends
 
 
-async def test_a_cut_is_an_orderly_end_and_a_reset_is_none() -> None:
+async def test_a_cut_is_an_orderly_end_and_a_reset_is_an_error() -> None:
     """FIN and RST."""
     async with echo() as (_, proxy):
         for fault, kind in ((Fault.CUT, type(None)), (Fault.RESET, ConnectionResetError)):
@@ -236,7 +236,7 @@ async def test_a_throttle_has_a_rate() -> None:
         assert 0.2 < now() - start < 2
 
 
-async def test_each_byte_comes_by_itself() -> None:
+async def test_each_byte_comes_alone() -> None:
     """From the handshake on."""
     async with echo() as (server, proxy):
         proxy.greeting = Fault.SPLIT
@@ -248,8 +248,8 @@ async def test_each_byte_comes_by_itself() -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1005, 4401])
-async def test_it_closes_with_any_code(code: int) -> None:
-    """As the server would, who is cut off meanwhile."""
+async def test_a_proxy_closes_with_any_code(code: int) -> None:
+    """As the server would, which is cut off."""
     async with echo() as (server, proxy), dial(proxy) as client:
         await says(client, "a")
         proxy.newest.close_with(code, "" if code == 1005 else "why")

@@ -50,21 +50,23 @@ FAULTS = {
     1: ["tests/transport/test_negotiation_real.py::test_the_server_chooses"],
     2: [
         "tests/servers/test_against_servers.py::test_the_protocol_is_detected",
-        "tests/transport/test_negotiation_real.py::test_a_server_that_chooses_what_it_does_not_speak",
+        "tests/transport/test_negotiation_real.py::test_a_server_that_chooses_a_protocol_that_it_does_not_speak",
     ],
     3: ["tests/connection/test_keepalive_real.py::test_the_servers_pings_are_answered"],
-    4: ["tests/operations/test_stopping.py::test_the_server_is_told_exactly_once"],
+    4: [
+        "tests/operations/test_stopping.py::test_an_operation_is_stopped_exactly_once_on_the_server"
+    ],
     5: [
-        "tests/docs/test_seed_page.py::test_text_that_is_no_json_object_ends_everything_at_once",
+        "tests/docs/test_seed_page.py::test_text_that_is_not_a_json_object_ends_every_operation",
         f"{HERE}::test_an_unreadable_message_costs_the_connection_and_no_subscription",
-        "tests/connection/test_odd_messages.py::test_an_error_in_whatever_shape_ends_its_operation",
+        "tests/connection/test_odd_messages.py::test_an_error_of_any_shape_ends_its_operation",
     ],
     6: [
         "tests/servers/test_against_servers.py::test_an_event_with_errors_does_not_end_the_subscription"
     ],
     7: [f"{HERE}::test_a_server_that_closes_before_it_acknowledges_is_tried_again"],
     8: [
-        f"{HERE}::test_a_dead_port_is_told_at_once",
+        f"{HERE}::test_a_dead_port_raises_immediately",
         f"{HERE}::test_attempts_that_are_counted_come_to_an_end",
     ],
     9: [
@@ -75,7 +77,7 @@ FAULTS = {
         f"{HERE}::test_a_mutation_is_sent_once",
         f"{HERE}::test_a_mutation_that_a_real_server_has_run_is_not_run_again",
     ],
-    11: ["tests/connection/test_keepalive_real.py::test_whatever_comes_is_a_sign_of_life"],
+    11: ["tests/connection/test_keepalive_real.py::test_any_message_is_a_sign_of_life"],
     12: [
         "tests/streams/test_slow_consumers.py::test_blocking_stops_the_server_and_loses_nothing",
         "tests/streams/test_slow_consumers.py::test_the_bound_counts_bytes_too",
@@ -83,27 +85,27 @@ FAULTS = {
     ],
     13: ["tests/wire/test_goodbyes.py::test_our_close_frame_says_1000"],
     14: [
-        "tests/protocols/test_both_dialects.py::test_messages_for_ids_that_were_never_ours_are_no_news"
+        "tests/protocols/test_both_dialects.py::test_messages_for_ids_that_were_never_ours_are_ignored"
     ],
     15: ["tests/docs/test_seed_page.py::test_the_parts_of_a_deferred_result_are_events"],
     16: ["tests/wire/test_goodbyes.py::test_the_servers_close_frame_is_answered"],
     17: [
-        "tests/connection/test_odd_messages.py::test_an_error_in_whatever_shape_ends_its_operation",
-        "tests/connection/test_odd_messages.py::test_an_event_whose_payload_is_no_result",
-        "tests/connection/test_odd_messages.py::test_a_stray_message_harms_nobody",
+        "tests/connection/test_odd_messages.py::test_an_error_of_any_shape_ends_its_operation",
+        "tests/connection/test_odd_messages.py::test_an_event_whose_payload_is_not_a_result_fails_its_step",
+        "tests/connection/test_odd_messages.py::test_a_stray_message_ends_no_operation",
     ],
     18: [
         "tests/errors/test_phases.py::test_a_server_that_hangs_up_later",
         "tests/errors/test_phases.py::test_a_server_that_hangs_up_before_its_acknowledgement",
     ],
     19: [
-        f"{HERE}::test_a_refused_upgrade_is_told_at_once",
+        f"{HERE}::test_a_refused_upgrade_raises_immediately",
         f"{HERE}::test_a_refusal_later_on_is_final_after_one_refresh",
     ],
-    20: [f"{HERE}::test_an_idle_connection_comes_back_by_itself"],
+    20: [f"{HERE}::test_a_lost_connection_without_operations_is_replaced"],
     21: [
-        f"{HERE}::test_a_subscription_goes_on_after_a_restart_that_was_announced",
-        f"{HERE}::test_a_subscription_goes_on_when_a_real_server_was_killed",
+        f"{HERE}::test_a_subscription_continues_after_an_announced_restart",
+        f"{HERE}::test_a_subscription_continues_after_a_real_server_is_killed",
     ],
     22: ["tests/servers/test_against_servers.py::test_a_large_result_comes_whole"],
 }
@@ -215,7 +217,7 @@ async def ticks(session: AsyncClientSession, count: int) -> list[int]:
 
 
 @PROTOCOLS
-async def test_a_subscription_goes_on_after_a_restart_that_was_announced(protocol: str) -> None:
+async def test_a_subscription_continues_after_an_announced_restart(protocol: str) -> None:
     """Close code 1012: the same `async for`, a new connection, a new id."""
     starts = []
 
@@ -236,8 +238,8 @@ async def test_a_subscription_goes_on_after_a_restart_that_was_announced(protoco
 
 
 @PROTOCOLS
-async def test_a_subscription_goes_on_when_a_real_server_was_killed(protocol: str) -> None:
-    """By SIGKILL, amid its events; it is started again, and begins from 0."""
+async def test_a_subscription_continues_after_a_real_server_is_killed(protocol: str) -> None:
+    """By SIGKILL, between its events; it starts again, from 0."""
     document = "subscription { ticks(count: -1, intervalMs: 5) { seq } }"
     seqs: list[int] = []
     with start_strawberry() as server:
@@ -259,8 +261,8 @@ async def test_a_subscription_goes_on_when_a_real_server_was_killed(protocol: st
     assert [0, 1, 2, 3] == seqs[again:]
 
 
-async def test_an_idle_connection_comes_back_by_itself() -> None:
-    """Nothing runs, and nobody calls: a real server is killed, and started again."""
+async def test_a_lost_connection_without_operations_is_replaced() -> None:
+    """Nobody calls: a real server is killed, and started again."""
     with start_strawberry() as server:
         async with kept(server) as session:
 
@@ -354,8 +356,10 @@ async def test_an_unreadable_message_costs_the_connection_and_no_subscription(
 
 
 @pytest.mark.parametrize(("is_tried", "attempts"), [(False, 1), (True, 2)])
-async def test_a_refused_upgrade_is_told_at_once(is_tried: bool, attempts: int) -> None:
-    """`connect_async` raises HTTP 401; where it may try again, once, with other credentials."""
+async def test_a_refused_upgrade_raises_immediately(is_tried: bool, attempts: int) -> None:
+    """`connect_async` raises HTTP 401; with `initial=True`, after one attempt with other
+    credentials.
+    """
     asked: list[Attempt] = []
 
     def headers(attempt: Attempt) -> dict[str, str]:
@@ -453,8 +457,8 @@ def dead(unused_tcp_port: int) -> WebsocketsTransport:
     return WebsocketsTransport(f"ws://127.0.0.1:{unused_tcp_port}/graphql")
 
 
-async def test_a_dead_port_is_told_at_once(dead: WebsocketsTransport) -> None:
-    """The first connection fails as without `reconnecting`; nothing goes on behind it."""
+async def test_a_dead_port_raises_immediately(dead: WebsocketsTransport) -> None:
+    """The first connection fails as without `reconnecting`; nothing continues in the background."""
     client = Client(transport=dead, retry=AT_ONCE)
 
     await failure(ConnectionRefused, client.connect_async(reconnecting=True))
@@ -488,8 +492,8 @@ async def test_a_server_that_comes_later_is_waited_for() -> None:
             await client.close_async()
 
 
-async def test_all_who_enter_a_client_share_one_connection(strawberry: Server) -> None:
-    """Within each other, and at the same time; the last to leave closes it."""
+async def test_all_users_of_a_client_share_one_connection(strawberry: Server) -> None:
+    """Nested, and at the same time; the last to leave closes it."""
     client = client_of(strawberry)
 
     async def ask() -> AsyncClientSession:
@@ -539,8 +543,8 @@ async def test_a_mutation_is_sent_once(protocol: str, retry_queries: bool) -> No
 
 @PROTOCOLS
 @pytest.mark.parametrize("kind", ["query", "mutation"])
-async def test_what_may_be_repeated_is_repeated(protocol: str, kind: str) -> None:
-    """A query with `retry_queries`, a mutation that is `idempotent`; who asked sees one answer."""
+async def test_repeatable_operations_are_repeated(protocol: str, kind: str) -> None:
+    """A query with `retry_queries`, a mutation that is `idempotent`; the caller gets one answer."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()

@@ -318,7 +318,7 @@ async def test_negotiation(servers: Servers, name: str, offered: list[str], answ
         assert answer == socket.subprotocol
 
 
-async def test_apollo_echoes_what_it_does_not_speak(servers: Servers) -> None:
+async def test_apollo_echoes_a_protocol_that_it_does_not_speak(servers: Servers) -> None:
     """Apollo's server answers with the first offer even if unknown, then closes with 1002."""
     async with dial(servers("apollo").url, [MODERN, LEGACY]) as socket:
         assert MODERN == socket.subprotocol

@@ -42,8 +42,8 @@ def test_a_full_stream_stops_reading() -> None:
     assert socket.gate.paused is True
 
 
-def test_reading_goes_on_when_the_stream_has_room() -> None:
-    """That is all it was for."""
+def test_reading_resumes_when_the_stream_has_room() -> None:
+    """Nothing else keeps it paused."""
     socket, full = Socket(), stream()
     socket.gate.hold(full)
     socket.gate.release(full)
@@ -52,8 +52,8 @@ def test_reading_goes_on_when_the_stream_has_room() -> None:
     assert socket.gate.paused is False
 
 
-def test_reading_goes_on_when_the_last_full_stream_has_room() -> None:
-    """One that is still full is reason enough not to."""
+def test_reading_resumes_when_the_last_full_stream_has_room() -> None:
+    """One that is still full keeps it paused."""
     socket, one, other = Socket(), stream(), stream()
     socket.gate.hold(one)
     socket.gate.hold(other)
@@ -75,7 +75,7 @@ def test_a_stream_that_is_held_twice_is_released_once() -> None:
     assert socket.reads is True
 
 
-def test_releasing_what_was_never_held_is_harmless() -> None:
+def test_releasing_a_stream_that_was_never_held_is_harmless() -> None:
     """Nothing is resumed that was not paused."""
     socket = Socket()
     socket.gate.release(stream())
@@ -106,7 +106,7 @@ def test_reading_does_not_stop_while_somebody_waits() -> None:
     assert socket.reads is False
 
 
-def test_reading_goes_on_as_soon_as_somebody_waits() -> None:
+def test_reading_resumes_as_soon_as_somebody_waits() -> None:
     """A consumer that asks for something inside its own loop is not deadlocked."""
     socket = Socket()
     socket.gate.hold(stream())
@@ -118,7 +118,7 @@ def test_reading_goes_on_as_soon_as_somebody_waits() -> None:
 
 
 @pytest.mark.parametrize("needed", [True, False])
-def test_what_the_connection_itself_waits_for_counts(needed: bool) -> None:
+def test_waits_of_the_connection_itself_count(needed: bool) -> None:
     """A pong, an acknowledgement, the server's goodbye."""
     socket = Socket()
     socket.needed = needed
@@ -130,7 +130,7 @@ def test_what_the_connection_itself_waits_for_counts(needed: bool) -> None:
     assert socket.reads is True
 
 
-def test_it_can_be_opened_whatever_is_full() -> None:
+def test_a_gate_can_be_opened_while_streams_are_full() -> None:
     """At the end of a connection."""
     socket = Socket()
     socket.gate.hold(stream())

@@ -39,8 +39,8 @@ async def test_a_reply_is_waited_for_and_that_is_counted() -> None:
 
 
 @on_virtual_time
-async def test_a_good_end_without_a_result_is_none() -> None:
-    """What to make of it is the caller's affair."""
+async def test_a_normal_end_without_a_result_returns_none() -> None:
+    """The caller decides what that means."""
     reply = Reply(RecordingGate())
     reply.end(None)
     reply.end(LOST)
@@ -50,8 +50,8 @@ async def test_a_good_end_without_a_result_is_none() -> None:
 
 
 @on_virtual_time
-async def test_a_failure_reaches_who_waits_for_a_reply_at_once() -> None:
-    """As a copy of its own."""
+async def test_a_failure_interrupts_the_wait_for_a_reply() -> None:
+    """Immediately, with a copy of its own."""
     gate = RecordingGate()
     reply = Reply(gate)
     waiting = asyncio.ensure_future(reply.get())
@@ -68,8 +68,8 @@ async def test_a_failure_reaches_who_waits_for_a_reply_at_once() -> None:
 
 
 @on_virtual_time
-async def test_cancelling_who_waits_for_a_reply_is_noted() -> None:
-    """And what comes then harms nobody."""
+async def test_cancelling_the_wait_for_a_reply_is_noted() -> None:
+    """Later results and ends change nothing."""
     gate = RecordingGate()
     reply = Reply(gate)
     waiting = asyncio.ensure_future(reply.get())

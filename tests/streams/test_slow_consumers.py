@@ -126,7 +126,7 @@ async def test_a_full_stream_does_not_starve_its_neighbour() -> None:
         assert [{"n": -1}] == neighbour
 
 
-async def test_a_consumer_for_which_others_cannot_wait_is_told() -> None:
+async def test_a_slow_consumer_ends_if_others_wait() -> None:
     """Twice over its bound, with somebody waiting, it ends with SlowConsumer."""
     bound = Buffer(events=10, size=100_000)
     async with (

@@ -43,8 +43,8 @@ def test_block_counts_bytes_for_the_release_as_well() -> None:
 
 
 @pytest.mark.parametrize("way", ["clear", "end"])
-def test_a_stream_that_is_given_up_or_over_holds_nothing_back(way: str) -> None:
-    """Others may read on."""
+def test_a_stream_that_is_dropped_or_over_holds_nothing_back(way: str) -> None:
+    """Reading resumes for the others."""
     gate = RecordingGate()
     stream = stream_of(Buffer(1), Overflow.BLOCK, gate)
     fill(stream, 1, 2)
@@ -113,7 +113,7 @@ class Socket:
 
 @on_virtual_time
 async def test_block_pauses_the_socket_only_while_nobody_waits() -> None:
-    """An answer that is waited for makes reading go on, though the stream is full."""
+    """Waiting for an answer resumes reading, though the stream is full."""
     socket = Socket()
     stream = EventStream(socket.gate, Buffer(2), Overflow.BLOCK)
     fill(stream, 1, 2, 3)

@@ -11,8 +11,8 @@ from doubles import next_event, on_virtual_time, settle
 from gqlwire.errors import TransportClosed, TransportConnectionFailed
 
 
-def test_the_end_comes_after_what_is_buffered() -> None:
-    """In good order it is StopAsyncIteration, again and again."""
+def test_the_end_comes_after_buffered_events() -> None:
+    """Without a failure it is StopAsyncIteration, again and again."""
     stream = stream_of()
     fill(stream, 1, 2)
     stream.end(None)
@@ -24,8 +24,8 @@ def test_the_end_comes_after_what_is_buffered() -> None:
     assert stream.over
 
 
-def test_a_failure_comes_after_what_is_buffered() -> None:
-    """Each raising is of a copy: one failure reaches many."""
+def test_a_failure_comes_after_buffered_events() -> None:
+    """Each step raises a copy: one failure reaches many."""
     stream = stream_of()
     fill(stream, 1)
     stream.end(LOST)
@@ -52,7 +52,7 @@ def test_only_the_first_end_counts(later: TransportClosed | None) -> None:
         at_once(next_event(stream))
 
 
-def test_a_failure_after_a_good_end_is_none() -> None:
+def test_a_failure_after_a_normal_end_is_ignored() -> None:
     """The other way round."""
     stream = stream_of()
     stream.end(None)
@@ -62,7 +62,7 @@ def test_a_failure_after_a_good_end_is_none() -> None:
         at_once(next_event(stream))
 
 
-def test_what_comes_after_the_end_is_ignored() -> None:
+def test_events_after_the_end_are_ignored() -> None:
     """Neither kept nor counted."""
     stream = stream_of()
     stream.end(None)
@@ -73,8 +73,8 @@ def test_what_comes_after_the_end_is_ignored() -> None:
 
 @pytest.mark.parametrize("failure", [None, LOST])
 @on_virtual_time
-async def test_who_waits_is_told_of_the_end_at_once(failure: TransportConnectionFailed) -> None:
-    """Nobody waits for what will not come."""
+async def test_the_end_interrupts_a_waiting_step(failure: TransportConnectionFailed) -> None:
+    """Immediately."""
     stream = stream_of()
     waiting = asyncio.ensure_future(next_event(stream))
     await settle()
@@ -87,8 +87,8 @@ async def test_who_waits_is_told_of_the_end_at_once(failure: TransportConnection
     assert before == asyncio.get_running_loop().time()
 
 
-def test_clearing_forgets_what_nobody_will_take() -> None:
-    """Without counting it as dropped: it was not for want of room."""
+def test_clearing_drops_events_that_nobody_will_take() -> None:
+    """They are not counted in `dropped`: the buffer had room for them."""
     stream = stream_of()
     fill(stream, 1, 2)
     stream.clear()

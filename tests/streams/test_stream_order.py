@@ -29,8 +29,8 @@ def test_events_come_out_in_the_order_in_which_they_came() -> None:
 
 
 @on_virtual_time
-async def test_who_waits_gets_the_event_when_it_comes() -> None:
-    """And is counted as waiting until then."""
+async def test_a_waiting_step_gets_the_event_when_it_comes() -> None:
+    """It is counted as waiting until then."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
     taken = asyncio.ensure_future(next_event(stream))
@@ -44,8 +44,8 @@ async def test_who_waits_gets_the_event_when_it_comes() -> None:
 
 
 @on_virtual_time
-async def test_what_is_there_is_taken_without_waiting() -> None:
-    """Nobody is counted as waiting for it."""
+async def test_buffered_events_are_taken_without_waiting() -> None:
+    """No step is counted as waiting for them."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
     fill(stream, 1, 2)
@@ -55,8 +55,8 @@ async def test_what_is_there_is_taken_without_waiting() -> None:
 
 
 @on_virtual_time
-async def test_one_task_at_a_time_waits_for_events() -> None:
-    """The second one is told so, and disturbs nothing."""
+async def test_a_second_task_cannot_wait_for_events() -> None:
+    """It raises RuntimeError, and disturbs nothing."""
     gate = RecordingGate()
     stream = stream_of(gate=gate)
     first = asyncio.ensure_future(next_event(stream))
@@ -71,8 +71,8 @@ async def test_one_task_at_a_time_waits_for_events() -> None:
 
 
 @on_virtual_time
-async def test_an_event_is_handed_to_the_one_who_waits() -> None:
-    """Nobody takes it from them before they run; what came with it is there for anybody."""
+async def test_an_event_is_handed_to_the_waiting_step() -> None:
+    """Nobody else can take it; the events that came with it are there for anybody."""
     stream = stream_of()
     waiting = asyncio.ensure_future(next_event(stream))
     await settle()
@@ -84,8 +84,8 @@ async def test_an_event_is_handed_to_the_one_who_waits() -> None:
 
 
 @on_virtual_time
-async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
-    """Who is cancelled before they could take it leaves it to the next, in its place."""
+async def test_a_cancelled_step_returns_its_event() -> None:
+    """The next step gets it, in its place."""
     stream = stream_of()
     waiting = asyncio.ensure_future(next_event(stream))
     await settle()
@@ -100,8 +100,8 @@ async def test_an_event_is_not_lost_with_the_one_who_was_handed_it() -> None:
 
 
 @on_virtual_time
-async def test_what_was_handed_and_left_is_counted() -> None:
-    """Its bytes are, too."""
+async def test_a_returned_event_is_counted_as_buffered() -> None:
+    """With its bytes."""
     stream = stream_of()
     waiting = asyncio.ensure_future(next_event(stream))
     await settle()
@@ -113,8 +113,8 @@ async def test_what_was_handed_and_left_is_counted() -> None:
     assert len(event(1)) + EVENT_OVERHEAD == stream.buffered_size
 
 
-def test_who_lines_up_gets_the_first_event() -> None:
-    """Once; the others are buffered, whether they come with it or later."""
+def test_a_turn_in_line_gets_the_first_event() -> None:
+    """Once; the other events are buffered, whether they come with it or later."""
     stream, mine = stream_of(), turn()
     stream.line_up(mine)
     assert not came(mine)
@@ -134,8 +134,8 @@ def test_who_lines_up_gets_the_first_event() -> None:
 @pytest.mark.parametrize(
     "put", [EventStream.put, lambda stream, item: stream.put_all([item])], ids=["alone", "only one"]
 )
-def test_one_event_goes_along_without_a_queue(put: Any) -> None:
-    """As an idle subscription is to be small: alone, or as the only one that came."""
+def test_a_single_event_needs_no_queue(put: Any) -> None:
+    """An idle subscription has to be small. The event comes alone, or is the only one of its burst."""
     stream, mine = stream_of(), turn()
     stream.line_up(mine)
     put(stream, event(1))
@@ -144,8 +144,8 @@ def test_one_event_goes_along_without_a_queue(put: Any) -> None:
     assert (None, 1, 0) == (stream.items, stream.delivered, stream.buffered)
 
 
-def test_who_has_had_a_turn_may_line_up_again() -> None:
-    """Nothing of the empty buffer is kept meanwhile."""
+def test_a_turn_may_line_up_again() -> None:
+    """The empty buffer is not kept in between."""
     stream, mine = stream_of(), turn()
     stream.line_up(mine)
     for number in range(3):
@@ -195,8 +195,8 @@ def test_the_end_has_a_turn(failure: TransportConnectionFailed) -> None:
     assert [(0, 0), (1, 0)] == [(each.delivered, each.buffered) for each in (waiting, handed)]
 
 
-def test_where_nobody_waits_events_stay_in_the_buffer() -> None:
-    """Within the bounds; the turn comes with the first, and brings nothing along."""
+def test_events_stay_in_the_buffer_if_nobody_waits() -> None:
+    """Within the bounds; the turn comes with the first event, and has none."""
     for put in (lambda stream: fill(stream, 1), lambda stream: stream.put_all([event(1)])):
         stream, mine = stream_of(Buffer(2), Overflow.DROP_OLDEST), turn(awaited=False)
         stream.line_up(mine)
@@ -208,8 +208,8 @@ def test_where_nobody_waits_events_stay_in_the_buffer() -> None:
         assert (True, None, 1, [2, 3]) == (came(mine), mine.item, stream.dropped, take_all(stream))
 
 
-def test_it_is_awaited_until_its_turn_has_come() -> None:
-    """By whoever waits for the line."""
+def test_a_stream_is_awaited_until_its_turn_has_come() -> None:
+    """By the task that waits for the line."""
     stream, mine = stream_of(), turn()
     assert not stream.is_awaited
 
@@ -221,8 +221,8 @@ def test_it_is_awaited_until_its_turn_has_come() -> None:
 
 
 @on_virtual_time
-async def test_nothing_is_taken_back_of_what_was_not_handed() -> None:
-    """As of one who was cancelled while it waited, or was told of the end."""
+async def test_taking_back_without_a_handed_event_does_nothing() -> None:
+    """After a wait that was cancelled, or that the end of the stream ended."""
     for ends in (False, True):
         stream = stream_of()
         arrival = stream.arrival()
@@ -239,8 +239,8 @@ async def test_nothing_is_taken_back_of_what_was_not_handed() -> None:
 
 @pytest.mark.parametrize("others", [[], [2], [2, 3]])
 @on_virtual_time
-async def test_what_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
-    """Also where the buffer is full: one more event is no reason to lose any."""
+async def test_an_event_that_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
+    """Also if the buffer is full: one more event is no reason to drop any."""
     stream = stream_of(Buffer(2), Overflow.DROP_OLDEST)
     stream.arrival()
     fill(stream, 1, *others)
@@ -254,8 +254,8 @@ async def test_what_is_taken_back_is_counted_and_comes_first(others: list[int]) 
     assert 0 == stream.buffered_size
 
 
-def test_what_was_handed_and_is_forgotten_was_not_delivered() -> None:
-    """Nor dropped: it was not for want of room."""
+def test_a_forgotten_event_is_not_counted_as_delivered() -> None:
+    """Nor as dropped: there was room for it."""
     stream = stream_of()
     stream.line_up(turn())
     fill(stream, 1, 2)
@@ -264,8 +264,8 @@ def test_what_was_handed_and_is_forgotten_was_not_delivered() -> None:
     assert (0, 0, 1) == (stream.delivered, stream.dropped, stream.buffered)
 
 
-def test_what_is_handed_over_is_beside_the_buffer() -> None:
-    """It does not count for the bounds, which begin with what comes after it."""
+def test_a_handed_event_does_not_count_for_the_bounds() -> None:
+    """They count from the event after it."""
     gate = RecordingGate()
     stream = stream_of(Buffer(2), Overflow.BLOCK, gate)
     stream.line_up(turn())

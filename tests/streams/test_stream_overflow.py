@@ -11,8 +11,8 @@ from gqlwire.errors import SlowConsumer
 
 
 @pytest.mark.parametrize("overflow", Overflow)
-def test_a_buffer_holds_what_it_says(overflow: Overflow) -> None:
-    """Nothing happens before it is over its bound."""
+def test_nothing_happens_within_the_bounds_of_a_buffer(overflow: Overflow) -> None:
+    """Whatever the overflow policy is."""
     gate = RecordingGate()
     bound = 1 if overflow is Overflow.LATEST else 3
     stream = stream_of(Buffer(3), overflow, gate)
@@ -84,7 +84,7 @@ def test_latest_keeps_one() -> None:
     assert 9 == take(stream)
 
 
-def test_error_ends_it_after_what_is_buffered() -> None:
+def test_error_ends_the_stream_after_buffered_events() -> None:
     """The error carries what the buffer held, and nothing was dropped before."""
     refused = []
     stream = stream_of(Buffer(3), Overflow.ERROR)

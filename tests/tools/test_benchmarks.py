@@ -131,8 +131,8 @@ async def test_events_are_dealt_out_in_turn(blaster: Blaster) -> None:
     assert "abc" == "".join(m["id"] for m in messages if m["type"] == "complete")
 
 
-async def test_an_operation_that_was_given_up_gets_nothing(blaster: Blaster) -> None:
-    """A completion of the client's takes its operation out of those that wait for the blast."""
+async def test_an_operation_that_the_client_completes_gets_nothing(blaster: Blaster) -> None:
+    """It does not count among those that wait for the blast."""
     async with client(blaster) as connection:
         await subscribe(connection, "a", live=2)
         await connection.send('{"id":"a","type":"complete"}')
@@ -144,7 +144,7 @@ async def test_an_operation_that_was_given_up_gets_nothing(blaster: Blaster) -> 
     assert {"b": 3, "c": 3} == Counter(json.loads(text)["id"] for text in texts)
 
 
-async def test_a_query_is_answered_at_once(blaster: Blaster) -> None:
+async def test_a_query_is_answered_immediately(blaster: Blaster) -> None:
     """`live` 0 is a single result and a completion, and no blast."""
     async with client(blaster) as connection:
         await subscribe(connection, "q", live=0, size=1_000)
@@ -163,8 +163,8 @@ async def test_the_echo_says_what_it_hears(blaster: Blaster) -> None:
         assert "anything" == await connection.recv()
 
 
-async def test_a_client_that_does_not_read_is_told_of(blaster: Blaster) -> None:
-    """The server says so, and has not sent it all."""
+async def test_a_client_that_does_not_read_is_reported(blaster: Blaster) -> None:
+    """The server says so, and has not sent everything."""
     async with client(blaster) as connection:
         connection.transport.pause_reading()
         await subscribe(connection, "1", events=400, size=1_000_000, patience=0.1)
@@ -198,7 +198,7 @@ def test_a_contender_counts_every_event(bench: Bench, module: str, mode: str) ->
     assert figures["cpu_us"]
 
 
-def test_a_contender_tells_what_it_counted(bench: Bench, blaster: Blaster) -> None:
+def test_a_contender_reports_what_it_counted(bench: Bench, blaster: Blaster) -> None:
     """All events but the first, with which the clock starts."""
     told = bench.run(
         PYTHON, "-m", "benchmarks.contenders.ours.client", blaster.url, "dict", '{"events":500}'
@@ -277,7 +277,7 @@ def test_a_server_that_says_nothing_is_a_failure(blaster: Blaster) -> None:
 
 
 @pytest.mark.parametrize("got", [[3, 1, 2], [2, 2], [2, 2, 3]], ids=str)
-def test_who_gets_what_is_another_ones_fails(got: list[int]) -> None:
+def test_an_event_for_the_wrong_subscription_fails_the_check(got: list[int]) -> None:
     """The total is not enough, in one loop over all as with a task for each."""
     order = {"events": 6, "live": 3}
     fan_out.check([2, 2, 2], order)
@@ -287,7 +287,7 @@ def test_who_gets_what_is_another_ones_fails(got: list[int]) -> None:
 
 
 def test_one_loop_is_measured_wherever_tasks_are(bench: Bench) -> None:
-    """With the same order, so that their rows compare."""
+    """With the same order, so that the rows can be compared."""
     whole = Bench(Settings(), bench.peers)
     found = {
         name: {
@@ -396,7 +396,7 @@ def canned() -> Results:
     return results
 
 
-def test_what_was_reached_is_computed_of_medians() -> None:
+def test_targets_are_computed_from_medians() -> None:
     """Each figure of the table by hand, on both sides of its bounds."""
     reached = {row[0]: row[3:] for row in targets.table(canned()).rows}
 
@@ -539,7 +539,7 @@ def test_instructions_are_those_of_one_more() -> None:
         instructions.instructions_of("valgrind: I refs: many")
 
 
-def test_instructions_are_told_beside_those_of_before() -> None:
+def test_instructions_are_shown_beside_earlier_ones() -> None:
     """In thousands, a row for each case."""
     counted = dict.fromkeys(instructions.CASES, 12345.0)
     text = instructions.report({"before (abc)": counted, "now": counted})
@@ -548,7 +548,7 @@ def test_instructions_are_told_beside_those_of_before() -> None:
     assert len(instructions.CASES) == text.count(" | 12.3 | 12.3 |\n")
 
 
-def test_what_loading_takes_is_told_in_millions() -> None:
+def test_instructions_of_imports_are_shown_in_millions() -> None:
     """A row for each."""
     text = instructions.loads_report({"asyncio": 198_400_000, "gql": 826_000_000})
 
@@ -556,7 +556,7 @@ def test_what_loading_takes_is_told_in_millions() -> None:
 
 
 @pytest.mark.parametrize("case", instructions.CASES.values(), ids=instructions.CASES)
-def test_what_instructions_are_counted_of_runs(case: instructions.Case, bench: Bench) -> None:
+def test_every_case_of_instructions_runs(case: instructions.Case, bench: Bench) -> None:
     """Each case does what it is ordered to, to its end."""
     blaster = bench.blaster()
     order = case.order(20_000) if "events" in case.order(1) else case.order(100)

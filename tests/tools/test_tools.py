@@ -122,7 +122,7 @@ def test_text_further_down_is_not_output(docs: Docs) -> None:
     assert 0 == status, said
 
 
-def test_a_console_block_compares_what_is_shown_below_each_command(docs: Docs) -> None:
+def test_a_console_block_compares_the_output_of_each_command(docs: Docs) -> None:
     """The failure names the command."""
     status, said = docs.run("```console\n$ echo one\none\n$ echo two\nthree\n```\n")
 
@@ -142,9 +142,7 @@ def test_a_console_block_compares_what_is_shown_below_each_command(docs: Docs) -
         ("console\n$ echo told >&2; false\n$ true", "exit status 1\n    told"),
     ],
 )
-def test_a_block_that_fails_is_listed_with_what_it_said(
-    docs: Docs, block: str, reason: str
-) -> None:
+def test_a_block_that_fails_is_listed_with_its_output(docs: Docs, block: str, reason: str) -> None:
     """And the blocks after it still run."""
     status, said = docs.run(f"```{block}\n```\n```python\nprint('ok')\n```\n")
 
@@ -273,7 +271,7 @@ SMALL = "".join(function(f"small{n}", 25) for n in range(9))
         pytest.param(function("f", 4) + "\n" * 496, id="a module of 500 lines"),
     ],
 )
-def test_what_just_fits_is_within_budget(
+def test_code_at_the_limits_is_within_budget(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limits are the last sizes that pass."""
@@ -289,7 +287,7 @@ def test_what_just_fits_is_within_budget(
         pytest.param("X = 1\n", "there are no functions", id="nothing to measure"),
     ],
 )
-def test_what_is_one_line_too_long_is_named(
+def test_code_one_line_beyond_a_limit_is_named(
     source: str,
     complaint: str,
     tmp_path: Path,
@@ -301,7 +299,7 @@ def test_what_is_one_line_too_long_is_named(
     assert complaint in capsys.readouterr().err
 
 
-def test_the_summary_tells_the_figures(
+def test_the_summary_shows_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, whether or not all is well; `@overload` signatures are not counted."""

@@ -150,8 +150,8 @@ def test_nothing_is_noted_outside_of_the_tracer(walks: ModuleType, one: Any, fol
     assert [] == tracer.walk
 
 
-def test_functions_of_one_name_are_told_apart(walks: ModuleType) -> None:
-    """As the getter and the setter of a property."""
+def test_functions_of_one_name_are_distinguished(walks: ModuleType) -> None:
+    """Such as the getter and the setter of a property."""
     walk = [walks.Entry("a.py", "C.name", 1), walks.Entry("a.py", "C.name", 5)]
 
     assert 2 == walks.counted(walk)["functions"]

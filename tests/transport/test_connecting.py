@@ -74,8 +74,8 @@ NO_URLS = {
 
 
 @pytest.mark.parametrize(("url", "words"), NO_URLS.items())
-async def test_what_is_no_url_is_refused_at_once(url: str, words: str) -> None:
-    """By the constructor, with a sentence that shows it and says why."""
+async def test_the_constructor_refuses_an_invalid_url(url: str, words: str) -> None:
+    """The message shows the URL and says why."""
     with pytest.raises(InvalidURL) as caught:
         WebsocketsTransport(url)
 
@@ -354,7 +354,7 @@ async def test_a_transport_connects_again_after_the_server_hung_up() -> None:
         await rounds(transport, 1)
 
 
-async def test_several_transports_at_once() -> None:
+async def test_several_transports_connect_at_the_same_time() -> None:
     """They know nothing of one another."""
     async with fake(polite) as server:
         transports = [WebsocketsTransport(server.url) for _ in range(8)]

@@ -106,7 +106,7 @@ async def test_each_may_be_a_value_or_a_function(
 async def test_headers_and_payload_may_be_none(
     server: VirtualServer, given: Callable[[Any], Any]
 ) -> None:
-    """That is none at all."""
+    """Then none are sent."""
     await connected(transport_for(server, headers=given(None), init_payload=given(None)))
 
     assert ([], {"type": "connection_init"}) == (server.peer.way.headers, server.peer.said[0])
@@ -135,8 +135,8 @@ async def test_pairs_that_were_given_as_a_value_last(server: VirtualServer) -> N
 
 
 @tidily
-async def test_they_are_asked_at_each_attempt(server: VirtualServer) -> None:
-    """With its number and what is known; each connection has its own."""
+async def test_credential_functions_are_called_for_each_attempt(server: VirtualServer) -> None:
+    """With its number and the last failure; each connection has its own values."""
     attempts: list[tuple[str, int, bool]] = []
 
     def asked(name: str, value: Any) -> Any:
@@ -164,8 +164,8 @@ async def test_they_are_asked_at_each_attempt(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_one_that_is_not_kept_is_told_of_a_first_attempt(server: VirtualServer) -> None:
-    """Each time: it knows of no other."""
+async def test_without_reconnecting_each_attempt_is_a_first_one(server: VirtualServer) -> None:
+    """The transport knows of no other."""
     attempts: list[Attempt] = []
     transport = transport_for(server, headers=attempts.append)
     await connected(transport)
@@ -344,7 +344,7 @@ ODD: list[tuple[str, Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("name", "value", "kind", "words"), ODD)
 @tidily
-async def test_what_cannot_be_is_told_as_what_it_is(
+async def test_invalid_credentials_raise_an_error_that_says_what_is_wrong(
     server: VirtualServer, name: str, value: Any, kind: type[Exception], words: str
 ) -> None:
     """By the constructor or by connect(), and nothing is sent."""
@@ -356,8 +356,8 @@ async def test_what_cannot_be_is_told_as_what_it_is(
 
 
 @tidily
-async def test_what_cannot_be_ends_one_that_is_kept(server: VirtualServer) -> None:
-    """It would be the same again; `InvalidURL` is final by the tables."""
+async def test_an_invalid_url_from_a_function_ends_a_client(server: VirtualServer) -> None:
+    """The next attempt would fail as well; `InvalidURL` is final by the tables."""
     urls = iter([URL, "http://example.com/"])
     async with server.client(url=lambda attempt: next(urls)) as session:
         server.peer.hang_up()
@@ -367,10 +367,10 @@ async def test_what_cannot_be_ends_one_that_is_kept(server: VirtualServer) -> No
 
 
 @tidily
-async def test_a_server_that_never_acknowledges_was_asked_with_what_was_known(
+async def test_a_missing_acknowledgement_makes_the_next_attempt_ask_again(
     server: VirtualServer,
 ) -> None:
-    """And the next attempt asks anew."""
+    """Each attempt sends what its own call returned."""
     numbers: list[int] = []
 
     def ask(attempt: Attempt) -> dict[str, int]:

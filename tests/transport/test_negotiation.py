@@ -89,7 +89,7 @@ def test_a_server_that_refuses_the_offer_is_offered_one_name_and_then_the_other(
     ],
     ids=lambda failure: f"{type(failure).__name__} {getattr(failure, 'code', '')}",
 )
-def test_what_has_nothing_to_do_with_the_protocol_is_not_tried_again(
+def test_failures_unrelated_to_the_protocol_are_not_tried_again(
     tried: set[str], failure: TransportError
 ) -> None:
     """Wrong credentials, a dead line, a wrong path: another name would not help."""
@@ -124,8 +124,8 @@ def test_of_three_protocols_the_others_are_offered_alone_in_their_order(
     assert next_offer(failure, tried={NEWER, OLDER, THIRD}) is None
 
 
-def test_no_failure_is_no_wrong_protocol() -> None:
-    """While it lives."""
+def test_without_a_failure_the_protocol_is_not_wrong() -> None:
+    """While the connection lives."""
     assert is_wrong_protocol(None) is False
 
 
@@ -137,7 +137,7 @@ def test_at_first_everything_is_offered() -> None:
     assert BOTH == Memory().offer(PLACE)
 
 
-def test_what_worked_is_offered_alone_next_time() -> None:
+def test_a_protocol_that_worked_is_offered_alone_next_time() -> None:
     """At that place, and only there."""
     memory = Memory()
     memory.keep(PLACE, OLDER)
@@ -146,8 +146,8 @@ def test_what_worked_is_offered_alone_next_time() -> None:
     assert BOTH == memory.offer(PLACE + "/v2")
 
 
-def test_a_server_that_was_replaced_is_remembered_anew() -> None:
-    """The last word counts."""
+def test_the_latest_protocol_of_a_server_is_remembered() -> None:
+    """The server may have been replaced."""
     memory = Memory()
     memory.keep(PLACE, OLDER)
     memory.keep(PLACE, NEWER)
@@ -155,8 +155,8 @@ def test_a_server_that_was_replaced_is_remembered_anew() -> None:
     assert (NEWER,) == memory.offer(PLACE)
 
 
-def test_what_is_forgotten_is_offered_everything_again() -> None:
-    """Forgetting what was never known is harmless."""
+def test_a_forgotten_server_is_offered_everything_again() -> None:
+    """Forgetting a server that was never known is harmless."""
     memory = Memory()
     memory.keep(PLACE, OLDER)
     for _ in range(2):

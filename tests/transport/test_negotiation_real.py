@@ -116,8 +116,8 @@ async def test_with_one_on_offer_no_answer_means_that_one(
     assert [protocol] == offers(server)
 
 
-async def test_a_guess_that_was_wrong_is_made_good_next_time() -> None:
-    """A server that names no protocol and then hangs up at the older one's words."""
+async def test_a_wrong_guess_is_corrected_at_the_next_connection() -> None:
+    """The server names no protocol, and then closes when it hears the older one."""
 
     async def script(peer: Peer) -> None:
         await peer.ack()
@@ -142,7 +142,7 @@ async def test_a_guess_that_was_wrong_is_made_good_next_time() -> None:
 
 @pytest.mark.parametrize("chosen", [NEWER, OLDER])
 @pytest.mark.parametrize("code", [1002, 4406])
-async def test_a_server_that_chooses_what_it_does_not_speak(
+async def test_a_server_that_chooses_a_protocol_that_it_does_not_speak(
     chosen: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other is tried, alone; the next transport for that URL begins with it."""
@@ -189,8 +189,8 @@ async def test_a_server_that_can_read_one_name_only(only: str, status: int) -> N
 
 
 @pytest.mark.parametrize("how", ["refuse", "close"])
-async def test_what_is_remembered_may_be_outdated(how: str) -> None:
-    """The server has come to speak the other one: that is found, and remembered in its place."""
+async def test_an_outdated_memory_is_corrected(how: str) -> None:
+    """The server now speaks the other protocol: that is found, and remembered in its place."""
     spoken = OLDER
 
     def refuse(request: Request) -> Refusal | None:
@@ -280,7 +280,7 @@ async def test_other_failures_are_final(
     assert [BOTH, BOTH] == offers(server)
 
 
-async def test_a_second_try_can_be_given_up() -> None:
+async def test_a_second_try_can_be_cancelled() -> None:
     """Like the first one."""
     second = asyncio.Event()
 
@@ -304,8 +304,8 @@ async def test_a_second_try_can_be_given_up() -> None:
 
 
 @pytest.mark.parametrize("forced", [[NEWER], [OLDER], [OLDER, NEWER], (NEWER, OLDER)])
-async def test_what_is_forced_is_offered_as_it_is(forced: list[str]) -> None:
-    """In the order given; the server's choice of it is spoken."""
+async def test_a_forced_offer_is_sent_as_given(forced: list[str]) -> None:
+    """In the order given; gqlwire speaks the one that the server chooses."""
     async with fake(honest, select=lambda offered: offered[0]) as server:
         assert forced[0] == await spoken_with(server, subprotocols=forced)
 
@@ -314,7 +314,7 @@ async def test_what_is_forced_is_offered_as_it_is(forced: list[str]) -> None:
 
 @pytest.mark.parametrize("forced", [[NEWER], [NEWER, OLDER]])
 @pytest.mark.parametrize("how", ["refuse", "close"])
-async def test_what_is_forced_is_not_tried_again(forced: list[str], how: str) -> None:
+async def test_a_forced_offer_is_the_only_one(forced: list[str], how: str) -> None:
     """There is no second offer after a refusal."""
     refuse = Refusal(400) if how == "refuse" else None
     kind = HandshakeRejected if how == "refuse" else ConnectionClosed
@@ -325,7 +325,7 @@ async def test_what_is_forced_is_not_tried_again(forced: list[str], how: str) ->
     assert [", ".join(forced)] == offers(server)
 
 
-async def test_what_is_forced_is_not_remembered_for_others() -> None:
+async def test_a_forced_offer_is_not_remembered_for_others() -> None:
     """It was the user's choice, and says nothing about the server."""
     async with fake(honest) as server:
         assert OLDER == await spoken_with(server, subprotocols=[OLDER])
@@ -334,7 +334,7 @@ async def test_what_is_forced_is_not_remembered_for_others() -> None:
     assert [OLDER, BOTH] == offers(server)
 
 
-async def test_the_transport_tells_what_is_spoken() -> None:
+async def test_the_transport_says_which_protocol_is_spoken() -> None:
     """Nothing before it is connected; after the end, what was spoken last."""
     async with fake(honest) as server:
         transport = WebsocketsTransport(server.url)

@@ -45,7 +45,7 @@ def test_two_transports_to_one_place_are_two() -> None:
     assert 2 == len({one, other})
 
 
-def test_what_a_client_is_given_reaches_its_transport() -> None:
+def test_options_of_a_client_reach_its_transport() -> None:
     """By `gqlwire.connect`."""
     client = gqlwire.connect("ws://127.0.0.1/graphql", ack_timeout=3, **SECRETS)
 

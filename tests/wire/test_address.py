@@ -35,10 +35,10 @@ from gqlwire.errors import InvalidURL, TransportError
         ("ws://bücher.example/g", "ws://bücher.example/g", "bücher.example:80", None),
     ],
 )
-def test_a_url_is_told_to_the_wire_and_to_people(
+def test_a_url_has_a_form_for_the_request_and_one_for_messages(
     url: str, wire: str, host: str, place: str | None
 ) -> None:
-    """Without user, without fragment; for the log without the query, too."""
+    """Without user and fragment; for the log without the query, too."""
     address = parse(url)
 
     assert (wire, host, place or wire) == (address.url, address.host, address.place)
@@ -111,8 +111,8 @@ def test_a_url_of_http_is_refused_with_the_one_that_was_meant(url: str, meant: s
         ("ws://h\t/graphql", "white space"),
     ],
 )
-def test_what_cannot_be_the_url_of_a_server_is_refused(url: str, words: str) -> None:
-    """The message says why, and shows it."""
+def test_an_invalid_url_of_a_server_is_refused(url: str, words: str) -> None:
+    """The message says why, and shows the URL."""
     with pytest.raises(InvalidURL, match=words) as caught:
         parse(url)
 
@@ -126,8 +126,8 @@ def test_port_zero_is_not_taken_for_the_default_port() -> None:
 
 
 @pytest.mark.parametrize("url", [None, 1, b"ws://h/", ["ws://h/"]])
-def test_what_is_no_str_is_refused(url: Any) -> None:
-    """The message names what it is."""
+def test_a_url_that_is_not_a_str_is_refused(url: Any) -> None:
+    """The message names its type."""
     with pytest.raises(InvalidURL, match=type(url).__name__):
         parse(url)
 

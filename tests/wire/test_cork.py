@@ -63,8 +63,8 @@ def noted(cork: Cork) -> int:
 
 
 @on_virtual_time
-async def test_the_first_message_after_a_read_leaves_at_once(told: Any) -> None:
-    """Of one who asks and waits, again and again, the kernel is told nothing, nor is the loop."""
+async def test_the_first_message_after_a_read_leaves_immediately(told: Any) -> None:
+    """If a client asks and waits, again and again, neither the kernel nor the loop is called."""
     cork = Cork(told)
     loop = asyncio.get_running_loop()
 
@@ -79,7 +79,7 @@ async def test_the_first_message_after_a_read_leaves_at_once(told: Any) -> None:
 
 
 @on_virtual_time
-async def test_the_second_since_a_read_waits_for_the_end_of_its_own_turn(told: Any) -> None:
+async def test_the_second_message_after_a_read_waits_for_the_end_of_its_turn(told: Any) -> None:
     """It may be of a later turn than the first, which nobody was told of; but the third is not."""
     cork = Cork(told)
 
@@ -94,7 +94,7 @@ async def test_the_second_since_a_read_waits_for_the_end_of_its_own_turn(told: A
 
 @pytest.mark.parametrize("again", [1, 2])
 @on_virtual_time
-async def test_what_is_held_back_is_let_go_though_something_is_read(told: Any, again: int) -> None:
+async def test_held_messages_are_released_though_something_is_read(told: Any, again: int) -> None:
     """In the same turn, and whatever is sent after that."""
     cork = Cork(told)
 
@@ -111,7 +111,9 @@ async def test_what_is_held_back_is_let_go_though_something_is_read(told: Any, a
 
 @pytest.mark.parametrize("count", [2, 3, 1000])
 @on_virtual_time
-async def test_from_the_second_on_they_wait_for_the_end_of_the_turn(told: Any, count: int) -> None:
+async def test_from_the_second_on_messages_wait_for_the_end_of_the_turn(
+    told: Any, count: int
+) -> None:
     """However many: the kernel is told twice a turn."""
     cork = Cork(told)
 
@@ -126,8 +128,8 @@ async def test_from_the_second_on_they_wait_for_the_end_of_the_turn(told: Any, c
 
 
 @on_virtual_time
-async def test_each_turn_is_one_of_its_own(told: Any) -> None:
-    """What was sent in the last one does not count in the next."""
+async def test_each_turn_is_counted_separately(told: Any) -> None:
+    """Messages of the last turn do not count in the next."""
     cork = Cork(told)
 
     for count in (2, 1, 1, 5, 1):
@@ -153,7 +155,7 @@ async def test_nothing_is_held_back_into_the_next_turn(told: Any) -> None:
 
 
 @on_virtual_time
-async def test_a_socket_that_is_closed_meanwhile_harms_nothing(told: Any) -> None:
+async def test_a_socket_that_is_closed_within_the_turn_is_harmless(told: Any) -> None:
     """It has nothing to hold back; `on_virtual_time` fails for what is raised in the loop."""
     told.fault = OSError(9, "Bad file descriptor")
     cork = Cork(told)
@@ -166,7 +168,7 @@ async def test_a_socket_that_is_closed_meanwhile_harms_nothing(told: Any) -> Non
 
 
 @on_virtual_time
-async def test_without_such_an_option_the_kernel_is_told_nothing(
+async def test_without_tcp_cork_the_kernel_is_not_called(
     told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS and Windows."""
@@ -303,7 +305,7 @@ async def test_many_messages_leave_in_few_real_segments(tidy: None) -> None:
 
 
 @needs_cork
-async def test_a_real_socket_is_let_go_though_more_is_sent_in_the_next_turn(tidy: None) -> None:
+async def test_a_real_socket_is_released_though_more_is_sent_in_the_next_turn(tidy: None) -> None:
     """A task that sends in every turn does not hold back what it sent in the last."""
     async with sending(len(TEXTS)) as it:
         for pair in zip(TEXTS[::2], TEXTS[1::2], strict=True):
@@ -344,7 +346,7 @@ async def test_a_close_frame_of_the_same_turn_arrives_on_a_real_socket(
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-async def test_a_real_socket_that_is_dropped_in_the_same_turn_harms_nothing(
+async def test_a_real_socket_that_is_dropped_in_the_same_turn_is_harmless(
     tidy: None, contexts: Any, count: int
 ) -> None:
     """Its connection ends, and no more; `tidy` fails for what is raised in the loop."""
@@ -360,10 +362,10 @@ async def test_a_real_socket_that_is_dropped_in_the_same_turn_harms_nothing(
         await asyncio.sleep(0)
 
 
-async def test_without_such_an_option_a_real_socket_sends_all_the_same(
+async def test_without_tcp_cork_a_real_socket_still_sends(
     tidy: None, contexts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each message by itself."""
+    """Each message separately."""
     monkeypatch.setattr(cork_module, "_TCP_CORK", None)
     async with sending(len(TEXTS), contexts) as it:
         it.send(TEXTS)

@@ -250,7 +250,7 @@ def test_any_messages_survive_the_way_through_a_server(messages: list[bytes]) ->
         ("=", "not acceptable"),
     ],
 )
-def test_what_was_not_offered_is_refused_with_a_sentence(header: str, sentence: str) -> None:
+def test_an_answer_beyond_the_offer_is_refused_with_a_sentence(header: str, sentence: str) -> None:
     """An extension or a parameter beyond the offer fails the handshake (RFC 6455, section 4.1)."""
     with pytest.raises(ValueError, match=sentence):
         accept(header)
@@ -274,8 +274,8 @@ def test_without_the_package_the_error_says_what_to_install(
     assert isinstance(offering.value.__cause__, ModuleNotFoundError)
 
 
-def test_the_repr_shows_what_was_agreed() -> None:
-    """For whoever looks into a connection with a debugger."""
+def test_the_repr_shows_the_agreed_parameters() -> None:
+    """For debugging a connection."""
     deflate = accepted(f"{PLAIN}; server_max_window_bits=10")
 
     assert "remote_max_window_bits=10" in repr(deflate)

@@ -119,7 +119,7 @@ def test_a_proxy_that_does_not_pass_us_on(cause: Exception) -> None:
 
 
 @pytest.mark.parametrize("proxy", [None, PROXY])
-def test_a_line_that_breaks_amid_the_handshake(proxy: str | None) -> None:
+def test_a_connection_that_breaks_during_the_handshake(proxy: str | None) -> None:
     """By then everything was reached."""
     failure = translated(RESET, Phase.HANDSHAKE, proxy)
 
@@ -130,16 +130,16 @@ def test_a_line_that_breaks_amid_the_handshake(proxy: str | None) -> None:
 
 
 @pytest.mark.parametrize("cause", [WSError("odd"), ValueError("odd"), UnicodeError("odd")])
-def test_whatever_else_goes_wrong(cause: Exception) -> None:
-    """Its own words must do."""
+def test_any_other_failure_shows_its_own_message(cause: Exception) -> None:
+    """After the host."""
     failure = translated(cause, Phase.HANDSHAKE)
 
     assert TransportConnectionFailed is type(failure)
     assert f"no connection to {HOST}: odd" == str(failure)
 
 
-def test_what_was_never_thought_of_shows_its_class() -> None:
-    """An exception may have no words at all."""
+def test_an_unexpected_exception_shows_its_class() -> None:
+    """It may have no message at all."""
     assert f"no connection to {HOST}: KeyError('x')" == str(translated(KeyError("x")))
 
 
@@ -154,8 +154,8 @@ def test_a_url_that_picows_does_not_like_is_an_invalid_one() -> None:
 
 
 @pytest.mark.parametrize("ours", [InvalidURL("no"), ConnectTimeout("late", limit=1.0)])
-def test_an_error_of_ours_is_left_as_it_is(ours: TransportError) -> None:
-    """It is not its own cause: whoever follows the causes must come to an end."""
+def test_our_own_error_is_left_as_it_is(ours: TransportError) -> None:
+    """It is not its own cause: a chain of causes must end."""
     failure = translate(ours, host=HOST, phase=Phase.CONNECT, proxy=None)
 
     assert ours is failure
@@ -346,15 +346,15 @@ def rejection(cause: WSHandshakeError) -> HandshakeRejected:
         (503, ""),
     ],
 )
-def test_an_upgrade_that_is_refused_tells_its_status(status: int, words: str) -> None:
-    """And what that mostly means."""
+def test_a_refused_upgrade_shows_its_status(status: int, words: str) -> None:
+    """And what the status usually means."""
     failure = rejection(answered(status))
 
     assert status == failure.status
     assert f"{HOST} answered the WebSocket upgrade with HTTP {status}{words}" == str(failure)
 
 
-def test_an_upgrade_that_is_refused_carries_the_answer() -> None:
+def test_a_refused_upgrade_carries_the_answer() -> None:
     """Header names in lower case; the sentence shows the beginning of the body on one line."""
     body = b'{\n  "error":\t"token expired"\n}'
 
@@ -373,13 +373,13 @@ def test_a_long_answer_is_cut() -> None:
     assert 400 > len(str(failure))
 
 
-def test_an_answer_that_is_no_text_is_shown_all_the_same() -> None:
-    """As well as can be."""
+def test_an_answer_that_is_not_text_is_shown_as_well_as_possible() -> None:
+    """Invalid bytes are replaced."""
     assert "\ufffd" in str(rejection(answered(500, b"\xff\xfe\x00")))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_told_and_not_followed(status: int) -> None:
+def test_a_redirect_is_reported_and_not_followed(status: int) -> None:
     """The request carries credentials."""
     failure = rejection(answered(status, b"moved", {"location": "wss://elsewhere/"}))
 
@@ -393,7 +393,7 @@ def test_a_redirect_to_nowhere_is_a_status_like_any_other() -> None:
 
 
 @pytest.mark.parametrize("status", [460, 520, 599])
-def test_a_status_that_nobody_registered_is_told_as_well(status: int) -> None:
+def test_an_unregistered_status_is_reported_as_well(status: int) -> None:
     """Load balancers have their own; picows gives up on them."""
     cause = WSHandshakeError("odd status", b"HTTP/1.1 %d Odd\r\n\r\n" % status, b"why")
 
@@ -403,8 +403,8 @@ def test_a_status_that_nobody_registered_is_told_as_well(status: int) -> None:
     assert str(failure).endswith(f"with HTTP {status}; it said: why")
 
 
-def test_the_headers_of_an_odd_status_are_told_as_well() -> None:
-    """Empty ones, too; a thousand of them are none."""
+def test_the_headers_of_an_odd_status_are_kept_as_well() -> None:
+    """Empty ones, too. Of a thousand, none is kept."""
     head = b"HTTP/1.1 520 Odd\r\n"
     few = WSHandshakeError("odd", head + b"Retry-After: 7\r\nServer:\r\n\r\n")
     many = WSHandshakeError("odd", head + b"A: 1\r\n" * 1_000 + b"\r\n")
@@ -425,7 +425,7 @@ def test_a_server_that_does_not_speak_http_has_no_status(raw: bytes | None) -> N
     assert f"{HOST} did not answer as a WebSocket server does: no HTTP" == str(failure)
 
 
-def test_an_upgrade_that_is_wrong_in_itself_is_told() -> None:
+def test_an_invalid_upgrade_is_reported() -> None:
     """101, and yet no WebSocket: a wrong Sec-WebSocket-Accept, for example."""
     failure = rejection(answered(101))
 
@@ -433,7 +433,7 @@ def test_an_upgrade_that_is_wrong_in_itself_is_told() -> None:
     assert "in a way that RFC 6455 does not allow" in str(failure)
 
 
-def test_a_status_of_endless_digits_is_none() -> None:
+def test_a_status_of_endless_digits_is_left_out() -> None:
     """Python would not even convert it."""
     failure = rejection(WSHandshakeError("odd", b"HTTP/1.1 " + b"1" * 5_000))
 
@@ -452,7 +452,7 @@ def test_any_answer_to_the_upgrade_is_a_rejection(raw: bytes, body: bytes) -> No
 # --- All of them -----------------------------------------------------------------------------
 
 
-def test_each_reads_differently() -> None:
+def test_each_failure_reads_differently() -> None:
     """gql says `Connect failed` to all of it."""
     expired = ssl.SSLCertVerificationError(1, "certificate verify failed")
     expired.verify_code, expired.verify_message = 10, "certificate has expired"

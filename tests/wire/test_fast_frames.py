@@ -209,8 +209,8 @@ WAITS = {
 
 
 @pytest.mark.parametrize(("data", "expected"), WAITS.values(), ids=WAITS)
-def test_only_what_may_still_be_plain_text_waits(data: bytes, expected: bool) -> None:
-    """And what does not tell its length yet; all else is picows's at once."""
+def test_only_a_possible_plain_text_frame_waits(data: bytes, expected: bool) -> None:
+    """Also one whose length is not known yet; all others go to picows immediately."""
     assert expected is may_wait(data, 0, LIMIT)
     assert expected is may_wait(b"before" + data, 6, LIMIT)
 
@@ -338,7 +338,7 @@ def test_each_byte_goes_one_way_and_all_in_order(
 
 @pytest.mark.parametrize("odd", [wire(PING, b"?" * 9), wire(BINARY, text(100))], ids=len)
 @pytest.mark.parametrize("torn_at", [2, 5, 10])
-def test_the_short_way_goes_on_behind_a_frame_that_came_in_pieces(odd: bytes, torn_at: int) -> None:
+def test_the_short_way_continues_after_a_frame_in_pieces(odd: bytes, torn_at: int) -> None:
     """However much room picows has: it gets the rest of that frame and no more."""
     told: list[tuple[str, bytes]] = []
     bursts = Bursts(
@@ -360,7 +360,7 @@ def test_the_short_way_goes_on_behind_a_frame_that_came_in_pieces(odd: bytes, to
     ] == told
 
 
-def test_what_is_not_read_is_picows_affair() -> None:
+def test_picows_gets_the_other_callbacks() -> None:
     """The end of the stream, and the room to write."""
     picows = Forwarded([], 1)
     bursts = Bursts(picows, take=lambda _: None, is_open=lambda: True, max_size=LIMIT)
@@ -680,14 +680,14 @@ def reads_of(draw: st.DrawFn, items: st.SearchStrategy[list[list[bytes]]]) -> li
 @example(reads=[b"\x88\x02\x03\xe7" + wire(TEXT, b"{}")], leaves_at=None, fails_at=None)
 @example(reads=[wire(TEXT, b"{}") * 5], leaves_at=3, fails_at=None)
 @example(reads=[wire(TEXT, b"{}") * 5], leaves_at=None, fails_at=3)
-def test_any_frames_tell_what_they_tell_picows(
+def test_any_frames_have_the_same_effect_as_with_picows_alone(
     reads: list[bytes], leaves_at: int | None, fails_at: int | None
 ) -> None:
     """However they are cut: the same messages, pongs, ends and faults in the same order, and the
     same bytes sent, as if each byte came alone to picows.
 
-    So, because with frames that come at once picows looks at a frame before it delivers the one
-    ahead: a ping that is followed by a fault in one read gets its pong or not, as chance cuts it.
+    Alone, because picows looks at a frame before it delivers the one ahead, if both come in one
+    read: whether a ping gets its pong when a fault follows it depends on how the reads are cut.
     """
     begin = wire(TEXT, ACK)
     listening = {"leaves_at": leaves_at, "fails_at": fails_at}
@@ -703,10 +703,10 @@ def test_any_frames_tell_what_they_tell_picows(
     end=CLOSES | st.just(b""),
     leaves_at=NUMBERS,
 )
-def test_lawful_frames_tell_the_same_from_the_first_byte_on(
+def test_valid_frames_have_the_same_effect_from_the_first_byte_on(
     reads: list[bytes], end: bytes, leaves_at: int | None
 ) -> None:
-    """Wherever the short way begins amid them; and as picows tells it for the same reads."""
+    """Wherever the short way begins between them, and as with picows for the same reads."""
     expected = outcome([*reads, end], Unshortened, leaves_at=leaves_at)
 
     assert expected == outcome([*reads, end], PicowsWire, leaves_at=leaves_at)
@@ -741,8 +741,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize("first", KINDS.values(), ids=KINDS)
-def test_any_two_frames_tell_what_they_tell_picows(first: bytes) -> None:
-    """Behind one another, with a plain one behind them: at once, and each by itself."""
+def test_any_two_frames_have_the_same_effect_as_with_picows_alone(first: bytes) -> None:
+    """One after the other, with a plain frame after them: in one read, and each in a read of its
+    own.
+    """
     begin, plain = wire(TEXT, ACK), KINDS["plain"]
     for name, second in KINDS.items():
         frames = [first, second, plain]
@@ -754,8 +756,8 @@ def test_any_two_frames_tell_what_they_tell_picows(first: bytes) -> None:
 
 @pytest.mark.parametrize("size", [65_535, 65_536, 70_000, 200_000])
 @pytest.mark.parametrize("step", [1, 1000, 4096, 65_536, 1 << 20])
-def test_long_messages_tell_the_same(size: int, step: int) -> None:
-    """Amid short ones, with each byte of the headers alone, or in pieces."""
+def test_long_messages_have_the_same_effect(size: int, step: int) -> None:
+    """Between short ones, with each byte of the headers alone, or in pieces."""
     long = wire(TEXT, "🙂".encode() + text(size - 4))
     data = wire(TEXT, b"{}") + long + wire(PING, b"?") + long + wire(TEXT, b"{}")
     reads = [wire(TEXT, ACK)]

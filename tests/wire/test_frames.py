@@ -104,7 +104,7 @@ async def test_a_frame_may_come_byte_by_byte(fill: int) -> None:
         assert ["🙂" + "x" * fill + "🙂"] == await it.rest()
 
 
-async def test_what_waits_in_a_buffer_stays_as_it_came() -> None:
+async def test_buffered_messages_keep_their_content() -> None:
     """Frames are borrowed from a buffer that is used again; a thousand unread events survive."""
     expected = [f"{n}:" + chr(97 + n % 26) * ((n * 7919) % 3001) for n in range(1000)]
     seen = asyncio.Event()
@@ -199,7 +199,7 @@ async def test_a_frame_against_the_rules_ends_the_connection(data: bytes, words:
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
-async def test_a_close_code_that_must_not_be_sent_is_no_close_code(code: int) -> None:
+async def test_a_close_code_that_must_not_be_sent_is_refused(code: int) -> None:
     """Section 7.4: some are undefined, some are for use by an endpoint alone."""
     frame = wire(CLOSE)[:1] + b"\x02" + struct.pack("!H", code)
     host, told = await fails_with(1002, lambda peer, _: peer.send_raw(frame))
@@ -286,8 +286,8 @@ async def test_a_longer_message_is_too_big(size: int) -> None:
     ) == str(told)
 
 
-async def test_a_frame_that_only_announces_too_much_is_refused_at_once() -> None:
-    """Nobody waits for the exbibytes that its header promises."""
+async def test_a_header_that_announces_too_much_is_refused_immediately() -> None:
+    """Nobody waits for the exbibytes that it promises."""
     await fails_with(1009, lambda peer, _: peer.send_raw(b"\x81\x7f\x10" + bytes(7)))
 
 

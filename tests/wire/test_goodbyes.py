@@ -41,7 +41,7 @@ async def test_a_close_frame_without_a_code_is_answered() -> None:
     assert f"{it.host} closed the connection: 1005 (no code given)" == str(told)
 
 
-async def test_what_follows_the_servers_close_frame_is_not_read() -> None:
+async def test_data_after_the_servers_close_frame_is_not_read() -> None:
     """Neither a second close frame, nor an event, nor garbage changes the reason."""
 
     async def act(peer: RawPeer, id: str) -> None:

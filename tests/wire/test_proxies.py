@@ -77,8 +77,8 @@ async def test_an_https_proxy_is_verified_by_the_systems_authorities(
         assert HELLO == await hello(strawberry.url, proxy=proxy.url)
 
 
-async def test_a_proxy_that_refuses_is_told(strawberry: Server) -> None:
-    """The error names the proxy, hides its password, and is none of the server's."""
+async def test_a_refusal_by_a_proxy_raises_proxy_failed(strawberry: Server) -> None:
+    """The error names the proxy, hides its password, and does not blame the server."""
     async with HTTPProxy(status=403) as proxy:
         url = proxy.url.replace("://", "://user:s3cret@")
         with pytest.raises(ProxyFailed) as caught:
@@ -91,7 +91,7 @@ async def test_a_proxy_that_refuses_is_told(strawberry: Server) -> None:
     assert "403" in str(caught.value)
 
 
-async def test_a_socks_proxy_that_refuses_is_told(strawberry: Server) -> None:
+async def test_a_refusal_by_a_socks_proxy_raises_proxy_failed(strawberry: Server) -> None:
     """With the reason of its reply (RFC 1928, section 6)."""
     async with SOCKS5Proxy(reply=2) as proxy:
         with pytest.raises(ProxyFailed, match="ruleset"):
@@ -99,7 +99,7 @@ async def test_a_socks_proxy_that_refuses_is_told(strawberry: Server) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-async def test_a_proxy_that_is_not_there_is_told(strawberry: Server, scheme: str) -> None:
+async def test_a_missing_proxy_raises_proxy_failed(strawberry: Server, scheme: str) -> None:
     """It is the proxy that cannot be reached, not the server."""
     async with HTTPProxy() as proxy:
         port = proxy.port
@@ -126,8 +126,8 @@ async def test_a_proxy_that_says_nothing_times_out(strawberry: Server) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["ftp://127.0.0.1:1", "http://[", "http://host:port"])
-async def test_a_proxy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
-    """At once where it is an argument; when connecting where the environment has it."""
+async def test_an_invalid_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Immediately if it is an argument; when connecting if the environment has it."""
     with pytest.raises(ValueError, match="proxy="):
         gqlwire.connect("ws://127.0.0.1:1/", proxy=proxy)
     monkeypatch.setenv("http_proxy", proxy)

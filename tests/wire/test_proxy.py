@@ -31,10 +31,10 @@ def set_all(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 
 @pytest.mark.parametrize("proxy", [False, None])
-def test_no_proxy_is_taken_when_none_is_wanted(
+def test_no_proxy_is_used_with_false_or_none(
     proxy: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """False and None go straight to the server, whatever the environment says."""
+    """Whatever the environment says."""
     set_all(monkeypatch, all_proxy="http://env:3128")
 
     assert proxy_for(WS, proxy) is None
@@ -158,7 +158,7 @@ def test_a_proxy_of_the_system_is_named_as_such(monkeypatch: pytest.MonkeyPatch)
         "user@:3128",
     ],
 )
-def test_what_is_no_address_is_refused_and_no_secret_is_told(proxy: str) -> None:
+def test_an_invalid_address_is_refused_without_showing_secrets(proxy: str) -> None:
     """The sentence begins with the argument's name and never shows a password."""
     with pytest.raises(ValueError, match=r"^proxy=") as refused:
         proxy_for(WS, proxy)
@@ -241,10 +241,10 @@ def test_other_hosts_go_through_the_proxy(
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_this_machine_is_no_exception_of_its_own(
+def test_loopback_goes_through_the_proxy_like_other_hosts(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with httpx, loopback goes through the proxy unless `no_proxy` lists it."""
+    """As with httpx, unless `no_proxy` lists it."""
     set_all(monkeypatch, http_proxy="http://env:3128")
 
     assert "http://env:3128" == proxy_for(f"ws://{host}:8000", True)

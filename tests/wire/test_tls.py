@@ -75,10 +75,10 @@ async def test_a_client_certificate_is_shown(exclusive: Server, certificates: Ce
 
 
 @pytest.mark.parametrize("shown", ["none", "another authority's"])
-async def test_without_the_right_client_certificate_we_are_told(
+async def test_a_missing_or_wrong_client_certificate_is_reported(
     exclusive: Server, certificates: Certificates, shown: str
 ) -> None:
-    """TLS 1.3 servers complain after the handshake; the error says so all the same."""
+    """TLS 1.3 servers complain after the handshake; the error still says so."""
     pair = None if shown == "none" else certificates.other_client
     context = client_context(certificates.ca, pair)
 
@@ -118,7 +118,7 @@ async def test_the_error_says_what_is_wrong_with_a_certificate(
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
 
 
-async def test_tls_to_a_plain_server_is_told(strawberry: Server) -> None:
+async def test_tls_to_a_plain_server_is_reported(strawberry: Server) -> None:
     """`wss` where `ws` was meant."""
     with pytest.raises(TLSFailed, match="does not speak TLS on this port"):
         await countdown(strawberry.url.replace("ws:", "wss:"))

@@ -67,7 +67,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("line", "words"), STATUSES.items())
-async def test_a_refused_upgrade_tells_status_headers_and_body(line: str, words: str) -> None:
+async def test_a_refused_upgrade_has_status_headers_and_body(line: str, words: str) -> None:
     """Of unregistered statuses, too, such as those of load balancers, and of old proxies."""
     head = f"{line}\r\nContent-Length: 15\r\nRetry-After: 7\r\nX-Trace: a\r\n\r\n"
 
@@ -127,8 +127,8 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("answer", NO_HTTP.values(), ids=NO_HTTP)
-async def test_an_answer_that_is_no_http(answer: bytes) -> None:
-    """There is no status then."""
+async def test_an_answer_that_is_not_http_has_no_status(answer: bytes) -> None:
+    """The error shows how it began."""
     told = await rejected(lambda peer: peer.send_raw(answer))
 
     assert (None, {}) == (told.status, told.headers)
@@ -148,7 +148,7 @@ BREACHES: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize("replace", BREACHES.values(), ids=BREACHES)
-async def test_an_upgrade_that_is_none(replace: dict[str, str | None]) -> None:
+async def test_an_invalid_upgrade_is_refused(replace: dict[str, str | None]) -> None:
     """101, but with headers that RFC 6455, section 4.1, tells the client not to accept."""
 
     async def script(peer: RawPeer) -> None:
@@ -277,8 +277,8 @@ async def test_the_usual_headers() -> None:
     ],
     ids=["mapping", "pairs", "generator"],
 )
-async def test_headers_of_the_users(given: Given) -> None:
-    """A mapping, pairs, or whatever yields pairs."""
+async def test_headers_may_be_a_mapping_or_pairs(given: Given) -> None:
+    """Or anything that yields pairs."""
     headers = await asked(headers=given)
 
     assert (["1"], ["Bearer t"]) == (headers.get_all("X-One"), headers.get_all("Authorization"))
@@ -291,8 +291,8 @@ async def test_a_header_may_be_given_twice() -> None:
     assert ["a=1", "b=2"] == headers.get_all("Cookie")
 
 
-async def test_headers_of_the_users_win() -> None:
-    """Over ours, in any case; but what makes the handshake one is ours."""
+async def test_headers_of_the_user_override_ours() -> None:
+    """In upper or lower case; but the headers that make the handshake stay ours."""
     headers = await asked(
         headers={
             "user-agent": "mine/1",
@@ -368,7 +368,7 @@ async def test_the_headers_of_the_answer_are_kept() -> None:
         assert "graphql-transport-ws" == transport.response_headers["SEC-WEBSOCKET-PROTOCOL"]
 
 
-async def test_an_init_payload_that_is_no_json_is_our_own_fault() -> None:
+async def test_an_init_payload_that_json_cannot_hold_raises_type_error() -> None:
     """The server is not blamed for it, and nothing hangs."""
     async with fake(polite) as server:
         with pytest.raises(TypeError) as caught:
@@ -378,8 +378,8 @@ async def test_an_init_payload_that_is_no_json_is_our_own_fault() -> None:
 
 
 @pytest.mark.parametrize("given", [{"X-One": 1}, [("X-One", None)], {b"X-One": "1"}])
-async def test_a_header_that_is_no_text_is_refused(given: Any) -> None:
-    """At once, not after `connect_timeout`."""
+async def test_a_header_that_is_not_text_is_refused(given: Any) -> None:
+    """Immediately, not after `connect_timeout`."""
     async with fake(polite) as server:
         with pytest.raises(TypeError):
             await WebsocketsTransport(server.url, headers=given).connect()
