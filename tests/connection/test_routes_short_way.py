@@ -77,7 +77,7 @@ def spied(connection: Connection) -> list[bytes]:
 async def test_messages_for_a_stream_that_ended_within_a_burst_are_read(
     speech: Speech,
 ) -> None:
-    """The stream is forgotten during the burst, and invalid JSON ends the connection immediately."""
+    """The stream is forgotten during the burst; invalid JSON ends the connection immediately."""
     consumers = [Consumer(is_patient=True, buffer=1, overflow=Overflow.ERROR), EAGERLY]
     steps: list[Step] = [
         as_sent(speech, "1", -1),

@@ -14,7 +14,7 @@ from gqlwire._operations.merge import merge
 
 @on_virtual_time
 async def test_a_subscription_that_is_iterated_elsewhere_is_refused() -> None:
-    """By the step that would take it in. It continues where it was, and the others continue here."""
+    """By the step that would take it in. It continues where it was, the others continue here."""
     it = Speaking()
     a, b = it.several(2)
     elsewhere = asyncio.ensure_future(anext(a))

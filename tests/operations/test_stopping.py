@@ -153,7 +153,7 @@ def script(protocol: str, told: asyncio.Future[str]) -> Callable[[Peer], Awaitab
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("protocol", [NEWER, OLDER])
 async def test_an_operation_is_stopped_exactly_once_on_the_server(protocol: str, way: Way) -> None:
-    """One `complete` or `stop` for each operation that we end, none for one that the server ended."""
+    """One `complete` or `stop` for each operation that we end, none if the server ended it."""
     told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with (
         fake(script(protocol, told), subprotocols=(protocol,)) as server,

@@ -378,7 +378,7 @@ async def test_a_lost_goodbye_does_not_delay_the_next_connection(speaker: Speake
 
 
 async def test_an_operation_during_an_idle_close_gets_the_next_connection(speaker: Speaker) -> None:
-    """The connection closes when nothing runs; an operation in that very moment gets the next one."""
+    """The connection closes when nothing runs; an operation in that moment gets the next one."""
     async with behind_proxy(speaker, idle_close_after=0.05) as (session, proxy):
         changes = session.states()
         assert [2, 1, 0] == await counted_down(session)

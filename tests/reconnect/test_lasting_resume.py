@@ -55,7 +55,7 @@ async def test_a_subscription_resumes_after_the_newest_event(
 async def test_a_subscription_resumes_after_events_that_a_merger_holds(
     server: VirtualServer, tail: bytes
 ) -> None:
-    """They count as received though the merger has not given them out, however they were written."""
+    """They count as received though the merger still has them, however they were written."""
     async with kept(server) as it:
         events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
         other = it.session.subscribe(TICKS)

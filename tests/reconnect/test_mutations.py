@@ -57,7 +57,7 @@ async def test_a_mutation_that_was_not_written_waits_for_a_connection(
 
 @pytest.mark.parametrize("place", each(ANSWERING))
 async def test_a_mutation_that_was_written_is_interrupted(place: Place, tmp_path: Path) -> None:
-    """The server has executed it, and its answer is lost: the error says so. It is not sent again."""
+    """The server has executed it, and its answer is lost. The error says so; nothing is sent."""
     ledger = tmp_path / "ledger"
     async with hardship(place, ledger=ledger, **CALM) as here:
         here.proxy.newest.tear()

@@ -500,7 +500,7 @@ async def test_a_policy_that_raises_ends_everything(
 
 @tidily
 async def test_invalid_credentials_of_a_function_end_everything(server: VirtualServer) -> None:
-    """Not a failure to supply them: the values cannot be sent, and another attempt would not help."""
+    """The values cannot be sent, and another attempt would not help."""
     it = keeping(server, headers=lambda attempt: {"X": "\r\n"} if attempt.number > 1 else {})
     await it.lasting.connect()
     server.peer.hang_up(1012)

@@ -135,7 +135,7 @@ def test_a_turn_in_line_gets_the_first_event() -> None:
     "put", [EventStream.put, lambda stream, item: stream.put_all([item])], ids=["alone", "only one"]
 )
 def test_a_single_event_needs_no_queue(put: Any) -> None:
-    """An idle subscription has to be small. The event comes alone, or is the only one of its burst."""
+    """An idle subscription is small. The event comes alone, or is the only one of its burst."""
     stream, mine = stream_of(), turn()
     stream.line_up(mine)
     put(stream, event(1))
