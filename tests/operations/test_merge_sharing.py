@@ -137,7 +137,7 @@ async def test_one_task_at_a_time_iterates_it() -> None:
     merged, (a, _) = await begun(it, 2)
     first = await waiting(merged)
 
-    with pytest.raises(RuntimeError, match="merger is being iterated by another task"):
+    with pytest.raises(RuntimeError, match="another task is already iterating this merger"):
         await anext(merged)
 
     it.hear((a, 1))

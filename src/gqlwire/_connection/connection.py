@@ -174,7 +174,7 @@ class Connection:
                 phase=self.phase,
                 code=code,
                 reason=reason,
-                hint=complaint and f"it had complained: {complaint}",
+                hint=complaint and f"before that, it sent connection_error: {complaint}",
             )
         )
 

@@ -36,7 +36,8 @@ class Limits(Struct, frozen=True):
         for name in ("ping_interval", "pong_timeout", "silence"):
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
-                raise ValueError(f"keep-alive times are more than 0 seconds, {name} is {seconds}")
+                option = "keep_alive_timeout" if name == "silence" else name
+                raise ValueError(f"{option} must be more than 0 seconds, not {seconds}")
 
     @property
     def after_ping(self) -> float | None:
@@ -164,7 +165,7 @@ class KeepAlive:
             self.last_heard = now
         if self._dead_of_silence <= now:
             option = "the limit that it announced" if self._is_announced else "keep_alive_timeout"
-            self._on_dead(self._limits.silence or 0.0, f"at all ({option})")
+            self._on_dead(self._limits.silence or 0.0, f"({option})")
             return None
         if self._dead_after_ping <= now:
             self._on_dead(self._limits.after_ping or 0.0, "after a ping (pong_timeout)")

@@ -94,8 +94,8 @@ class Telemetry:
         count = self.strays[type] = self.strays.get(type, 0) + 1
         if count == 1:
             _logger.warning(
-                "%s sent a message of type %.40s, which means nothing here; it is ignored, and so "
-                "are those that follow",
+                "%s sent an unexpected message of type %.40s; gqlwire ignores it, and later ones "
+                "like it",
                 self.host,
                 type,
             )

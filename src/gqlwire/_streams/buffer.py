@@ -40,7 +40,7 @@ class Buffer:
 
     def __post_init__(self) -> None:
         if self.events < 1 or self.size < 1:
-            raise ValueError("a buffer holds at least one event and one byte")
+            raise ValueError("a Buffer must hold at least 1 event and 1 byte")
 
 
 ALLOWANCE = Buffer()

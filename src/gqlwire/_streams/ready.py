@@ -29,7 +29,7 @@ class Line:
     async def wait(self) -> None:
         """Wait until a turn has come, or for `wake`."""
         if self.waiter is not None:
-            raise RuntimeError("this merger is being iterated by another task already")
+            raise RuntimeError("another task is already iterating this merger")
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             await self.waiter

@@ -359,8 +359,8 @@ class EventStream:
         held, size = len(waiting), self._size
         self.end(
             SlowConsumer(
-                f"the consumer is too slow: {held} events ({size} bytes) wait for it, and its "
-                f"buffer has no room for more; see `buffer` and `overflow` of subscribe()",
+                f"the consumer is too slow: its buffer is full with {held} events ({size} bytes); "
+                f"see `buffer` and `overflow` of subscribe()",
                 events=held,
                 size=size,
             )
@@ -387,4 +387,4 @@ class EventStream:
 
 
 def _taken() -> RuntimeError:
-    return RuntimeError("this subscription is being iterated by another task already")
+    return RuntimeError("another task is already iterating this subscription")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ABSENT = "compression=\"deflate\" needs the websockets package: pip install 'gqlwire[deflate]'"
 # zlib refuses to write it; websockets before 17 would find that out in the first message.
 _WINDOW_OF_8 = (
-    "the server asks for client_max_window_bits=8, which zlib cannot write: 9 is the least"
+    "the server asks for client_max_window_bits=8, which zlib does not support: the minimum is 9"
 )
 
 
@@ -98,7 +98,7 @@ class Deflate:
         except self._too_big:
             raise _too_long(max_size) from None
         except self._corrupt as error:
-            raise ValueError("the server sent a compressed message that is corrupt") from error
+            raise ValueError("the server sent a corrupt compressed message") from error
         if len(plain) > max_size:
             raise _too_long(max_size)
         self._restart_after_final_block()

@@ -32,7 +32,7 @@ _mute = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001  # outsid
 
 # In TLS 1.3 the client's certificate is judged when the client is through with the handshake
 # (RFC 8446, section 4.4.2); the alert is lost on the way through the layers below.
-_TLS_HINT = "a server that wants (another) client certificate hangs up like this"
+_TLS_HINT = "the server may require a (different) client certificate"
 
 _OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
 

@@ -46,18 +46,18 @@ _CERTIFICATE_FAULTS = {
 }
 
 _TLS_FAULTS = {
-    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port (is it ws:// ?)",
-    "RECORD_LAYER_FAILURE": "the server does not speak TLS on this port (is it ws:// ?)",
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port (did you mean ws://?)",
+    "RECORD_LAYER_FAILURE": "the server does not speak TLS on this port (did you mean ws://?)",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server found no common ground (it may require a client "
-    "certificate)",
-    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust our client certificate",
-    "UNSUPPORTED_PROTOCOL": "there is no TLS version that both sides speak",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no TLS version that both sides speak",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server accepted none of the TLS parameters (it may "
+    "require a client certificate)",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the client certificate",
+    "UNSUPPORTED_PROTOCOL": "client and server support no common TLS version",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "client and server support no common TLS version",
 }
 
 _STATUS_HINTS = {
-    401: "it wants other credentials",
+    401: "it requires valid credentials",
     403: "it forbids access",
     404: "there is nothing at this path",
     429: "too many requests or connections",
@@ -82,14 +82,14 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
     if isinstance(cause, WSInvalidURL):
         return InvalidURL(str(cause))
     if isinstance(cause, ProxyError | ProxyTimeoutError):
-        text = f"the proxy {proxy} did not connect us to {host}: {cause}"
+        text = f"the proxy {proxy} did not connect to {host}: {cause}"
         return ProxyFailed(text, host=host, phase=Phase.CONNECT)
     if isinstance(cause, WSHandshakeError):
         return _rejected(cause, host)
     if isinstance(cause, ssl.SSLError):
         return TLSFailed(_tls_sentence(cause, host), host=host, phase=Phase.HANDSHAKE)
     if isinstance(cause, UnicodeError) and phase is Phase.CONNECT:
-        text = f"the name of {host} cannot be resolved: it is no host name"
+        text = f"the name of {host} cannot be resolved: it is not a host name"
         return NameNotResolved(text, host=host, phase=phase)
     if isinstance(cause, OSError):
         return _unreachable(cause, host, phase, proxy)
@@ -107,7 +107,7 @@ def _unreachable(cause: OSError, host: str, phase: Phase, proxy: str | None) -> 
         # asyncio puts its own words in the place of the system's.
         why = os.strerror(cause.errno)
     if phase is not Phase.CONNECT:
-        text = f"the connection to {host} broke during the handshake: {why}"
+        text = f"the connection to {host} was lost during the handshake: {why}"
         return TransportConnectionFailed(text, host=host, phase=phase)
     if proxy is not None:
         text = f"the proxy {proxy} on the way to {host} cannot be reached: {why}"
@@ -140,7 +140,7 @@ def _rejected(cause: WSHandshakeError, host: str) -> HandshakeRejected:
     if number is None:
         text = f"{host} did not answer as a WebSocket server does: {cause}"
     elif number == 101:
-        text = f"{host} accepted the upgrade in a way that RFC 6455 does not allow: {cause}"
+        text = f"{host} accepted the upgrade, but not as RFC 6455 requires: {cause}"
     else:
         text = _status_sentence(number, host, headers, body)
     return HandshakeRejected(
@@ -159,7 +159,7 @@ def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: b
         # Not followed: the request carries credentials, and the new place may be another's.
         return f"{text}: it has moved to {location}; redirects are not followed"
     if 200 <= status < 300:
-        text += ": this is no WebSocket endpoint"
+        text += ": this is not a WebSocket endpoint"
     elif status in _STATUS_HINTS:
         text += f": {_STATUS_HINTS[status]}"
     said = " ".join(body[:_BODY_SHOWN].decode(errors="replace").split())

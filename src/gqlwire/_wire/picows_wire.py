@@ -199,7 +199,7 @@ class PicowsWire(WSListener):
 
     def _take_other(self, frame: WSFrame) -> None:
         if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_compressed(frame)):
-            raise self._broken("a frame with reserved bits that mean nothing here (section 5.2)")
+            raise self._broken("a frame with reserved bits set (section 5.2)")
         if frame.msg_type in _DATA:
             self._take_data(frame)
         elif frame.msg_type is WSMsgType.PING:
@@ -277,7 +277,7 @@ class PicowsWire(WSListener):
 
     def _own_fault(self, fault: Exception) -> TransportError:
         failure = TransportConnectionFailed(
-            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            f"an error in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
             host=self._host,
             code=1011,
         )

@@ -96,15 +96,15 @@ def _checked(proxy_url: str, source: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         # urllib's own words would show what may be a piece of the password.
-        raise ValueError(f"{shown}: this is no host, or no port number") from None
+        raise ValueError(f"{shown}: the host or the port is invalid") from None
     scheme = _SAME_AS.get(parts.scheme, parts.scheme)
     if scheme not in _PROXY_SCHEMES:
         raise ValueError(
-            f"{shown}: {parts.scheme!r} is not a kind of proxy that can be used; "
-            f"these are: {', '.join(_PROXY_SCHEMES)}, socks5h"
+            f"{shown}: unknown proxy scheme {parts.scheme!r}; "
+            f"known: {', '.join(_PROXY_SCHEMES)}, socks5h"
         )
     if not host:
-        raise ValueError(f"{shown}: there is no host in it")
+        raise ValueError(f"{shown}: the host is missing")
     credentials, at, _ = parts.netloc.rpartition("@")
     if at and ":" not in credentials:
         # The SOCKS client drops a user name that comes without a password.
