@@ -1,6 +1,6 @@
-"""Where the result of an operation is awaited that has one.
+"""The result of a query or a mutation, and the task that waits for it.
 
-This module knows no socket, no protocol and no GraphQL.
+This module knows no sockets, protocols or GraphQL.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from gqlwire.errors.reasons import replica
 
 
 class Reply:
-    """The one result of an operation that has one.
+    """The one result of a query or a mutation. Implements `Sink`.
 
     `is_started`: whether the operation was sent. `is_over`: whether it has ended. `is_lost`:
-    whether the connection ended before the result came. `is_expired`: whether its time ended.
+    whether the connection ended before the result arrived. `is_expired`: whether the time limit
+    ended before that.
     """
 
     __slots__ = (
@@ -43,14 +44,14 @@ class Reply:
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, payload: Raw) -> None:
-        """Take the result; the first one counts."""
+        """Store the result; further results are ignored."""
         if self._payload is None and not self.is_over:
             self._payload = payload
             if not self._arrival.done():
                 self._arrival.set_result(None)
 
     def end(self, failure: TransportError | None) -> None:
-        """End well, or by `failure`. Only the first end counts."""
+        """End normally, or with `failure`; further calls do nothing."""
         if not self.is_over:
             self.is_over = True
             self._failure = failure
@@ -58,19 +59,19 @@ class Reply:
                 self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
-        """End, as the connection is lost."""
+        """End because the connection is lost."""
         self.is_lost = not self.is_over and self._payload is None
         self.end(failure)
 
     def expire(self) -> None:
-        """End, as nothing arrived in time."""
+        """End because the result did not arrive in time."""
         self.is_expired = True
         self.end(None)
 
     async def get(self) -> Raw | None:
-        """Wait for the result; None if the operation ended without one, or expired.
+        """Wait for the result, and return it; None if the operation ended without one, or expired.
 
-        Raises the failure that ended it.
+        Raises the failure that ended the operation.
         """
         self._gate.waiting += 1
         if self._gate.paused:
