@@ -1,7 +1,4 @@
-"""Where a server is: a URL, read and checked once.
-
-This file knows no socket.
-"""
+"""The address of a server: parses and checks its URL. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ _MEANT = {"http": "ws", "https": "wss"}
 
 
 class Address(Struct, frozen=True):
-    """A WebSocket URL in its parts.
+    """The parts of a WebSocket URL.
 
-    `url`: without user and fragment, for the wire. `host`: name and port, for people. `place`:
-    the URL without its query, which may hold a token; for logs. `authorization`: the header that
-    a `user:password@` in the URL stands for, or None.
+    - `url`: the URL without user, password and fragment, for the request.
+    - `host`: name and port, for messages.
+    - `place`: `url` without its query, for logs, because the query may contain a token.
+    - `authorization`: the header value for the `user:password@` of the URL, or None.
     """
 
     url: str
@@ -38,7 +36,7 @@ PENDING = Address("", "(host not known yet)", "(URL not known yet)", True, None)
 
 
 def parse(url: str) -> Address:
-    """Read a URL. Raises InvalidURL, which says what is wrong with it."""
+    """Parse a URL. Raises InvalidURL, whose message says what is wrong."""
     if not isinstance(url, str):
         raise InvalidURL(f"a URL must be a str, not {type(url).__name__}")
     parts = _split(url)

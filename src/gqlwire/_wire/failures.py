@@ -1,6 +1,7 @@
-"""From the exceptions of sockets, TLS, HTTP and proxies to ours, each with a sentence that tells.
+"""Translates the exceptions of sockets, TLS, HTTP and proxies to those of gqlwire.
 
-The border: what is foreign stops here, kept as `__cause__`. This file knows no GraphQL.
+No other exception leaves an attempt to connect; the original is kept as `__cause__`. The message
+says what failed, in words that do not depend on the library. This module knows no GraphQL.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gqlwire.errors import (
 )
 
 FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
-"""What can come out of an attempt to connect."""
+"""The exceptions that an attempt to connect may raise."""
 
 _BODY_SHOWN = 200
 
@@ -69,7 +70,7 @@ def translate(
 ) -> TransportError:
     """Return our error for `cause`, which ended an attempt to connect to `host` in `phase`.
 
-    `proxy` is the proxy on the way, fit to be shown.
+    `proxy` is the URL of the proxy without its password, or None.
     """
     if isinstance(cause, TransportError):
         return cause
@@ -104,7 +105,7 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
 def _unreachable(cause: OSError, host: str, phase: Phase, proxy: str | None) -> TransportError:
     why = cause.strerror or str(cause) or type(cause).__name__
     if isinstance(cause.errno, int) and cause.errno > 0:
-        # asyncio puts its own words in the place of the system's.
+        # asyncio replaces the message of the system by its own.
         why = os.strerror(cause.errno)
     if phase is not Phase.CONNECT:
         text = f"the connection to {host} was lost during the handshake: {why}"
@@ -126,7 +127,7 @@ def _tls_sentence(cause: ssl.SSLError, host: str) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message)
         return f"the certificate of {host} was not accepted: {fault}"
-    # The layers below raise some that have no reason at all.
+    # The layers below raise some without a reason.
     reason = getattr(cause, "reason", None) or str(cause)
     return f"TLS with {host} failed: {_TLS_FAULTS.get(reason, reason)}"
 
@@ -156,7 +157,7 @@ def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: b
     text = f"{host} answered the WebSocket upgrade with HTTP {status}"
     location = headers.get("Location")
     if 300 <= status < 400 and location:
-        # Not followed: the request carries credentials, and the new place may be another's.
+        # The request has credentials, and the new address may belong to somebody else.
         return f"{text}: it has moved to {location}; redirects are not followed"
     if 200 <= status < 300:
         text += ": this is not a WebSocket endpoint"
@@ -167,7 +168,7 @@ def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: b
 
 
 def _status_of(raw_header: bytes) -> int | None:
-    # picows knows only the registered statuses; load balancers have others (460, 520).
+    # picows parses only registered statuses; load balancers send others (460, 520).
     words = raw_header.split(None, 2)
     is_http = len(words) >= 2 and words[0].startswith(b"HTTP/")
     return int(words[1]) if is_http and re.fullmatch(rb"\d{3}", words[1]) else None
@@ -175,7 +176,7 @@ def _status_of(raw_header: bytes) -> int | None:
 
 def _headers_of(raw_header: bytes) -> Mapping[str, str]:
     _, _, lines = raw_header.partition(b"\r\n")
-    import http.client  # takes long to load, and is hardly ever needed
+    import http.client  # slow to import, and rarely needed
 
     try:
         return dict(http.client.parse_headers(io.BytesIO(lines + b"\r\n\r\n")).items())
