@@ -1,13 +1,13 @@
-"""GraphQL over WebSocket that is fast and survives.
+"""A fast GraphQL client over WebSocket that reconnects.
 
-Each name is loaded when it is first used, so that a program, or a command that only tells its
-version, does not wait for what it does not need.
+The package imports its modules lazily: a module is loaded when one of its names is first used. So a
+program does not wait for modules that it does not need.
 """
 
 from gqlwire._version import __version__ as __version__
 
-# Checkers take a name that is spelt like this for true; `typing` would take longer to load than
-# all of this file.
+# Type checkers treat a variable with this name as true. Importing `typing` would take longer than
+# the rest of this file.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""JSON as servers write it: decoding it leniently, and showing it in messages and logs.
+"""JSON as servers write it: decodes it leniently, and shortens it for messages and logs.
 
-What is decoded often has a strict decoder of its own, which is faster, and comes here only if that
-fails with one of `UNREADABLE`.
+The code that runs for every message has strict decoders, which are faster. It falls back to this
+module when a strict decoder raises one of `UNREADABLE`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import msgspec
 from msgspec import Raw
 
 NOTHING = Raw()
-"""The payload of a message that has none."""
+"""The payload of a message without one."""
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for a text that it cannot decode, or not to the type that was expected."""
+"""What msgspec raises for text that it cannot decode, or that is not of the expected type."""
 
 # --- Decoding --------------------------------------------------------------------------------
 
 
 def decode(text: Raw | bytes, parse_float: Callable[[str], Any] | None = None) -> Any:
-    """Decode JSON, and what Python's own reader takes for JSON, to plain objects.
+    """Decode JSON to plain objects, including what only Python's `json` module accepts.
 
-    That reader accepts NaN, lone surrogates and numbers too large for a float, which some servers
-    write. `parse_float` gets each number with a fraction or an exponent, as in `json.loads`. Raises
-    ValueError or RecursionError if the text cannot be read.
+    Some servers write NaN, lone surrogates, or numbers too large for a float; `json` accepts all of
+    them. `parse_float` is called for each number with a fraction or an exponent, as in
+    `json.loads`. Raises ValueError or RecursionError if the text cannot be decoded.
     """
     try:
         if parse_float is None:
@@ -41,9 +41,9 @@ def decode(text: Raw | bytes, parse_float: Callable[[str], Any] | None = None) -
 
 
 def number(text: str) -> float | Decimal:
-    """Return a number with a fraction or an exponent; what is too large for a float is a Decimal.
+    """Parse a number with a fraction or an exponent, as a Decimal if it is too large for a float.
 
-    Raises ValueError if it is too large for a Decimal as well.
+    Raises ValueError if the number is too large for a Decimal as well.
     """
     value = float(text)
     if math.isfinite(value):
@@ -55,15 +55,15 @@ def number(text: str) -> float | Decimal:
 
 
 def decode_payload(payload: Raw) -> Any:
-    """Decode the payload of a message; None if it has none. Raises what `decode` raises."""
+    """Decode the payload of a message; None if there is no payload. Raises like `decode`."""
     return decode(payload) if payload else None
 
 
 def errors_of(payload: Raw) -> list[Any]:
-    """Return the list of GraphQL errors that an `error` message carries, in whatever shape.
+    """Return the GraphQL errors of an `error` message as a list.
 
-    A list (graphql-transport-ws; Mercurius on graphql-ws, too), one object (graphql-ws), an
-    object with a list under `errors` (Ballerina, AppSync), or a mere string (Hasura).
+    Servers send a list (graphql-transport-ws, and Mercurius on graphql-ws), one object
+    (graphql-ws), an object with a list under `errors` (Ballerina, AppSync), or a string (Hasura).
     """
     try:
         said = decode_payload(payload)
@@ -85,7 +85,7 @@ _SHOWN = 500
 
 
 def excerpt(text: bytes) -> str:
-    """Return the beginning of `text`, fit for a one-line message."""
+    """Return the beginning of `text`, quoted, for a one-line message."""
     beginning = repr(text[:_EXCERPT].decode(errors="backslashreplace"))
     return beginning + (f"… ({len(text)} bytes)" if len(text) > _EXCERPT else "")
 

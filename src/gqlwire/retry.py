@@ -1,8 +1,8 @@
-"""When to connect again after a failure, and after how long: a policy, as data.
+"""Decides whether to connect again after a failure, and after how long.
 
-Law: nothing here waits, reads a clock or draws lots; the time and the chance are handed in. What a
-close code or an HTTP status is worth stands in the tables, and nowhere else; `should_retry` has the
-last word over them.
+The tables list what to do about each close code and HTTP status; no other module knows that.
+`should_retry` overrides the tables. This module does not wait, and does not read a clock: the
+caller passes the time and a source of random numbers, so tests need neither.
 
 Sources: PROTOCOL.md of enisdenjo/graphql-ws; RFC 6455, section 7.4; what servers use the codes for.
 """
@@ -34,18 +34,18 @@ class Action(StrEnum):
     """What to do about a failure."""
 
     RETRY = "retry"
-    """Connect again, after a wait that grows."""
+    """Connect again, after a delay that grows."""
     REFRESH = "refresh"
-    """Ask for the credentials anew and connect once more; the same failure again is final, as it
-    is at once where they cannot be asked for."""
+    """Get new credentials and connect once more. If the server refuses again, or if there is no
+    function that returns credentials, do not retry."""
     LATER = "later"
-    """Connect again, after `RetryPolicy.later` seconds at least."""
+    """Connect again, after at least `RetryPolicy.later` seconds."""
     STOP = "stop"
-    """Give up: it would fail again."""
+    """Do not retry: another attempt would fail again."""
 
 
 CLOSE_CODES: Mapping[int, Action] = {
-    1000: Action.RETRY,  # also said by servers that restart, while operations are alive
+    1000: Action.RETRY,  # servers that restart send it, even while operations run
     1001: Action.RETRY,
     1002: Action.STOP,
     1003: Action.STOP,
@@ -71,13 +71,13 @@ CLOSE_CODES: Mapping[int, Action] = {
     4500: Action.RETRY,
     4504: Action.RETRY,
 }
-"""By close code; what is not listed is worth a retry."""
+"""What to do, by close code. For other codes: RETRY."""
 
 BEFORE_ACK: Mapping[int, Action] = {
-    1000: Action.REFRESH,  # Hasura refuses connection_init so, with the reason in the close frame
+    1000: Action.REFRESH,  # Hasura refuses connection_init with it; the close frame has the reason
     4400: Action.REFRESH,  # newer Hasura
 }
-"""By close code, where it differs before `connection_ack`; 1000 only if there is a reason."""
+"""Exceptions from `CLOSE_CODES` before `connection_ack`; 1000 only if the frame has a reason."""
 
 STATUSES: Mapping[int, Action] = {
     401: Action.REFRESH,
@@ -86,14 +86,14 @@ STATUSES: Mapping[int, Action] = {
     425: Action.RETRY,
     429: Action.LATER,
 }
-"""By HTTP status of a refused upgrade; any other 5xx is worth a retry, anything else is not."""
+"""What to do, by HTTP status of a refused upgrade. For other 5xx: RETRY. For the rest: STOP."""
 
 _HOUR = 3600.0
 _FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
 
 
 def action_for(failure: TransportError) -> Action:
-    """Return what the tables say about a failure."""
+    """Return what to do about `failure`, according to the tables."""
     if isinstance(failure, _FINAL):
         return Action.STOP
     if isinstance(failure, ConnectionRejected):
@@ -109,31 +109,34 @@ def action_for(failure: TransportError) -> Action:
     return Action.RETRY
 
 
-LastWord = Callable[[TransportError], "bool | float | Action | None"]
+ShouldRetry = Callable[[TransportError], "bool | float | Action | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How persistent a client is. All times in seconds.
+    """When to reconnect, how often, and after which delays. All times are in seconds.
 
-    The wait before the n-th attempt in a row is drawn evenly between 0 and `first_delay *
-    growth ** (n - 1)`, at most `longest_delay` ("full jitter"): clients that lost the same server
-    do not come back all at once.
+    If many clients lose the same server, they must not all reconnect at the same time. So the delay
+    before the n-th attempt in a row is random, between 0 and `first_delay * growth ** (n - 1)`, and
+    `longest_delay` at most ("full jitter").
 
-    `attempts`: how often in a row; `elapsed`: for how long since the first failure in a row; None
-    is for ever. `initial`: whether the very first connection is retried, too; by default it fails
-    at once, as it mostly is a wrong URL or credential.
-    `stable_after`: how long a connection must have been acknowledged for its failure not to count
-    as one more in a row.
-    `connects_per_hour`: a ceiling, for servers that have one; None is none.
-    `later`: the shortest wait after a failure whose `Action` is LATER; up to twice as long.
-    `resubscribe_attempts`: how often in a row a server may refuse a subscription that is taken to a
-    new connection; it waits in between as above. None is for ever.
-    `spread`: seconds over which subscriptions are taken to a new connection, at random.
-    `should_retry`: has the last word. It gets the failure, and returns True (wait and retry), a
-    number (retry after so many seconds), False (give up), an `Action`, or None (as the tables say).
+    - `attempts`: how many attempts may fail in a row. None: no limit.
+    - `elapsed`: for how long to retry after the first failure in a row. None: no limit.
+    - `initial`: whether to retry the very first connection. By default it is not retried, because
+      the usual causes (wrong URL, wrong credentials) do not go away.
+    - `stable_after`: after a connection that lasted for this long, counting starts again at 0.
+    - `connects_per_hour`: how many attempts to make per hour, for servers with such a limit. None:
+      no limit.
+    - `later`: the shortest delay after a failure whose `Action` is LATER. The delay is random, up
+      to twice as long.
+    - `resubscribe_attempts`: how often in a row the server may refuse a subscription on a new
+      connection, with delays as above. None: no limit.
+    - `spread`: resubscribe after a reconnect at random times within this time.
+    - `should_retry`: overrides the tables. It is called with the failure, and returns True (retry
+      after the usual delay), a number (retry after so many seconds), False (do not retry), an
+      `Action`, or None (do what the tables say).
 
-    Raises ValueError for times below 0 and counts below 1.
+    Raises ValueError for times below 0, counts below 1, and a `growth` below 1.
     """
 
     first_delay: float = 1.0
@@ -147,7 +150,7 @@ class RetryPolicy:
     later: float = 60.0
     resubscribe_attempts: int | None = 5
     spread: float = 0.0
-    should_retry: LastWord | None = None
+    should_retry: ShouldRetry | None = None
 
     def __post_init__(self) -> None:
         times = (
@@ -160,25 +163,25 @@ class RetryPolicy:
         )
         counts = (self.attempts, self.connects_per_hour, self.resubscribe_attempts)
         if min(times) < 0 or self.growth < 1:
-            raise ValueError("the times of a RetryPolicy are 0 or more, and growth is 1 or more")
+            raise ValueError("the times of a RetryPolicy must be 0 or more, and growth 1 or more")
         if any(count is not None and count < 1 for count in counts):
             raise ValueError(
-                "attempts, connects_per_hour and resubscribe_attempts are 1 or more, or None"
+                "attempts, connects_per_hour and resubscribe_attempts must be 1 or more, or None"
             )
 
     def ceiling(self, attempt: int) -> float:
-        """Return the longest wait before the attempt with this number, counted from 1."""
-        # So many doublings are beyond any ceiling, and beyond what a float can hold.
+        """Return the longest delay, in seconds, before attempt number `attempt`, counted from 1."""
+        # Without this limit, the power would be too large for a float.
         return min(self.longest_delay, self.first_delay * self.growth ** min(attempt - 1, 1_000))
 
     def for_subscription(self) -> RetryPolicy:
-        """Return the policy for one subscription that is refused on a new connection."""
+        """Return the policy for a subscription that the server refused on a new connection."""
         return replace(
             self, attempts=self.resubscribe_attempts, connects_per_hour=None, initial=True
         )
 
     def judge(self, failure: TransportError) -> tuple[Action, float | None]:
-        """Return what to do about a failure, and after how long if `should_retry` says that."""
+        """Return what to do about a failure, and the delay that `should_retry` gave, or None."""
         said = None if self.should_retry is None else self.should_retry(failure)
         if said is None:
             return action_for(failure), None
@@ -190,10 +193,11 @@ class RetryPolicy:
 
 
 class Decision(Struct, frozen=True):
-    """What is done about one failure.
+    """What to do about one failure.
 
-    `retry`: whether to connect again, after `delay` seconds, and with `refresh` only after the
-    credentials were asked for anew. `attempt`: its number in a row. `why`: the reason to give up.
+    `retry`: whether to connect again. `delay`: after how many seconds. `refresh`: whether to get
+    new credentials first. `attempt`: the number of the next attempt in a row. `why`: if there is no
+    retry, the reason.
     """
 
     retry: bool
@@ -204,11 +208,11 @@ class Decision(Struct, frozen=True):
 
 
 class Attempts:
-    """Counts the attempts of one client, and decides by its policy.
+    """Counts the attempts of one client, and decides about each failure by its policy.
 
-    `chance` returns a number from 0 to 1, as `random.random`. `can_refresh`: whether there are
-    credentials that can be asked for anew. Every `now` is in seconds, of a clock that does not go
-    back.
+    `chance` returns a random number from 0 to 1, as `random.random` does. `can_refresh`: whether
+    the client has a function that returns credentials. Each `now` is in seconds, of a monotonic
+    clock.
     """
 
     def __init__(
@@ -222,7 +226,7 @@ class Attempts:
         self._acked_at: float | None = None
         self._was_ever_acked = False
         self._has_refreshed = False
-        self._connects: list[float] = []  # a deque has 0.7 kB, and there may be many clients
+        self._connects: list[float] = []  # a deque takes 0.7 kB, and there may be many clients
 
     @property
     def count(self) -> int:
@@ -231,7 +235,7 @@ class Attempts:
 
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
-        # None counts any more that is an hour old; and few are here: each took a connection.
+        # Only those of the last hour count. The list is short, because each attempt takes time.
         self._connects = [at for at in self._connects if at > now - _HOUR]
         self._connects.append(now)
 
@@ -241,10 +245,10 @@ class Attempts:
         self._was_ever_acked = True
 
     def failed(self, failure: TransportError, now: float) -> Decision:
-        """Decide about a failure: of an attempt, or of the connection."""
+        """Decide what to do after an attempt failed, or a connection ended."""
         self._forget_if_stable(now)
         if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
-            self._was_ever_acked = True  # even if it was over before anybody could be told
+            self._was_ever_acked = True  # it may have ended before `acknowledged` was called
         if not self._was_ever_acked and not self._policy.initial:
             return Decision(retry=False, why="the first connection failed (initial=False)")
         action, delay = self._policy.judge(failure)
@@ -253,7 +257,8 @@ class Attempts:
         if why:
             return Decision(retry=False, why=why)
         self._count += 1
-        # Whatever else fails between two refusals may last for as long as credentials do.
+        # Only two refusals in a row are final. Another failure between them may last so long that
+        # the credentials expire.
         self._has_refreshed = refresh
         if delay is None:
             delay = self._drawn(action, retry_after(failure))
@@ -269,15 +274,15 @@ class Attempts:
     def _spent(self, now: float, *, refresh: bool, stops: bool) -> str:
         policy, since = self._policy, now if self._since is None else self._since
         if stops:
-            return "it would fail again"
+            return "another attempt would fail again"
         if refresh and not self._can_refresh:
-            return "it was refused, and there are no other credentials"
+            return "the server refused the credentials, and there are no others"
         if refresh and self._has_refreshed:
-            return "it was refused again, with credentials that were asked for anew"
+            return "the server refused the new credentials, too"
         if policy.attempts is not None and self._count >= policy.attempts:
             return f"{self._count} attempts failed in a row (attempts)"
         if policy.elapsed is not None and now - since >= policy.elapsed:
-            return f"it has failed for {now - since:g} seconds (elapsed)"
+            return f"all attempts failed for {now - since:g} seconds (elapsed)"
         return ""
 
     def _drawn(self, action: Action, asked_for: float) -> float:
@@ -287,7 +292,7 @@ class Attempts:
         delay = self._chance() * policy.ceiling(self._count)
         if action is Action.LATER:
             delay = policy.later * (1 + self._chance())
-        # All who were told the same time shall not come at the same time.
+        # A server may give many clients the same time. They must not all connect at that time.
         return max(delay, asked_for + self._chance() * policy.first_delay if asked_for else 0.0)
 
     def until_allowed(self, now: float) -> float:
@@ -299,16 +304,17 @@ class Attempts:
 
 
 def retry_after(failure: TransportError) -> float:
-    """Return the seconds that a refused upgrade asks us to wait; 0 if it does not.
+    """Return how many seconds a refused upgrade asks to wait (`Retry-After`), or 0.
 
-    RFC 9110, section 10.2.3: a number, or a date, which is compared with the answer's own `Date`.
+    The header holds a number of seconds, or a date (RFC 9110, section 10.2.3). A date is compared
+    with the `Date` of the same response, because our clock may differ from the server's.
     """
     if not isinstance(failure, HandshakeRejected):
         return 0.0
     said = failure.headers.get("retry-after", "")
     if said.isascii() and said.isdigit():
         return float(said)
-    from email.utils import parsedate_to_datetime  # takes long to load, and is hardly ever needed
+    from email.utils import parsedate_to_datetime  # slow to import, and rarely needed
 
     try:
         until = parsedate_to_datetime(said)
@@ -319,11 +325,12 @@ def retry_after(failure: TransportError) -> float:
 
 
 class Attempt(Struct, frozen=True):
-    """An attempt to connect, as it is told to a callable `url`, `headers` or `init_payload`.
+    """An attempt to connect; your functions `url`, `headers` and `init_payload` may take it.
 
-    `number`: 1 for the first, and for the first after a connection that was stable. `failure`: why
-    the last attempt or connection ended, or None. `refresh`: whether the server refused the
-    credentials that it was given, so that they have to be new ones.
+    - `number`: how many attempts in a row there were, with this one. It starts at 1, and again at 1
+      after a stable connection.
+    - `failure`: why the last attempt or connection ended, or None.
+    - `refresh`: True if the server refused the last credentials, so that it needs new ones.
     """
 
     number: int = 1

@@ -408,7 +408,7 @@ async def test_a_lost_connection_is_made_again(capfd: Printed, option: list[str]
     lost, found = err.splitlines()
     assert lost == (
         f"gqlwire: warning: 127.0.0.1:{server.port} closed the connection: 1012 soon back "
-        f"(the server restarts); connecting again"
+        f"(the server is restarting); connecting again"
     )
     again = r"gqlwire: warning: connected again after \d\.\d s; events of that time may be missing"
     assert re.fullmatch(again, found)

@@ -133,8 +133,8 @@ def test_options_for_another_library_name_their_replacement() -> None:
     ("options", "words"),
     [
         ({"max_message_size": 0}, "max_message_size must be at least 1 byte"),
-        ({"ping_interval": 0}, "ping_interval is 0"),
-        ({"keep_alive_timeout": -1}, "silence is -1"),
+        ({"ping_interval": 0}, "ping_interval must be more than 0 seconds"),
+        ({"keep_alive_timeout": -1}, "keep_alive_timeout must be more than 0"),
         ({"headers": {"X-A": "b\r\nX-C: d"}}, "'X-A' contains a line break"),
         ({"headers": [("X\n-A", "b")]}, "contains a line break"),
         ({"subprotocols": []}, "subprotocols is empty"),

@@ -193,7 +193,7 @@ async def test_discarding_drops_the_socket_without_ceremony() -> None:
 
     await connection.discard()
 
-    with pytest.raises(TransportClosed, match="was given up"):
+    with pytest.raises(TransportClosed, match="was cancelled"):
         await waiting
     assert before == now()
     assert ["connection_init"] == [said["type"] for said in wire.said]

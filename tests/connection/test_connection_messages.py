@@ -86,7 +86,7 @@ async def test_a_connection_error_later_on_is_logged_and_kept_for_the_end(
 
     with pytest.raises(ConnectionClosed) as caught:
         await reply
-    assert f"it had complained: {json.dumps(payload)}" in str(caught.value)
+    assert f"before that, it sent connection_error: {json.dumps(payload)}" in str(caught.value)
 
 
 @both

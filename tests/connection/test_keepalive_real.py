@@ -70,7 +70,7 @@ async def dies(transport: WebsocketsTransport, subscription: Any, limit: float, 
     return took
 
 
-AT_ALL = "at all (keep_alive_timeout)"
+AT_ALL = "(keep_alive_timeout)"
 AFTER_PING = "after a ping (pong_timeout)"
 
 

@@ -45,7 +45,7 @@ from gqlwire._streams.stream import Overflow
 from gqlwire.errors import TransportProtocolError
 
 LOST = [
-    "ConnectionClosed: the connection to h.example:443 was lost: no close frame came (1006)",
+    "ConnectionClosed: the connection to h.example:443 was lost: no close frame arrived (1006)",
     "'the end'",
 ]
 

@@ -192,7 +192,7 @@ def test_the_examples_of_the_page_set_the_limits_that_they_name() -> None:
         watched.at(begin + 59.9)
         assert ([], []) == (watched.pings, watched.deaths)
         watched.at(begin + 60)
-    assert [(begin + 60, 60, "at all (keep_alive_timeout)")] == silence.deaths
+    assert [(begin + 60, 60, "(keep_alive_timeout)")] == silence.deaths
     assert [begin + 60] == pings.pings
     pings.at(begin + 69.9)
     assert [] == pings.deaths

@@ -43,18 +43,18 @@ CUT = '{"server_error_msg":"4400: no"}'
         ),
         (Phase.OPEN, 4999, "", "{} closed the connection: 4999"),
         (Phase.OPEN, 4999, "own rule", "{} closed the connection: 4999 own rule"),
-        (Phase.OPEN, 1006, "", "the connection to {} was lost: no close frame came (1006)"),
+        (Phase.OPEN, 1006, "", "the connection to {} was lost: no close frame arrived (1006)"),
         (
             Phase.INIT,
             1006,
             "",
-            f"the connection to {{}} was lost {BEFORE_THE_ACK}: no close frame came (1006)",
+            f"the connection to {{}} was lost {BEFORE_THE_ACK}: no close frame arrived (1006)",
         ),
         (
             Phase.HANDSHAKE,
             1006,
             "",
-            "the connection to {} was lost during the handshake: no close frame came (1006)",
+            "the connection to {} was lost during the handshake: no close frame arrived (1006)",
         ),
     ],
 )
@@ -76,9 +76,9 @@ def test_one_sentence_says_who_closed_and_why(
 @pytest.mark.parametrize("code", [1011, ABNORMAL])
 def test_an_earlier_complaint_of_the_server_is_in_the_message(code: int) -> None:
     """Hasura complains first and closes later, with fewer words."""
-    told = str(closed(code, hint='it had complained: "JWT expired"'))
+    told = str(closed(code, hint='before that, it sent connection_error: "JWT expired"'))
 
-    assert told.endswith('; it had complained: "JWT expired"')
+    assert told.endswith('; before that, it sent connection_error: "JWT expired"')
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011, 1012, 3008, 4400, 4401, 4403, 4408, 4429])

@@ -230,7 +230,7 @@ def test_every_error_survives_pickling(kind: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        ([], "the server reported an error and said nothing about it"),
+        ([], "the server reported an error without details"),
         ([{"message": "no"}], "no"),
         ([{"message": "no"}, {"message": "never"}], "no (and 1 more)"),
         ([{"message": "no"}] * 3, "no (and 2 more)"),

@@ -32,15 +32,15 @@ MEANINGS = {
     1000: "normal closure",
     1001: "the server is going away",
     1002: "protocol error; often: subprotocol not acceptable",
-    1011: "internal error of the server",
-    1012: "the server restarts",
-    4400: "the server calls a message invalid, or refused connection_init",
+    1011: "internal server error",
+    1012: "the server is restarting",
+    4400: "bad request: a message was invalid, or connection_init was refused",
     4401: "unauthorized: the credentials are missing, wrong or expired",
     4403: "forbidden: the server refused the credentials",
     4406: "subprotocol not acceptable",
-    4408: "connection_init came too late for the server",
+    4408: "connection_init arrived too late",
     4429: "too many requests or connections",
-    4500: "internal error of the server",
+    4500: "internal server error",
 }
 CODES = pytest.mark.parametrize("code", [*MEANINGS, 1006])
 
@@ -63,7 +63,7 @@ def check_end(told: ConnectionClosed, host: str, phase: Phase, code: int) -> Non
     assert (host, phase, code, reason) == (told.host, told.phase, told.code, told.reason)
     assert told.status is None
     if code == 1006:
-        sentence = f"the connection to {host} was lost{when}: no close frame came (1006)"
+        sentence = f"the connection to {host} was lost{when}: no close frame arrived (1006)"
     else:
         sentence = f"{host} closed the connection{when}: {code} so there ({MEANINGS[code]})"
     assert sentence == str(told)
@@ -276,8 +276,8 @@ async def test_a_connection_error_later_on_only_reports(
 
     complaint = '{"message": "I could not read that"}'
     assert (
-        f"{told.host} closed the connection: 1011 enough (internal error of the server); "
-        f"it had complained: {complaint}"
+        f"{told.host} closed the connection: 1011 enough (internal server error); "
+        f"before that, it sent connection_error: {complaint}"
     ) == str(told)
     assert [f"{told.host} sent connection_error: {complaint}"] == caplog.messages
 
@@ -314,7 +314,7 @@ async def test_a_fault_of_our_own_reader_ends_everything(monkeypatch: pytest.Mon
         assert each.__cause__ is fault
         assert (host_of(server), Phase.OPEN, 1011) == (each.host, each.phase, each.code)
         assert (
-            f"a fault in gqlwire's own reader ended the connection to {each.host}: "
+            f"an error in gqlwire's own reader ended the connection to {each.host}: "
             f"ZeroDivisionError('ours')"
         ) == str(each)
 

@@ -138,7 +138,7 @@ async def test_a_second_task_cannot_iterate_a_merger() -> None:
     merged, (a, _) = await begun(it, 2)
     first = await waiting(merged)
 
-    with pytest.raises(RuntimeError, match="merger is being iterated by another task"):
+    with pytest.raises(RuntimeError, match="another task is already iterating this merger"):
         await anext(merged)
 
     it.hear((a, 1))

@@ -144,7 +144,7 @@ async def test_reconnect_says_why(server: VirtualServer) -> None:
 
         failure = (await anext(states)).failure
         assert isinstance(failure, TransportClosed)
-        assert str(failure).endswith("is made anew by reconnect(): a new token")
+        assert str(failure).endswith("was closed by reconnect(): a new token")
 
 
 @tidily
@@ -153,7 +153,7 @@ async def test_reconnect_needs_no_reason(server: VirtualServer) -> None:
     async with kept(server) as it:
         await it.session.reconnect()
 
-        assert str(it.lasting.failure).endswith("is made anew by reconnect()")
+        assert str(it.lasting.failure).endswith("was closed by reconnect()")
 
 
 @tidily

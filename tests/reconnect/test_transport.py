@@ -357,7 +357,7 @@ async def test_the_policy_limits_the_time_of_attempts(server: VirtualServer) -> 
             await it.lasting.ready()
 
     assert [1, 2, 4, 8] == server.waits
-    assert "it has failed for 15 seconds (elapsed)" == told[-1].why
+    assert "all attempts failed for 15 seconds (elapsed)" == told[-1].why
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1009, 1010, 4400, 4406])

@@ -51,16 +51,16 @@ def host_of(server: Any) -> str:
 # --- URLs ----------------------------------------------------------------------------------------
 
 NO_URLS = {
-    "": "ws:// or wss://, a host",
-    "hello": "ws:// or wss://, a host",
-    "example.com/graphql": "ws:// or wss://, a host",
-    "//example.com": "ws:// or wss://, a host",
-    "ftp://example.com": "ws:// or wss://, a host",
-    "http://example.com/graphql?a=b": "is it 'ws://example.com/graphql?a=b' ?",
-    "HTTPS://example.com": "is it 'wss://example.com' ?",
-    "ws://": "ws:// or wss://, a host",
-    "ws:///graphql": "ws:// or wss://, a host",
-    "ws://:8080/": "ws:// or wss://, a host",
+    "": "ws:// or wss://, and a host",
+    "hello": "ws:// or wss://, and a host",
+    "example.com/graphql": "ws:// or wss://, and a host",
+    "//example.com": "ws:// or wss://, and a host",
+    "ftp://example.com": "ws:// or wss://, and a host",
+    "http://example.com/graphql?a=b": "did you mean 'ws://example.com/graphql?a=b'?",
+    "HTTPS://example.com": "did you mean 'wss://example.com'?",
+    "ws://": "ws:// or wss://, and a host",
+    "ws:///graphql": "ws:// or wss://, and a host",
+    "ws://:8080/": "ws:// or wss://, and a host",
     "ws://example.com:http/": "Port could not be cast",
     "ws://example.com:65536/": "Port out of range",
     "ws://example.com:-1/": "Port",
@@ -101,7 +101,7 @@ async def test_a_url_is_a_string(url: Any) -> None:
     with pytest.raises(InvalidURL) as caught:
         WebsocketsTransport(url)
 
-    assert f"a URL is a str, not {type(url).__name__}" == str(caught.value)
+    assert f"a URL must be a str, not {type(url).__name__}" == str(caught.value)
 
 
 # --- Nobody there --------------------------------------------------------------------------------

@@ -330,7 +330,7 @@ async def test_cancelling_reaches_the_function(server: VirtualServer) -> None:
 # --- What cannot be ------------------------------------------------------------------------------
 
 ODD: list[tuple[str, Any, type[Exception], str]] = [
-    ("url", "http://example.com/", InvalidURL, "is it 'ws://example.com/'"),
+    ("url", "http://example.com/", InvalidURL, "did you mean 'ws://example.com/'"),
     ("url", None, InvalidURL, "not NoneType"),
     ("url", b"ws://example.com/", InvalidURL, "not bytes"),
     ("headers", {"A": "b\r\nC: d"}, ValueError, "'A' contains a line break"),

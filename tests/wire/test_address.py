@@ -82,7 +82,7 @@ def test_a_url_of_http_is_refused_with_the_one_that_was_meant(url: str, meant: s
     with pytest.raises(InvalidURL, match="WebSocket") as caught:
         parse(url)
 
-    assert f"is it {meant!r}" in str(caught.value)
+    assert f"did you mean {meant!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

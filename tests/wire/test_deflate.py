@@ -202,7 +202,7 @@ def test_a_zip_bomb_is_not_inflated_beyond_the_limit(parameters: str) -> None:
 )
 def test_corrupt_data_is_a_value_error(payload: bytes) -> None:
     """What is not a deflate stream is told in one sentence."""
-    with pytest.raises(ValueError, match="compressed message that is corrupt"):
+    with pytest.raises(ValueError, match="corrupt compressed message"):
         accepted(PLAIN).inflate(payload, ROOMY)
 
 
@@ -241,7 +241,7 @@ def test_any_messages_survive_the_way_through_a_server(messages: list[bytes]) ->
         (f"{PLAIN}; server_max_window_bits=16", "server_max_window_bits"),
         (f"{PLAIN}; server_max_window_bits", "server_max_window_bits"),
         (f"{PLAIN}; client_max_window_bits=8", "client_max_window_bits=8"),
-        (f"{PLAIN}; client_no_context_takeover; client_max_window_bits=8", "9 is the least"),
+        (f"{PLAIN}; client_no_context_takeover; client_max_window_bits=8", "the minimum is 9"),
         (f"{PLAIN}; client_max_window_bits", "client_max_window_bits"),
         (f"{PLAIN}; server_no_context_takeover=1", "server_no_context_takeover"),
         (f"{PLAIN}; server_no_context_takeover; server_no_context_takeover", "duplicate"),

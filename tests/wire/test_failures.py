@@ -93,7 +93,7 @@ def test_a_host_that_can_be_no_name() -> None:
     failure = translated(caught.value)
 
     assert NameNotResolved is type(failure)
-    assert f"the name of {HOST} cannot be resolved: it is no host name" == str(failure)
+    assert f"the name of {HOST} cannot be resolved: it is not a host name" == str(failure)
 
 
 @pytest.mark.parametrize("cause", [GONE, REFUSED, NO_ROUTE])
@@ -115,7 +115,7 @@ def test_a_proxy_that_does_not_pass_us_on(cause: Exception) -> None:
     failure = translated(cause, Phase.HANDSHAKE, PROXY)
 
     assert ProxyFailed is type(failure)
-    assert f"the proxy {PROXY} did not connect us to {HOST}: {cause}" == str(failure)
+    assert f"the proxy {PROXY} did not connect to {HOST}: {cause}" == str(failure)
 
 
 @pytest.mark.parametrize("proxy", [None, PROXY])
@@ -124,8 +124,9 @@ def test_a_connection_that_breaks_during_the_handshake(proxy: str | None) -> Non
     failure = translated(RESET, Phase.HANDSHAKE, proxy)
 
     assert TransportConnectionFailed is type(failure)
-    assert f"the connection to {HOST} broke during the handshake: Connection reset by peer" == str(
-        failure
+    assert (
+        f"the connection to {HOST} was lost during the handshake: Connection reset by peer"
+        == str(failure)
     )
 
 
@@ -266,7 +267,7 @@ def test_a_server_that_does_not_trust_the_client_certificate(authority: trustme.
     client = trusting(authority)
     trustme.CA().issue_cert("me.example.com").configure_cert(client)
 
-    assert "the server does not trust our client certificate" in sentence(handshake(client, server))
+    assert "the server does not trust the client certificate" in sentence(handshake(client, server))
 
 
 def test_a_server_that_speaks_no_tls() -> None:
@@ -277,7 +278,7 @@ def test_a_server_that_speaks_no_tls() -> None:
     with pytest.raises(ssl.SSLError) as caught:
         client.do_handshake()
 
-    assert "does not speak TLS on this port (is it ws:// ?)" in sentence(caught.value)
+    assert "does not speak TLS on this port (did you mean ws://?)" in sentence(caught.value)
 
 
 def test_no_tls_version_in_common(authority: trustme.CA) -> None:
@@ -336,12 +337,12 @@ def rejection(cause: WSHandshakeError) -> HandshakeRejected:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, ": it wants other credentials"),
+        (401, ": it requires valid credentials"),
         (403, ": it forbids access"),
         (404, ": there is nothing at this path"),
         (429, ": too many requests or connections"),
-        (200, ": this is no WebSocket endpoint"),
-        (204, ": this is no WebSocket endpoint"),
+        (200, ": this is not a WebSocket endpoint"),
+        (204, ": this is not a WebSocket endpoint"),
         (500, ""),
         (503, ""),
     ],
@@ -430,7 +431,7 @@ def test_an_invalid_upgrade_is_reported() -> None:
     failure = rejection(answered(101))
 
     assert 101 == failure.status
-    assert "in a way that RFC 6455 does not allow" in str(failure)
+    assert "but not as RFC 6455 requires" in str(failure)
 
 
 def test_a_status_of_endless_digits_is_left_out() -> None:

@@ -460,7 +460,7 @@ class LineLoop(VirtualTimeLoop):
 class Unshortened(PicowsWire):
     """The long way for all."""
 
-    def _shorten(self) -> None:
+    def _start_fast_path(self) -> None:
         pass
 
 

@@ -67,7 +67,7 @@ async def test_an_end_of_tcp_is_a_lost_connection(data: bytes) -> None:
         told = await failure(ConnectionClosed, anext(it.events))
 
     assert (1006, "", Phase.OPEN, it.host) == (told.code, told.reason, told.phase, told.host)
-    assert f"the connection to {it.host} was lost: no close frame came (1006)" == str(told)
+    assert f"the connection to {it.host} was lost: no close frame arrived (1006)" == str(told)
 
 
 @pytest.mark.parametrize("noise", [b"", b"\xff\xff", b"\x81\x01x"], ids=["", "garbage", "no JSON"])

@@ -122,11 +122,11 @@ def test_another_kind_of_proxy_is_refused_by_name(
     set_all(monkeypatch, HTTPS_PROXY=proxy)
 
     with pytest.raises(
-        ValueError, match=f"^proxy={scheme}://user:.*: '{scheme}' is not"
+        ValueError, match=f"^proxy={scheme}://user:.*: unknown proxy scheme '{scheme}'"
     ) as argument:
         proxy_for(WS, proxy)
     with pytest.raises(
-        ValueError, match=f"^HTTPS_PROXY={scheme}://user:.*: '{scheme}'"
+        ValueError, match=f"^HTTPS_PROXY={scheme}://user:.*: unknown proxy scheme '{scheme}'"
     ) as variable:
         proxy_for(WSS, True)
 

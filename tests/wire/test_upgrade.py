@@ -49,10 +49,10 @@ async def rejected(script: Script[RawPeer], **options: Any) -> HandshakeRejected
 ANSWERED = "answered the WebSocket upgrade with HTTP"
 SAID = "it said: Hello, world."
 STATUSES = {
-    "HTTP/1.1 200 OK": f"200: this is no WebSocket endpoint; {SAID}",
-    "HTTP/1.1 204 No Content": f"204: this is no WebSocket endpoint; {SAID}",
+    "HTTP/1.1 200 OK": f"200: this is not a WebSocket endpoint; {SAID}",
+    "HTTP/1.1 204 No Content": f"204: this is not a WebSocket endpoint; {SAID}",
     "HTTP/1.1 400 Bad Request": f"400; {SAID}",
-    "HTTP/1.1 401 Unauthorized": f"401: it wants other credentials; {SAID}",
+    "HTTP/1.1 401 Unauthorized": f"401: it requires valid credentials; {SAID}",
     "HTTP/1.1 403 Forbidden": f"403: it forbids access; {SAID}",
     "HTTP/1.1 404 Not Found": f"404: there is nothing at this path; {SAID}",
     "HTTP/1.1 426 Upgrade Required": f"426; {SAID}",
@@ -158,9 +158,7 @@ async def test_an_invalid_upgrade_is_refused(replace: dict[str, str | None]) -> 
     told = await rejected(script)
 
     assert 101 == told.status
-    assert (f"{told.host} accepted the upgrade in a way that RFC 6455 does not allow: ") == str(
-        told
-    )[: str(told).index("allow: ") + 7]
+    assert str(told).startswith(f"{told.host} accepted the upgrade, but not as RFC 6455 requires: ")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +206,8 @@ async def test_a_server_that_hangs_up_during_the_handshake(how: str, said: bytes
     assert f"127.0.0.1:{server.port}" == told.host
     assert (Phase.HANDSHAKE, 1006, None) == (told.phase, told.code, told.status)
     assert (
-        f"the connection to {told.host} was lost during the handshake: no close frame came (1006)"
+        f"the connection to {told.host} was lost during the handshake: "
+        "no close frame arrived (1006)"
     ) == str(told)
 
 
@@ -235,7 +234,7 @@ async def test_tls_for_a_plain_text_server(certificates: Certificates) -> None:
 
     assert (f"127.0.0.1:{server.port}", Phase.HANDSHAKE) == (told.host, told.phase)
     assert (
-        f"TLS with {told.host} failed: the server does not speak TLS on this port (is it ws:// ?)"
+        f"TLS with {told.host} failed: the server does not speak TLS on this port (did you mean ws://?)"
     ) == str(told)
 
 

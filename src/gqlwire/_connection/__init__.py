@@ -1,1 +1,1 @@
-"""One live connection, and what it is made of."""
+"""One live connection: it connects a protocol, the streams and the WebSocket."""

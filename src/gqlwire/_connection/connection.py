@@ -1,10 +1,10 @@
-"""One live connection: from an open WebSocket to its end.
+"""One live connection, from an open WebSocket to its end.
 
-It feeds what the socket brings to a protocol, sends what the protocol answers, runs the timers,
-and routes results to the sinks that wait for them. It ends once, in `_end`, for one reason, and
-everything that waits on it gets that reason at once.
+A `Connection` passes the messages of the socket to a protocol, sends the protocol's answers, runs
+the timers, and routes results to the sinks of the operations. It ends once, in `_end`, for one
+reason. Every pending operation then fails immediately with that reason.
 
-It knows no picows, URL, TLS or header, and no retry.
+This module does not use picows, URLs, TLS or headers, and it never reconnects.
 """
 
 from __future__ import annotations
@@ -40,18 +40,20 @@ _logger = logging.getLogger("gqlwire")
 
 _UNLIMITED = Limits()
 
-# A server that still sees an old connection of ours must never meet an id of it again, so ids
-# come from one counter for the whole process.
+# Ids come from one counter for the whole process, because no id may be used again on a later
+# connection: the server may not have noticed yet that the old connection is gone.
 _ids = itertools.count(1)
 
 
 class Connection:
     """One connection over a `Wire`.
 
-    The wire's side calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed`
-    and `gone`; `transport` the rest. `reason` is why it ended, None while it lives. `is_clogged`:
-    whether the socket takes no more data just now. `close_timeout` limits the close handshake,
-    whichever side begins it; in seconds, as all times here.
+    The wire calls `opened`, `received`, `heard`, `ponged`, `writable`, `closed`, `failed` and
+    `gone`. The packages above call the other methods.
+
+    `reason`: why the connection ended, None while it lives. `is_clogged`: whether the send buffer
+    of the socket is full. `close_timeout` limits the close handshake, whichever side starts it. All
+    times are in seconds.
     """
 
     reason: TransportError | None
@@ -73,14 +75,16 @@ class Connection:
         self.telemetry: Telemetry = Telemetry(host, signals or Signals())
         self.routes: Routes = Routes(dialect, on_event=self._handle, on_reply=self._reply)
         self.deadlines: Deadlines = Deadlines(loop)
-        # What the sinks of this connection ask to pause and resume reading.
+        # Through the gate, the sinks of this connection pause and resume reading.
         self.gate: ReadGate = gate or ReadGate()
-        self._keepalive = KeepAlive(limits, loop, self.gate, on_ping=self.ping, on_dead=self._die)
+        self._keepalive = KeepAlive(
+            limits, loop, self.gate, on_ping=self.ping, on_dead=self._on_dead
+        )
         self._wire: Wire
         self._on_end = on_end
         self._close_timeout = close_timeout
-        # While the close handshake may still take time.
-        self._hang_up_timer: asyncio.TimerHandle | None = None
+        # Set during the close handshake; None again once `close_timeout` is over.
+        self._close_timer: asyncio.TimerHandle | None = None
         self._acked: asyncio.Future[None] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()
         self.is_clogged: bool = False
@@ -93,7 +97,7 @@ class Connection:
 
     @property
     def subprotocol(self) -> str:
-        """The name of the protocol that is spoken."""
+        """The name of the protocol in use."""
         return self.routes.dialect.name
 
     @property
@@ -103,23 +107,26 @@ class Connection:
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether its event loop was closed under it, so that it cannot even end."""
+        """Whether its event loop is closed, so that the connection cannot even end."""
         return self._gone.get_loop().is_closed()
 
     @property
     def was_guessed(self) -> bool:
-        """Whether the server left us to guess its protocol."""
+        """Whether the server did not name its protocol, so that gqlwire had to guess it."""
         return isinstance(self.routes.dialect, Undecided)
 
     @property
     def latency(self) -> float | None:
-        """Seconds that the last answered ping took; None before the first."""
+        """The round-trip time of the last answered ping, in seconds; None before the first."""
         return self._keepalive.latency
 
     # --- What the wire calls ------------------------------------------------------------------
 
     def opened(self, wire: Wire) -> None:
-        """Begin: the WebSocket is open. The server's patience for `connection_init` is short."""
+        """Send `connection_init`, as the WebSocket is open now.
+
+        Servers close a connection that does not send `connection_init` within a few seconds.
+        """
         self._wire = wire
         self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
@@ -127,11 +134,11 @@ class Connection:
         self._flush()
 
     def received(self, text: bytes) -> None:
-        """Take one message."""
+        """Handle one message."""
         self.received_all([text])
 
     def received_all(self, texts: list[bytes]) -> None:
-        """Take messages that came together."""
+        """Handle messages that arrived together."""
         try:
             telemetry = self.telemetry
             telemetry.received_bytes += sum(map(len, texts))
@@ -142,21 +149,21 @@ class Connection:
             self._end(unreadable, code=1002)
 
     def heard(self) -> None:
-        """Note that a burst of frames came, of whatever kind."""
+        """Note that a burst of frames of any kind arrived."""
         keepalive = self._keepalive
         if keepalive.has_limits:
             keepalive.last_heard = self._gone.get_loop().time()
             keepalive.unanswered_since = None
-        # To look for each message is too expensive.
+        # Once for each burst, because asking the logger for every message is too expensive.
         self.telemetry.logs_messages = wire_logger.isEnabledFor(logging.DEBUG)
 
     def ponged(self) -> None:
-        """Note that a pong frame came."""
+        """Note that a pong frame arrived."""
         self._keepalive.ponged()
         self.telemetry.signals.pong_received.set()
 
     def writable(self, yes: bool) -> None:
-        """Note that the socket takes (or does not take) more data without buffering it."""
+        """Note whether the send buffer of the socket has room."""
         if yes is not self.is_clogged:
             return
         self.is_clogged = not yes
@@ -166,7 +173,7 @@ class Connection:
             self._writable = self._gone.get_loop().create_future()
 
     def closed(self, code: int, reason: str) -> None:
-        """End: the server closed, or the socket broke (1006)."""
+        """End the connection: the server closed it, or the socket was lost (1006)."""
         complaint = self.telemetry.complaint
         self._end(
             connection_closed(
@@ -174,20 +181,20 @@ class Connection:
                 phase=self.phase,
                 code=code,
                 reason=reason,
-                hint=complaint and f"it had complained: {complaint}",
+                hint=complaint and f"before that, it sent connection_error: {complaint}",
             )
         )
 
     def failed(self, failure: TransportError, code: int) -> None:
-        """End: what came cannot be used, or our own reader is at fault."""
+        """End the connection: received data is invalid, or our own reader raised."""
         if isinstance(failure, TransportConnectionFailed) and failure.phase is None:
             failure.phase = self.phase
         self._end(failure, code=code)
 
     def gone(self) -> None:
-        """Note that the socket is no more."""
-        if self._hang_up_timer is not None:
-            self._hang_up_timer.cancel()
+        """Note that the socket is closed."""
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         self.phase = Phase.CLOSED
         if not self._gone.done():
             self._gone.set_result(None)
@@ -195,10 +202,10 @@ class Connection:
     # --- What the transport calls -------------------------------------------------------------
 
     async def acknowledged(self, timeout: float | None) -> None:
-        """Wait for `connection_ack`, for `timeout` seconds at most.
+        """Wait at most `timeout` seconds for `connection_ack`.
 
-        Raises the reason if the connection ends instead. Cancelling leaves the connection as it
-        is.
+        Raises AckTimeout, or the reason if the connection ends before. Cancelling does not affect
+        the connection.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -208,9 +215,9 @@ class Connection:
         self._raise_if_over()
 
     async def ready_to_send(self) -> None:
-        """Wait until the socket takes data; raises the reason if the connection is over."""
+        """Wait until the send buffer has room; raise the reason if the connection ended."""
         while self.is_clogged:
-            # The server may be waiting for us to read before it reads on.
+            # The server may not read until we read, so we must not pause reading.
             self.gate.waiting += 1
             if self.gate.paused:
                 self.gate.check()
@@ -221,9 +228,9 @@ class Connection:
         self._raise_if_over()
 
     def start(self, payload: bytes, sink: Sink) -> str:
-        """Start an operation whose results go into `sink`; return its id.
+        """Start an operation whose results go into `sink`, and return its id.
 
-        `payload` is the request as JSON. Raises the reason if the connection is over.
+        `payload` is the request as JSON. Raises the reason if the connection has ended.
         """
         if self.reason is not None:
             raise replica(self.reason)
@@ -234,22 +241,22 @@ class Connection:
         return id
 
     def drop(self, reason: TransportError, *, dead: bool) -> None:
-        """End the connection for a reason of ours; a `dead` server is not waited for."""
-        self._end(reason, goodbye=not dead, dead=dead)
+        """End the connection for `reason`. If the server is `dead`, drop the socket immediately."""
+        self._end(reason, flush=not dead, dead=dead)
 
     def stop(self, id: str) -> None:
-        """Stop the operation `id` and tell the server; harmless if it is over."""
+        """Stop the operation `id` and tell the server; does nothing if the operation has ended."""
         self.routes.remove(id)
         self.routes.dialect.complete(id)
         self._flush()
 
     def forget(self, id: str) -> None:
-        """Let go of an operation that has had its one result; the server ends it by itself."""
+        """Remove an operation that has got its one result; the server completes it unasked."""
         self.routes.remove(id)
         self.routes.dialect.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Send a ping: the protocol's, or a ping frame where it has none."""
+        """Send the protocol's ping message, or a ping frame if the protocol has none."""
         self._raise_if_over()
         self.routes.dialect.ping(payload)
         if not self.routes.dialect.outbox:
@@ -259,36 +266,36 @@ class Connection:
         self.gate.check()
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Send a pong, where the protocol has one."""
+        """Send the protocol's pong message, if it has one."""
         self._raise_if_over()
         self.routes.dialect.pong(payload)
         self._flush()
 
     async def close(self) -> None:
-        """Say goodbye and wait for the socket's end; safe at any time, more than once.
+        """Close the connection and wait until the socket is closed. May be called repeatedly.
 
-        Raises CloseTimeout, to the one call that began it, if the server did not play along; the
-        socket is gone all the same. Cancelling drops the socket.
+        If the server does not answer the close frame in time, the socket is dropped, and the call
+        that started closing raises CloseTimeout. Cancelling drops the socket immediately.
         """
         begins = self.reason is None
-        self._end(reasons.closed_by_user(self.host, self.phase), goodbye=True)
+        self._end(reasons.closed_by_user(self.host, self.phase), flush=True)
         try:
             await self.wait_gone()
         except asyncio.CancelledError:
             self._wire.abort()
             raise
-        was_dropped = self._close_timeout is not None and self._hang_up_timer is None
+        was_dropped = self._close_timeout is not None and self._close_timer is None
         if was_dropped and begins:
             raise reasons.not_answered(self.host, self._close_timeout or 0.0)
 
     async def discard(self) -> None:
-        """End a connection that came to nothing, without ceremony."""
+        """Drop the socket of a connection that will not be used, and wait until it is closed."""
         self._end(reasons.given_up(self.host, self.phase), dead=True)
         self._wire.abort()
         await self.wait_gone()
 
     async def wait_gone(self) -> None:
-        """Wait until the socket is no more."""
+        """Wait until the socket is closed."""
         await asyncio.shield(self._gone)
 
     # --- Events -------------------------------------------------------------------------------
@@ -308,20 +315,20 @@ class Connection:
             case events.KeptAlive():
                 self._keepalive.kept_alive()
             case events.Acknowledged(payload):
-                self._begin(payload)
+                self._on_ack(payload)
             case events.Complaint(payload):
-                self._hear_complaint(payload)
+                self._on_connection_error(payload)
             case events.Stray(type):
                 self.telemetry.count_stray(type)
 
-    def _begin(self, payload: Raw) -> None:
+    def _on_ack(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
         self.telemetry.signals.keep("connection_ack", payload)
         rule = self.routes.dialect.keep_alive
         self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
         self._acked.set_result(None)
 
-    def _hear_complaint(self, payload: Raw) -> None:
+    def _on_connection_error(self, payload: Raw) -> None:
         said = self.telemetry.signals.keep("connection_error", payload)
         complaint = shown(bytes(payload)) or "(it gave no reason)"
         if self.phase is Phase.INIT:
@@ -337,32 +344,32 @@ class Connection:
         reason: TransportError,
         *,
         code: int = 1000,
-        goodbye: bool = False,
+        flush: bool = False,
         dead: bool = False,
     ) -> None:
-        """End the connection, once, for `reason`; everything that waits gets it.
+        """End the connection for `reason`, once. All pending operations fail with that reason.
 
-        `code` is for our close frame. With `goodbye` the protocol's own farewell goes first; a
-        `dead` server is not waited for.
+        `code` is the code of our close frame. `flush`: whether to send the protocol's own closing
+        message before it. `dead`: do not wait for the server's close frame.
         """
         if self.reason is not None:
             return
         self.routes.dialect.close()
-        if goodbye:
+        if flush:
             self._flush()
         self.reason = reason
         self.phase = Phase.CLOSING
-        self._hang_up(code, dead=dead)
+        self._close_socket(code, dead=dead)
         self.routes.end(reason)
         if not self._acked.done():
             self._acked.set_result(None)
         self.writable(True)
         self._on_end(self)
 
-    def _die(self, limit: float, when: str) -> None:
+    def _on_dead(self, limit: float, when: str) -> None:
         self._end(reasons.silent(self.host, self.phase, limit, when), dead=True)
 
-    def _hang_up(self, code: int, *, dead: bool) -> None:
+    def _close_socket(self, code: int, *, dead: bool) -> None:
         self._keepalive.stop()
         self.deadlines.stop()
         self.gate.open()
@@ -371,10 +378,10 @@ class Connection:
             self._wire.abort()
         elif self._close_timeout is not None:
             loop = self._gone.get_loop()
-            self._hang_up_timer = loop.call_later(self._close_timeout, self._drop)
+            self._close_timer = loop.call_later(self._close_timeout, self._drop)
 
     def _drop(self) -> None:
-        self._hang_up_timer = None
+        self._close_timer = None
         self._wire.abort()
 
     def _raise_if_over(self) -> None:
@@ -391,14 +398,14 @@ class Connection:
     # --- Sending ------------------------------------------------------------------------------
 
     def _reply(self, event: events.Event | None) -> None:
-        """Send the protocol's answer to a message of the server's."""
+        """Send the protocol's answer to a message of the server."""
         if self.is_clogged and isinstance(event, events.Pinged):
-            # A flood of pings must not fill our memory with pongs.
+            # Otherwise a server that pings without reading could fill our memory with pongs.
             self.routes.dialect.outbox.clear()
         self._flush()
 
     def _flush(self) -> None:
-        """Send what is in the outbox of the protocol, unless the connection is over."""
+        """Send the messages in the protocol's outbox, unless the connection has ended."""
         outbox = self.routes.dialect.outbox
         while outbox and self.reason is None:
             text = outbox.pop(0)

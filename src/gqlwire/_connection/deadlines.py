@@ -1,10 +1,10 @@
-"""One timer for many waits, and the time limits of the operations of one connection.
+"""One timer for many deadlines, and the time limits of the operations on one connection.
 
-Setting a timer for each wait would cost more than most of the waits. An `Alarm` sets one and leaves
-it alone while waits begin and end; when it rings, its owner looks whether anything is due.
+A timer for each wait would cost more than most waits take. So an `Alarm` sets one timer, and does
+not change it while waits start and end. When the alarm rings, its owner checks what is due.
 
-Most operations of a client have the same limit, so they expire in the order in which they began. Of
-all that have one limit, `Deadlines` has to look at the first only.
+Most operations of a client have the same limit, so they expire in the order in which they started.
+`Deadlines` groups operations by limit, and checks only the first one of each group.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from gqlwire._streams.reply import Reply
 
 
 class Timer(Protocol):
-    """A call that a clock will make."""
+    """A scheduled call, such as an asyncio.TimerHandle."""
 
     def when(self) -> float:
         """Return the time of the call."""
         ...
 
     def cancel(self) -> None:
-        """Do not make the call."""
+        """Cancel the call."""
         ...
 
 
 class Clock(Protocol):
-    """Tells the time, in seconds, and calls at a given time. An asyncio loop is one."""
+    """Tells the time, in seconds, and schedules calls. An asyncio event loop is one."""
 
     def time(self) -> float:
-        """Return the time."""
+        """Return the current time."""
         ...
 
     def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
@@ -41,7 +41,7 @@ class Clock(Protocol):
 
 
 class Owner(Protocol):
-    """Has an alarm."""
+    """The object that an alarm calls when it rings."""
 
     def look(self) -> float | None:
         """Do what is due, and return when to look again; None if nothing will be due."""
@@ -49,18 +49,18 @@ class Owner(Protocol):
 
 
 class Alarm:
-    """Rings by the earliest of many deadlines. Then its owner looks what is due."""
+    """Rings at the earliest of many deadlines, or before it. Then its owner does what is due."""
 
     __slots__ = ("_clock", "_owner", "_timer")
 
     def __init__(self, clock: Clock, owner: Owner) -> None:
         self._clock = clock
-        # An object, as a bound method would take 64 bytes for each connection.
+        # Not a bound method, which would take 64 bytes for each connection.
         self._owner = owner
         self._timer: Timer | None = None
 
     def ring_by(self, deadline: float) -> None:
-        """Ring at `deadline` at the latest. Does nothing if it rings before that anyway."""
+        """Ring at `deadline` at the latest; does nothing if the alarm rings before that anyway."""
         timer = self._timer
         if timer is not None:
             if timer.when() <= deadline:
@@ -69,7 +69,7 @@ class Alarm:
         self._timer = self._clock.call_at(deadline, self._ring)
 
     def stop(self) -> None:
-        """Do not ring, until the next `ring_by`."""
+        """Stop the alarm until the next `ring_by`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -82,7 +82,7 @@ class Alarm:
 
 
 class Deadlines:
-    """Expires the replies that are not removed within their time."""
+    """Expires each reply that is not removed within its time limit."""
 
     __slots__ = ("_alarm", "_clock", "_firsts", "_waiting")
 
@@ -90,11 +90,11 @@ class Deadlines:
         self._clock = clock
         self._alarm = Alarm(clock, self)
         self._waiting: dict[float, dict[Reply, float]] = {}  # by limit
-        # When to look at those that have a limit, with that limit: a heap.
+        # A heap of (time, limit): when to look at the replies with that limit.
         self._firsts: list[tuple[float, float]] = []
 
     def add(self, reply: Reply, seconds: float) -> None:
-        """Expire `reply` after so many seconds."""
+        """Expire `reply` after `seconds`."""
         deadline = self._clock.time() + seconds
         waiting = self._waiting.get(seconds)
         if waiting is None:
@@ -104,14 +104,14 @@ class Deadlines:
         waiting[reply] = deadline
 
     def remove(self, reply: Reply, seconds: float) -> None:
-        """Do not expire `reply`. Does nothing if it has expired."""
-        # The alarm stays as it is: the next operation will need one.
+        """Do not expire `reply`; does nothing if it has expired."""
+        # The alarm keeps running, because the next operation will need it.
         waiting = self._waiting.get(seconds)
         if waiting is not None:
             waiting.pop(reply, None)
 
     def stop(self) -> None:
-        """Do not expire any of them."""
+        """Remove all replies."""
         self._alarm.stop()
         self._waiting.clear()
         self._firsts.clear()
@@ -130,7 +130,7 @@ class Deadlines:
 
     @staticmethod
     def _expire(waiting: dict[Reply, float], now: float) -> float | None:
-        """Expire what is due; return the deadline of the first that is not."""
+        """Expire the replies that are due; return the next deadline, or None."""
         while waiting:
             reply, deadline = next(iter(waiting.items()))
             if deadline > now:

@@ -1,4 +1,7 @@
-"""What makes connections: the seam between one connection and whatever follows it."""
+"""The interface for making connections.
+
+The modules that keep a client connected use it, so tests can give them connections without sockets.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ class Dialer(Protocol):
     ) -> Connection:
         """Return an acknowledged connection.
 
-        `attempt` is given to the functions that return credentials. The connection's streams pause
-        reading by `gate`, which outlives it. `on_drop` is called once, when the connection ends.
+        `attempt` is passed to the functions that return credentials. Streams pause reading through
+        `gate`, which outlives the connection. `on_drop` is called once, when the connection ends.
 
-        Raises a TransportError that says why there is none. Cancelling leaves nothing behind.
+        Raises a TransportError if the connection cannot be made. Cancelling closes the socket.
         """
         ...
 

@@ -1,6 +1,7 @@
-"""When to ping the server, and when to consider it dead.
+"""Decides when to ping the server, and when the server is dead.
 
-Every frame counts as a sign of life. This module has no clock of its own and knows no protocol.
+Every frame that arrives shows that the server is alive. This module has no clock of its own, and
+knows no protocol.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from gqlwire._streams.backpressure import ReadGate
 _NEVER = float("inf")
 _PINGS = 64
 _PONG_SECONDS = 30.0
-"""How long a pong is awaited without a `pong_timeout`: some servers never answer."""
+"""How long to expect a pong without a `pong_timeout`, in seconds. Some servers never answer."""
 
 
 class Limits(Struct, frozen=True):
-    """How closely to watch a server, in seconds. None: not at all.
+    """The keep-alive options, in seconds. None turns a check off.
 
-    `ping_interval`: ping this often, on a busy connection as well. A timer that traffic resets
-    never fires on a busy feed, and some servers count only what the client sends.
-    `pong_timeout`: the server is dead if it sends nothing for so long after a ping; by default half
-    of `ping_interval`. `silence`: the server is dead if it sends nothing for so long.
+    `ping_interval`: ping this often, even on a busy connection. A timer that traffic resets would
+    never fire on a busy feed, and some servers count only what the client sends. `pong_timeout`:
+    the server is dead if it sends nothing for this time after a ping; by default half of
+    `ping_interval`. `silence`: the server is dead if it sends nothing for this time.
     """
 
     ping_interval: float | None = None
@@ -36,7 +37,8 @@ class Limits(Struct, frozen=True):
         for name in ("ping_interval", "pong_timeout", "silence"):
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
-                raise ValueError(f"keep-alive times are more than 0 seconds, {name} is {seconds}")
+                option = "keep_alive_timeout" if name == "silence" else name
+                raise ValueError(f"{option} must be more than 0 seconds, not {seconds}")
 
     @property
     def after_ping(self) -> float | None:
@@ -51,13 +53,16 @@ class KeepAlive:
 
     `on_ping` is called when a ping is due, and calls `pinged` if it sends one. `on_dead` is called
     with the limit that the server exceeded, in seconds, and a description of that limit. While
-    `gate` has paused reading, the silence is ours and does not count.
+    `gate` has paused reading, we cause the silence, so it does not count.
 
-    `latency`: seconds from our last answered ping to its answer; None before the first.
-    `last_heard`: when the last frame arrived. `unanswered_since`: when the oldest ping was sent
-    that no frame has followed, or None. If there are limits (`has_limits`), the connection sets
-    both for each burst of frames; that is no method, as there are so many. The alarm stays as it
-    is, and looks when it rings.
+    - `latency`: the round-trip time of the last answered ping, in seconds; None before the first.
+    - `last_heard`: when the last frame arrived.
+    - `unanswered_since`: when the oldest ping was sent that no frame has followed; None if there is
+      no such ping.
+
+    If there are limits (`has_limits`), the connection sets the last two itself for each burst of
+    frames, because a method call for each burst would cost too much. The alarm is not changed then;
+    when it rings, `look` checks the new times.
     """
 
     __slots__ = (
@@ -104,11 +109,11 @@ class KeepAlive:
         self.latency: float | None = None
 
     def start(self, *, from_first_sign: bool = False, announced: float | None = None) -> None:
-        """Start when the connection is acknowledged.
+        """Start the checks; call this at the acknowledgement.
 
         With `from_first_sign`, silence counts only after the first `kept_alive`, which may have
-        come before. `announced` is the limit for silence that the server named; it counts if the
-        user set none.
+        been called before. `announced` is the limit for silence that the server announced. It
+        applies if the user has set none.
         """
         if self._limits.silence is None and announced is not None and announced > 0:
             self._limits = replace(self._limits, silence=announced)
@@ -121,15 +126,15 @@ class KeepAlive:
         self._set_alarm()
 
     def stop(self) -> None:
-        """Stop: no ping is due any more, and the server is not found dead."""
+        """Stop all checks and pings."""
         self._alarm.stop()
 
     def resumed(self) -> None:
-        """Note that we read the socket again: the silence before was ours."""
+        """Note that we read the socket again; the silence before was not the server's."""
         self.last_heard = self._clock.time()
 
     def kept_alive(self) -> None:
-        """Note a keep-alive message of the server: it sends such messages, so silence counts."""
+        """Note a keep-alive message of the server. Its silence counts from now on."""
         if not self._counts_silence:
             self._counts_silence = True
             self._set_alarm()
@@ -143,7 +148,7 @@ class KeepAlive:
         self._set_alarm()
 
     def ponged(self) -> None:
-        """Note that a pong arrived. Without a ping before it, it measures nothing."""
+        """Note that a pong arrived, and measure the latency if a ping was sent."""
         if self._pings:
             self.latency = self._clock.time() - self._pings[0]
             self._pings = self._pings[1:]
@@ -154,8 +159,8 @@ class KeepAlive:
         if not self._pings:
             return False
         limit = self._limits.after_ping
-        patience = _PONG_SECONDS if limit is None else limit
-        return self._clock.time() - self._pings[-1] < patience
+        seconds = _PONG_SECONDS if limit is None else limit
+        return self._clock.time() - self._pings[-1] < seconds
 
     def look(self) -> float | None:
         """Do what is due, and return when to look again; the alarm calls this."""
@@ -164,7 +169,7 @@ class KeepAlive:
             self.last_heard = now
         if self._dead_of_silence <= now:
             option = "the limit that it announced" if self._is_announced else "keep_alive_timeout"
-            self._on_dead(self._limits.silence or 0.0, f"at all ({option})")
+            self._on_dead(self._limits.silence or 0.0, f"({option})")
             return None
         if self._dead_after_ping <= now:
             self._on_dead(self._limits.after_ping or 0.0, "after a ping (pong_timeout)")
@@ -195,8 +200,8 @@ class KeepAlive:
         return _NEVER if limit is None or since is None else since + limit
 
     def _schedule_ping(self, now: float) -> None:
-        # Counted from the ping before, so that the rhythm holds. After a stall of this process,
-        # counted from now: the pings that it missed are not made up for.
+        # Counted from the last due time, so that the pings do not drift. If the process was
+        # suspended for longer, counted from now, so that it does not send all missed pings.
         interval = self._limits.ping_interval or _NEVER
         following = self._next_ping + interval
         self._next_ping = following if following > now else now + interval

@@ -1,13 +1,16 @@
-"""Where the results of each operation go: from a burst of messages to the sinks that wait.
+"""Routes each received message to the sink of its operation.
 
-The short way of a result is here, and nowhere else. A server writes every result alike, up to its
-payload. So once one was read, the beginning of the others shows whose they are. They are passed on
-as they are, and their consumer decodes them once, in one pass (`subscription`, which takes the long
-way for a message that is not what its beginning promised). All other messages go the long way here:
-through the protocol. `tests/connection/test_routes.py` shows both ways equal on
-arbitrary messages.
+Results have a fast path, because to decode the envelope of each message takes half as long as to
+decode its payload. A server writes all results of an operation alike, up to the payload. So after
+the first result, the first bytes of a message show which operation it belongs to. Such messages are
+passed on undecoded, and `Subscription` decodes each of them once, in one pass. If a message then
+turns out not to be a result, `Subscription` returns it to the slow path.
 
-It knows no socket and no protocol's spelling.
+All other messages take the slow path, through the protocol. The tests in
+`tests/connection/test_routes_properties.py` show that both paths give the same events for any
+messages.
+
+This module does no I/O, and does not know how a protocol writes its messages.
 """
 
 from __future__ import annotations
@@ -23,15 +26,16 @@ from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError
 
 _BRACE = ord("}")
-# A server that puts its payload elsewhere than last would be looked at in vain for ever.
+# How many results to try to learn the spelling from. If a server does not write the payload last,
+# every try fails.
 _LESSONS = 16
 
 
 class Routes:
-    """The live operations of one connection, by id.
+    """The sinks of the live operations of one connection, by id.
 
-    `on_event` gets what is neither a result nor the normal end of an operation. `on_reply` is
-    called with what was received when the protocol has an answer to it in its outbox.
+    `on_event` is called with each event that is neither a result nor the normal end of an
+    operation. `on_reply` is called with an event when the protocol's answer to it is in the outbox.
     """
 
     def __init__(
@@ -45,20 +49,20 @@ class Routes:
         self._on_event = on_event
         self._on_reply = on_reply
         self._sinks: dict[str, Sink] = {}
-        # Those that can be reached the short way, by what stands before their payloads.
+        # The streams that the fast path can reach, by the bytes before the payload of a result.
         self._streams: dict[bytes, EventStream] = {}
         self._spelling: tuple[bytes, bytes] | None = None
         self._lessons = _LESSONS
         self._last: tuple[EventStream | None, bytes] = (None, b"")
 
     def add(self, id: str, sink: Sink) -> None:
-        """Send the results of `id` into `sink` from now on."""
+        """Put the results of `id` into `sink` from now on."""
         self._sinks[id] = sink
         if isinstance(sink, EventStream) and self._spelling is not None:
             self._streams[self._prefix(id)] = sink
 
     def remove(self, id: str) -> Sink | None:
-        """Send the results of `id` nowhere from now on. Return its sink."""
+        """Ignore the results of `id` from now on. Return its sink, or None."""
         sink = self._sinks.pop(id, None)
         if self._streams and isinstance(sink, EventStream):
             self._streams.pop(self._prefix(id), None)
@@ -73,7 +77,7 @@ class Routes:
             sink.end(failure)
 
     def end(self, reason: TransportError) -> None:
-        """End every sink for `reason`."""
+        """Tell every sink that the connection is lost, for `reason`."""
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
         self._last = (None, b"")
@@ -81,11 +85,11 @@ class Routes:
             sink.lost(reason)
 
     def read(self, payload: bytes, id: str) -> Raw | None:
-        """Look into a result of `id` that went the short way, and cannot be read.
+        """Read a message again that took the fast path to `id`, and cannot be decoded strictly.
 
-        Return its payload if it is one that only a lenient reader takes. What it turns out to be
-        instead is taken as if it came now. Raises TransportProtocolError if its message is no
-        JSON.
+        Return the payload if the message is a result that only the lenient decoder accepts.
+        Otherwise handle the message as if it arrived now, and return None. Raises
+        TransportProtocolError if the message is not JSON.
         """
         text = b"%s%s}" % (self._prefix(id), payload)
         message = self.dialect.read(text)
@@ -95,7 +99,7 @@ class Routes:
         return None
 
     def take_slowly(self, texts: Iterable[bytes]) -> None:
-        """Take messages the long way. Raises TransportProtocolError for one that is no JSON."""
+        """Pass messages through the protocol. Raises TransportProtocolError for invalid JSON."""
         outbox = self.dialect.outbox
         for text in texts:
             event = self.dialect.receive(text)
@@ -121,15 +125,19 @@ class Routes:
                     self._streams[self._prefix(id)] = sink
 
     def _prefix(self, id: str) -> bytes:
-        """Return what a plain result of `id` begins with, as far as its payload."""
+        """Return the bytes with which a result of `id` begins, up to the payload."""
         head, tail = self._spelling or (b"", b"")
         return b"%s%s%s" % (head, id.encode(), tail)
 
     def _spelling_of(self, text: bytes, result: events.Result) -> tuple[bytes, bytes] | None:
-        """Return what stands before the id of a result, and between it and the payload."""
+        """Return the bytes before the id of a result, and those between the id and the payload.
+
+        Return None if they cannot be used to recognise other results.
+        """
         start = len(text) - 1 - len(result.payload)
         head, _, tail = text[:start].partition(b'"%s"' % result.id.encode())
-        # What stands there may only look like the id and the payload: so say it with others.
+        # These bytes may only look like the id and the payload, for example in a nested object. So
+        # put another id and payload in their places, and check that the protocol reads those.
         try:
             probe = self.dialect.read(b'%s"probe"%s"payload"}' % (head, tail))
         except TransportProtocolError:
@@ -140,9 +148,9 @@ class Routes:
         return (head + b'"', b'"' + tail) if is_right else None
 
     def take(self, texts: list[bytes]) -> None:
-        """Take messages that came together. Raises TransportProtocolError for one that is no JSON.
+        """Handle messages that arrived together. Raises TransportProtocolError for invalid JSON.
 
-        Those of one operation that follow each other reach it all at once.
+        Consecutive results of one operation reach its stream in one call.
         """
         if not self._streams:
             self.take_slowly(texts)
@@ -150,9 +158,9 @@ class Routes:
             self._take_mixed(texts)
 
     def _take_alike(self, texts: list[bytes]) -> bool:
-        """Take messages that all go where the last one went, as in a heavy feed of one operation.
+        """Handle messages if all go to the same stream as the last one; return whether they do.
 
-        This is what `_take_mixed` does, in half the time.
+        It does the same as `_take_mixed` in half the time, for a heavy feed of one operation.
         """
         stream, prefix = self._last
         if stream is None or not all(map(bytes.startswith, texts, repeat(prefix))):
@@ -165,10 +173,10 @@ class Routes:
         return True
 
     def _take_mixed(self, texts: list[bytes]) -> None:
-        # Most ids are as long as the one before, so most beginnings are.
+        # Most ids have the same length, so most prefixes have.
         start = len(self._last[1])
         last: EventStream | None = None
-        others: list[bytes] = []  # what came for `last` after the first, which it has had
+        others: list[bytes] = []  # results for `last` after the first, which it already has
         streams = self._streams
         for text in texts:
             stream = streams.get(text[:start])
@@ -188,12 +196,15 @@ class Routes:
                 stream.put(text[start:-1])
         if last is not None:
             last.put_all(others)
-            # Unless that has ended it, so that it is forgotten.
+            # Not if `put_all` has ended the stream, which removes it.
             if streams.get(text[:start]) is last:
                 self._last = (last, text[:start])
 
     def _route(self, text: bytes) -> tuple[EventStream | None, bytes]:
-        """Return whose result begins like `text`, and the beginning; None if that is not plain."""
+        """Return the stream whose results begin like `text`, and their prefix.
+
+        Return None and b"" if `text` has to take the slow path.
+        """
         head, tail = self._spelling or (b"", b"")
         if text.startswith(head) and text.endswith(b"}"):
             stop = text.find(tail, len(head))

@@ -1,6 +1,6 @@
 """What a connection reports apart from results: payloads, counters, the log of its messages.
 
-This file knows no protocol and no socket.
+This module knows no protocol and no socket.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ _STRAY_TYPES = 50
 
 
 class Signals:
-    """The last payloads by message type, and the events that users wait on."""
+    """The last payload of each message type, and the asyncio events for pings and pongs."""
 
     __slots__ = ("_ping_received", "_pong_received", "payloads")
 
     def __init__(self) -> None:
         self.payloads: dict[str, Any] = {}
-        # Each has 0.7 kB, and most connections need none.
+        # Created when needed: each takes 0.7 kB, and most connections need none.
         self._ping_received: asyncio.Event | None = None
         self._pong_received: asyncio.Event | None = None
 
     @property
     def ping_received(self) -> asyncio.Event:
-        """Set when a ping comes."""
+        """Set when a ping arrives."""
         if self._ping_received is None:
             self._ping_received = asyncio.Event()
         return self._ping_received
 
     @property
     def pong_received(self) -> asyncio.Event:
-        """Set when a pong comes."""
+        """Set when a pong arrives."""
         if self._pong_received is None:
             self._pong_received = asyncio.Event()
         return self._pong_received
 
     def keep(self, name: str, payload: Raw) -> Any:
-        """Keep a payload, decoded, and return it; None if there is none that can be decoded."""
+        """Decode a payload, keep it and return it; None if it is empty or cannot be decoded."""
         said = None
         if payload:
             try:
@@ -59,12 +59,13 @@ class Signals:
 
 
 class Telemetry:
-    """What one connection counts and logs.
+    """The counters and the log of one connection.
 
-    `received_bytes`, `sent_bytes`: of messages, without frames. `strays`: how many messages meant
-    nothing, by type. `complaint`: the last `connection_error` after the acknowledgement, or "".
-    `logs_messages`: whether the messages are logged on `gqlwire.wire`; the caller asks before it
-    calls `log_sent` or `log_received`.
+    - `received_bytes`, `sent_bytes`: the bytes of all messages, without the frames around them.
+    - `strays`: how many strays (unexpected messages) arrived, by message type.
+    - `complaint`: the last `connection_error` after the acknowledgement, or "".
+    - `logs_messages`: whether to log messages to `gqlwire.wire`. The caller checks it before it
+      calls `log_sent` or `log_received`.
     """
 
     __slots__ = (
@@ -87,24 +88,24 @@ class Telemetry:
         self.logs_messages: bool = wire_logger.isEnabledFor(logging.DEBUG)
 
     def count_stray(self, type: str) -> None:
-        """Count a message that means nothing; the first of each type is logged."""
-        # A server that invents types without end must not fill our memory.
+        """Count a stray; log the first one of each type."""
+        # A server that keeps inventing types must not fill our memory.
         if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
             type = "others"
         count = self.strays[type] = self.strays.get(type, 0) + 1
         if count == 1:
             _logger.warning(
-                "%s sent a message of type %.40s, which means nothing here; it is ignored, and so "
-                "are those that follow",
+                "%s sent an unexpected message of type %.40s; gqlwire ignores it, and later ones "
+                "like it",
                 self.host,
                 type,
             )
 
     def log_sent(self, text: bytes) -> None:
-        """Log a message of ours, cut short, as the caller shows it: without secrets."""
+        """Log a sent message, shortened. The caller has removed secrets from `text`."""
         wire_logger.debug("%s > %s", self.host, shown(text))
 
     def log_received(self, texts: Iterable[bytes]) -> None:
-        """Log messages of the server, cut short."""
+        """Log received messages, shortened."""
         for text in texts:
             wire_logger.debug("%s < %s", self.host, shown(text))

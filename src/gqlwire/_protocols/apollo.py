@@ -1,7 +1,6 @@
 """Apollo's protocol (subprotocol `graphql-ws`), that of subscriptions-transport-ws.
 
-Law 1: every rule of this protocol is in this file, and no rule is elsewhere.
-Law 2: this file never waits. It knows no socket, no clock and no task.
+All rules of this protocol are in this module. It does no I/O: it uses no socket, clock or task.
 
 Source: PROTOCOL.md of apollographql/subscriptions-transport-ws.
 """
@@ -24,13 +23,13 @@ from gqlwire.errors import Phase
 
 
 class ConnectionInit(Struct, tag_field="type", tag="connection_init", omit_defaults=True):
-    """Client to server: let us begin."""
+    """Client to server: start the conversation."""
 
     payload: Mapping[str, Any] | None = None
 
 
 _START = b'{"type":"start","id":"%s","payload":%s}'
-"""Client to server: start an operation. To fill it in costs two thirds of what an encoder does."""
+"""Client to server: start an operation. Formatting takes two thirds of the time of an encoder."""
 
 
 class Stop(Struct, tag_field="type", tag="stop"):
@@ -40,7 +39,7 @@ class Stop(Struct, tag_field="type", tag="stop"):
 
 
 class ConnectionTerminate(Struct, tag_field="type", tag="connection_terminate"):
-    """Client to server: we are done."""
+    """Client to server: end the conversation."""
 
 
 class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack"):
@@ -48,11 +47,11 @@ class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack")
 
 
 class ConnectionError(events.Complaint, tag_field="type", tag="connection_error"):
-    """Server to client: you are refused; or, later on: I could not read what you sent."""
+    """Server to client: `connection_init` is refused. Later: a message could not be read."""
 
 
 class KeepAlive(events.KeptAlive, tag_field="type", tag="ka"):
-    """Server to client: I am here."""
+    """Server to client: the server is alive."""
 
 
 class Data(events.Result, tag_field="type", tag="data"):
@@ -60,11 +59,11 @@ class Data(events.Result, tag_field="type", tag="data"):
 
 
 class Error(events.Failed, tag_field="type", tag="error"):
-    """Server to client: the operation `id` was refused, and is over."""
+    """Server to client: the operation `id` was refused, and has ended."""
 
 
 class Complete(events.Completed, tag_field="type", tag="complete"):
-    """Server to client: the operation `id` is over."""
+    """Server to client: the operation `id` has ended."""
 
 
 ServerMessage = ConnectionAck | ConnectionError | KeepAlive | Data | Error | Complete
@@ -75,8 +74,8 @@ _BY_TYPE = {str(kind.__struct_config__.tag): kind for kind in get_args(ServerMes
 
 # --- Table -----------------------------------------------------------------------------------
 
-# A `ka` may come before the acknowledgement (Hasura's do), and a `connection_error` after it
-# answers a message that could not be read and "does not disconnect the client"
+# A `ka` may arrive before the acknowledgement (Hasura's do). A `connection_error` after it answers
+# a message that the server could not read, and "does not disconnect the client"
 # (GQL_CONNECTION_ERROR).
 SERVER_SAYS: Table = {
     Phase.INIT: {
@@ -101,7 +100,7 @@ class Apollo:
 
     name = "graphql-ws"
     own_types = frozenset({"ka"})
-    # GQL_CONNECTION_KEEP_ALIVE: keep-alives count "only upon the first received" one.
+    # GQL_CONNECTION_KEEP_ALIVE: the client checks for keep-alives "only upon the first received".
     keep_alive = KeepAliveRule(from_first_sign=True)
 
     def __init__(self, setup: Setup = _USUAL) -> None:
@@ -115,15 +114,15 @@ class Apollo:
         return self._conversation.phase
 
     def connection_init(self) -> None:
-        """Open the conversation. The payload goes out as it is; None omits the key."""
+        """Send `connection_init` with the payload of the user; None omits the key."""
         self.outbox.append(_encode(ConnectionInit(self._init_payload)))
 
     def redacted(self, message: bytes) -> bytes:
-        """Return a message of ours as a log may show it: the init payload holds credentials."""
+        """Return a sent message without secrets, for a log: the init payload holds credentials."""
         return _REDACTED_INIT if message.startswith(_INIT_WITH_PAYLOAD) else message
 
     def read(self, text: bytes) -> ServerMessage | events.Stray:
-        """Decode one message, without a change of state."""
+        """Decode one message without changing the state."""
         try:
             return _decode(text)
         except UNREADABLE:
@@ -133,13 +132,13 @@ class Apollo:
             return message
 
     def receive(self, text: bytes) -> events.Event | None:
-        """Take one message. Return what it means, or None if its operation is over."""
+        """Handle one message. Return its event, or None if its operation has ended."""
         try:
             message: ServerMessage | events.Stray = _decode(text)
         except UNREADABLE:
             message = self.read(text)
         conversation = self._conversation
-        # The short way, for what comes a million times. `step` does the same.
+        # Fast path for the most frequent messages; `step` does the same.
         if conversation.phase is Phase.OPEN:
             if type(message) is Data:
                 return message if message.id in conversation.live else None
@@ -156,20 +155,20 @@ class Apollo:
         self.outbox.append(_START % (id.encode(), payload))
 
     def complete(self, id: str) -> None:
-        """Stop the operation `id`; results under way are dropped. Twice is harmless."""
-        # The server answers a `stop` with a `complete`; by then the id means nothing here.
+        """Stop the operation `id`, and ignore its later results; a second call does nothing."""
+        # The server answers a `stop` with a `complete`, which is ignored like later results.
         if self._conversation.stop(id):
             self.outbox.append(_encode(Stop(id)))
 
     def forget(self, id: str) -> None:
-        """Ignore what still comes for the operation `id`, which the server ends by itself."""
+        """Ignore later messages for the operation `id`, which the server completes unasked."""
         self._conversation.live.discard(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Do nothing: the client has no such message here."""
+        """Do nothing: in this protocol the client has no such message."""
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Do nothing: the client has no such message here."""
+        """Do nothing: in this protocol the client has no such message."""
 
     def close(self) -> None:
         """End the conversation (GQL_CONNECTION_TERMINATE)."""

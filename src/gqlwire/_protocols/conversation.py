@@ -1,6 +1,6 @@
-"""What the protocols share: a phase, a table of what the server may say, and the live operations.
+"""What the protocols share: a phase, a table of allowed messages, and the live operations.
 
-The tables are in the files of the protocols. This file knows no type of message and no spelling.
+Each protocol has its own table, in its own module. This module knows no message types.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gqlwire._protocols import events
 from gqlwire.errors import Phase
 
 Table = Mapping[Phase, Mapping[type, Phase]]
-"""What the server may say in each phase, and where that takes us. What is absent is a stray."""
+"""Which messages the server may send in each phase, and the phase after each. Others are strays."""
 
 
 class Conversation:
@@ -26,7 +26,7 @@ class Conversation:
         self._server_says = server_says
 
     def step(self, message: Any) -> events.Event | None:
-        """Take a decoded message; return what it means, None if its operation is over."""
+        """Handle a decoded message. Return its event, or None if its operation has ended."""
         if self.phase is Phase.CLOSED:
             return None
         kind = type(message)
@@ -35,8 +35,8 @@ class Conversation:
             return message if kind is events.Stray else events.Stray(_type_of(message))
         self.phase = says[kind]
         if isinstance(message, events.Failed | events.Completed):
-            # A second end (Hasura completes after an error) is ignored, and the end of what we
-            # stopped ourselves.
+            # Ignore a second end (Hasura sends `complete` after `error`), and the end of an
+            # operation that we have stopped.
             return message if self.stop(message.id) else None
         if isinstance(message, events.Result) and message.id not in self.live:
             return None
@@ -44,13 +44,13 @@ class Conversation:
         return event
 
     def stop(self, id: str) -> bool:
-        """Forget the operation `id`. Return whether it was alive."""
+        """Remove the operation `id`. Return whether it was live."""
         alive = id in self.live
         self.live.discard(id)
         return alive
 
     def close(self) -> None:
-        """Close: what arrives from now on is ignored."""
+        """Ignore all messages from now on."""
         self.phase = Phase.CLOSED
         self.live.clear()
 

@@ -1,8 +1,8 @@
 """The interface between a connection and the protocol that it speaks.
 
-A dialect turns the server's messages into events, and calls into messages of ours. It puts these
-into its outbox, as many as the protocol needs, and the connection sends them after each call. It
-does no I/O: it knows no socket, no clock and no task.
+A dialect turns the server's messages into events, and method calls into messages to send. It puts
+these into its outbox, as many as the protocol needs; the connection sends them after each call. A
+dialect does no I/O: it uses no socket, clock or task.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gqlwire.errors import Phase
 
 
 class Setup(Struct, frozen=True):
-    """What a dialect is made with.
+    """The settings of a dialect.
 
-    `init_payload`: the payload of `connection_init`; None leaves it out. A dialect that
-    authorizes each operation finds the credentials here. `answer_pings=False` leaves the answers
-    to the server's pings to the caller (`pong()`).
+    `init_payload`: the payload of `connection_init`, or None for none. A dialect that sends
+    credentials with each operation finds them here. `answer_pings`: whether the dialect answers the
+    server's pings. If not, the caller does, with `pong()`.
     """
 
     init_payload: Mapping[str, Any] | None = None
@@ -31,9 +31,9 @@ class Setup(Struct, frozen=True):
 class KeepAliveRule(Struct, frozen=True):
     """When the silence of a server means that it is dead.
 
-    `from_first_sign`: silence counts only after the first keep-alive message of the server, and not
-    from the acknowledgement on. `limit`: the seconds of silence that the server announced as too
-    long; None if it announced none. A `keep_alive_timeout` of the user replaces it.
+    `from_first_sign`: silence counts only after the first keep-alive message of the server, instead
+    of from the acknowledgement on. `limit`: the longest silence that the server announced, in
+    seconds, or None. The user's `keep_alive_timeout` replaces it.
     """
 
     from_first_sign: bool = False
@@ -43,25 +43,25 @@ class KeepAliveRule(Struct, frozen=True):
 class Dialect(Protocol):
     """The client's side of one conversation.
 
-    `outbox` holds the messages to send. It is the same list all the time, and the caller empties
-    it. A call for which the protocol has no message puts nothing into it.
+    `outbox` holds the messages to send. It is always the same list, and the caller empties it. If
+    the protocol has no message for a call, the call puts nothing into the outbox.
     """
 
     outbox: list[bytes]
 
     @property
     def name(self) -> str:
-        """The name in the registry, which is also the one that users know."""
+        """The name in the registry, which users see as well."""
         ...
 
     @property
     def own_types(self) -> frozenset[str]:
-        """The types of message by which a server shows that it speaks this protocol."""
+        """The message types that only this protocol has; they show which one a server speaks."""
         ...
 
     @property
     def keep_alive(self) -> KeepAliveRule:
-        """The rule for the server's silence. The caller reads it at the acknowledgement."""
+        """When the server's silence means that it is dead; read at the acknowledgement."""
         ...
 
     @property
@@ -70,54 +70,54 @@ class Dialect(Protocol):
         ...
 
     def connection_init(self) -> None:
-        """Open the conversation."""
+        """Send `connection_init`."""
         ...
 
     def redacted(self, message: bytes) -> bytes:
-        """Return a message of ours as a log may show it, without secrets."""
+        """Return a sent message without secrets, for a log."""
         ...
 
     def read(self, text: bytes) -> Event:
-        """Decode one message, without a change of state.
+        """Decode one message without changing the state.
 
         Raises TransportProtocolError if `text` is not a JSON object.
         """
         ...
 
     def receive(self, text: bytes) -> Event | None:
-        """Take one message. Return what it means, or None if its operation is over.
+        """Handle one message. Return its event, or None if its operation has ended.
 
-        The answer to it, if there is one, is in the outbox. Raises TransportProtocolError if `text`
-        is not a JSON object.
+        If the protocol answers the message, the answer is in the outbox. Raises
+        TransportProtocolError if `text` is not a JSON object.
         """
         ...
 
     def subscribe(self, id: str, payload: bytes) -> None:
-        """Start the operation `id`, which is made of ASCII letters and digits.
+        """Start the operation `id`.
 
-        `payload` is the request, encoded as JSON.
+        `id` consists of ASCII letters and digits. `payload` is the request, encoded as JSON.
         """
         ...
 
     def complete(self, id: str) -> None:
-        """Stop the operation `id`, unless it is over: it is never stopped twice."""
+        """Stop the operation `id`; does nothing if the operation has ended or was stopped."""
         ...
 
     def forget(self, id: str) -> None:
-        """Ignore what still comes for the operation `id`, which the server ends by itself."""
+        """Ignore later messages for the operation `id`, which the server completes unasked."""
         ...
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Ask for a sign of life. Without a message for it, the caller sends a ping frame."""
+        """Send a ping. If the protocol has no such message, the caller sends a ping frame."""
         ...
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Give a sign of life."""
+        """Send a pong."""
         ...
 
     def close(self) -> None:
-        """End the conversation: what arrives from now on is ignored.
+        """End the conversation: ignore all messages from now on.
 
-        The caller may leave the farewell in the outbox unsent.
+        The protocol's closing message is in the outbox, if it has one. The caller may discard it.
         """
         ...

@@ -1,8 +1,8 @@
-"""What a server can say, in the terms that all protocols share.
+"""The events that a server's messages mean, in terms that all protocols share.
 
-Each protocol file gives these their spelling on the wire. A payload is kept as it arrived
-(`msgspec.Raw`, empty where the message had none). The consumer of a result decodes it, so that
-nobody pays for what nobody reads.
+The module of each protocol subclasses these with the message types of that protocol. A payload is
+kept undecoded (`msgspec.Raw`, empty if the message has none). The consumer of a result decodes it,
+so that a result that nobody reads costs nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from msgspec import Raw, Struct
 
 from gqlwire._json import NOTHING
 
-# None of these can be part of a reference cycle, so the garbage collector need not look at them
-# (`gc=False`): it has a million a second to look at otherwise.
+# None of these can be part of a reference cycle, so the garbage collector need not track them
+# (`gc=False`). A busy connection creates up to a million per second.
 
 
 class Acknowledged(Struct, gc=False):
@@ -22,29 +22,29 @@ class Acknowledged(Struct, gc=False):
 
 
 class Complaint(Struct, gc=False):
-    """`connection_error`, or an `error` that names no operation.
+    """`connection_error`, or an `error` without an operation id.
 
-    Before the acknowledgement it is a refusal; later it only reports (Apollo's PROTOCOL.md,
-    GQL_CONNECTION_ERROR).
+    Before the acknowledgement it means that the server refuses `connection_init`. Later it only
+    reports a problem (Apollo's PROTOCOL.md, GQL_CONNECTION_ERROR).
     """
 
     payload: Raw = NOTHING
 
 
 class Pinged(Struct, gc=False):
-    """The server asked for a sign of life."""
+    """The server sent a ping."""
 
     payload: Raw = NOTHING
 
 
 class Ponged(Struct, gc=False):
-    """The server gave a sign of life, asked for or not."""
+    """The server sent a pong, as an answer to a ping or unasked."""
 
     payload: Raw = NOTHING
 
 
 class KeptAlive(Struct, gc=False):
-    """Apollo's one-way sign of life."""
+    """The server sent a keep-alive message, which needs no answer (`ka` in Apollo's protocol)."""
 
 
 class Result(Struct, gc=False):
@@ -68,9 +68,9 @@ class Completed(Struct, gc=False):
 
 
 class Stray(Struct):
-    """A message that means nothing here: of an unknown `type`, or at the wrong time.
+    """A message that is not expected: its `type` is unknown, or not allowed in this phase.
 
-    The servers in the field send such things; they harm nobody, so they are counted, not punished.
+    Real servers send such messages, and they do no harm. So they are counted and ignored.
     """
 
     type: str

@@ -1,7 +1,6 @@
 """The graphql-transport-ws protocol (subprotocol `graphql-transport-ws`).
 
-Law 1: every rule of this protocol is in this file, and no rule is elsewhere.
-Law 2: this file never waits. It knows no socket, no clock and no task.
+All rules of this protocol are in this module. It does no I/O: it uses no socket, clock or task.
 
 Source: PROTOCOL.md of enisdenjo/graphql-ws.
 """
@@ -24,13 +23,13 @@ from gqlwire.errors import Phase
 
 
 class ConnectionInit(Struct, tag_field="type", tag="connection_init", omit_defaults=True):
-    """Client to server: let us begin."""
+    """Client to server: start the conversation."""
 
     payload: Mapping[str, Any] | None = None
 
 
 _SUBSCRIBE = b'{"type":"subscribe","id":"%s","payload":%s}'
-"""Client to server: start an operation. To fill it in costs two thirds of what an encoder does."""
+"""Client to server: start an operation. Formatting takes two thirds of the time of an encoder."""
 
 
 class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack"):
@@ -38,15 +37,15 @@ class ConnectionAck(events.Acknowledged, tag_field="type", tag="connection_ack")
 
 
 class ConnectionError(events.Complaint, tag_field="type", tag="connection_error"):
-    """Server to client, not in PROTOCOL.md: Hasura says it on this subprotocol, too."""
+    """Server to client. It is not in PROTOCOL.md, but Hasura also sends it on this subprotocol."""
 
 
 class Ping(events.Pinged, tag_field="type", tag="ping", omit_defaults=True):
-    """Both ways: a question for a sign of life."""
+    """Both ways: asks for a pong."""
 
 
 class Pong(events.Ponged, tag_field="type", tag="pong", omit_defaults=True):
-    """Both ways: a sign of life, asked for or not."""
+    """Both ways: answers a ping, or shows unasked that the sender is alive."""
 
 
 class Next(events.Result, tag_field="type", tag="next"):
@@ -54,11 +53,11 @@ class Next(events.Result, tag_field="type", tag="next"):
 
 
 class Error(events.Failed, tag_field="type", tag="error"):
-    """Server to client: the operation `id` was refused, and is over."""
+    """Server to client: the operation `id` was refused, and has ended."""
 
 
 class Complete(events.Completed, tag_field="type", tag="complete"):
-    """Both ways: the operation `id` is over."""
+    """Both ways: the operation `id` has ended."""
 
 
 ServerMessage = ConnectionAck | ConnectionError | Ping | Pong | Next | Error | Complete
@@ -69,7 +68,7 @@ _BY_TYPE = {str(kind.__struct_config__.tag): kind for kind in get_args(ServerMes
 
 # --- Table -----------------------------------------------------------------------------------
 
-# A ping may come as soon as the socket is open ("Ping"), so before the acknowledgement, too.
+# A ping may arrive before the acknowledgement: any time after the socket is open ("Ping").
 SERVER_SAYS: Table = {
     Phase.INIT: {
         ConnectionAck: Phase.OPEN,
@@ -108,15 +107,15 @@ class GraphQLTransportWS:
         return self._conversation.phase
 
     def connection_init(self) -> None:
-        """Open the conversation. The payload goes out as it is; None omits the key."""
+        """Send `connection_init` with the payload of the user; None omits the key."""
         self.outbox.append(_encode(ConnectionInit(self._init_payload)))
 
     def redacted(self, message: bytes) -> bytes:
-        """Return a message of ours as a log may show it: the init payload holds credentials."""
+        """Return a sent message without secrets, for a log: the init payload holds credentials."""
         return _REDACTED_INIT if message.startswith(_INIT_WITH_PAYLOAD) else message
 
     def read(self, text: bytes) -> ServerMessage | events.Stray:
-        """Decode one message, without a change of state."""
+        """Decode one message without changing the state."""
         try:
             return _decode(text)
         except UNREADABLE:
@@ -126,13 +125,13 @@ class GraphQLTransportWS:
             return message
 
     def receive(self, text: bytes) -> events.Event | None:
-        """Take one message. Return what it means, or None if its operation is over."""
+        """Handle one message. Return its event, or None if its operation has ended."""
         try:
             message: ServerMessage | events.Stray = _decode(text)
         except UNREADABLE:
             message = self.read(text)
         conversation = self._conversation
-        # The short way, for what comes a million times. `step` does the same.
+        # Fast path for the most frequent messages; `step` does the same.
         if conversation.phase is Phase.OPEN:
             if type(message) is Next:
                 return message if message.id in conversation.live else None
@@ -143,7 +142,7 @@ class GraphQLTransportWS:
                 return message
         event = conversation.step(message)
         if type(event) is Ping and self._answer_pings:
-            # "Ping": the answer carries what the question carried.
+            # The pong has the payload of the ping, as that of the reference client has.
             self.outbox.append(_encode(Pong(event.payload)))
         return event
 
@@ -153,25 +152,25 @@ class GraphQLTransportWS:
         self.outbox.append(_SUBSCRIBE % (id.encode(), payload))
 
     def complete(self, id: str) -> None:
-        """Stop the operation `id`; results under way are dropped. Twice is harmless."""
-        # "Complete": the server's own may cross ours; then there is nothing to stop.
+        """Stop the operation `id`, and ignore its later results; a second call does nothing."""
+        # "Complete": if the server has completed the operation already, there is nothing to stop.
         if self._conversation.stop(id):
             self.outbox.append(_encode(Complete(id)))
 
     def forget(self, id: str) -> None:
-        """Ignore what still comes for the operation `id`, which the server ends by itself."""
+        """Ignore later messages for the operation `id`, which the server completes unasked."""
         self._conversation.live.discard(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Ask for a sign of life; any time is right ("Ping")."""
+        """Send a ping, which is allowed at any time ("Ping")."""
         self.outbox.append(_encode(Ping(_raw(payload))))
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Give a sign of life, asked for or not ("Pong")."""
+        """Send a pong, as an answer to a ping or unasked ("Pong")."""
         self.outbox.append(_encode(Pong(_raw(payload))))
 
     def close(self) -> None:
-        """End the conversation. There is no message for it: the socket closes with 1000."""
+        """End the conversation. The protocol has no message for it; the close frame is enough."""
         self._conversation.close()
 
 

@@ -1,8 +1,8 @@
-"""Reads messages that are not written as the protocol says.
+"""Reads messages that are not written as the protocol demands.
 
-Strict decoding comes first, in each protocol's file. What fails it comes here: ids that are
-numbers, keys that are missing, JSON with NaN or lone surrogates in it. Only text that is not a JSON
-object is refused. This file knows no protocol.
+The module of each protocol has a strict decoder. When it fails, the message is read here: with ids
+that are numbers, missing keys, or JSON with NaN or lone surrogates. Only text that is not a JSON
+object raises. This module knows no protocol.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 def read(text: bytes, types: Mapping[str, type[Any]], *, nameless: type[Any]) -> Any:
-    """Make a message of `text`: one of `types` (by its `type`), or a `Stray`.
+    """Decode `text` to the class in `types` that its `type` names, or to a `Stray`.
 
-    An error that names no operation becomes a `nameless` one (AppSync sends such), any other
-    message that lacks its id a `Stray`. Raises TransportProtocolError if `text` is no JSON object.
+    An error without an operation id becomes a `nameless` message (AppSync sends such errors); any
+    other message without its id becomes a `Stray`. Raises TransportProtocolError if `text` is not a
+    JSON object.
     """
     envelope = _envelope(text)
     kind = types.get(envelope.type) if isinstance(envelope.type, str) else None
     if kind is None:
         return Stray(str(envelope.type))
-    # Servers echo numbers, too (the first Apollo client sent such ids).
+    # Some servers send ids as numbers (the first Apollo client used numbers).
     id = str(envelope.id) if isinstance(envelope.id, str | int) else None
     if "id" not in kind.__struct_fields__:
         return kind(envelope.payload) if kind.__struct_fields__ else kind()
@@ -53,7 +54,7 @@ def _envelope(text: bytes) -> _Envelope:
         return _decode_envelope(text)
     except UNREADABLE:
         pass
-    # A payload that is not quite JSON must cost its own operation at most.
+    # A payload that is invalid JSON, such as NaN, must not end more than its own operation.
     try:
         message = decode(text)
     except (ValueError, RecursionError) as unreadable:

@@ -1,10 +1,10 @@
 """Stands for several protocols until the server shows which of them it speaks.
 
-A server may name none in its answer to the upgrade. The protocols that are possible then open with
-the same `connection_init`, so the conversation can begin, and the type of the server's first
-message decides: `ping` and `pong` exist only in graphql-transport-ws, `ka` only in Apollo's. An
-acknowledgement decides nothing, so the last of the registry is taken. That is the oldest, and most
-servers that name none are old.
+A server may name no protocol in its answer to the upgrade. The possible protocols start with the
+same `connection_init`, so the client can send it. Then the type of the server's first message
+decides: only graphql-transport-ws has `ping` and `pong`, only Apollo's protocol has `ka`. All have
+the acknowledgement; if that is the first message, the last protocol in the registry is taken. It is
+the oldest one, and most servers that name no protocol are old.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _decode_type = msgspec.json.Decoder(_Type).decode
 
 
 class Undecided:
-    """Passes everything on to one of `possible`. Implements `Dialect`.
+    """Delegates to one of the `possible` dialects. Implements `Dialect`.
 
-    Until the server has spoken, that is the last of them.
+    Until the first message of the server, it delegates to the last one.
     """
 
     __slots__ = ("_is_decided", "_likely", "_possible", "outbox")
@@ -47,7 +47,7 @@ class Undecided:
 
     @property
     def name(self) -> str:
-        """The name of the protocol that is taken to be spoken."""
+        """The name of the protocol that the server probably speaks."""
         return self._likely.name
 
     @property
@@ -57,23 +57,23 @@ class Undecided:
 
     @property
     def keep_alive(self) -> KeepAliveRule:
-        """The rule for the server's silence."""
+        """When the server's silence means that it is dead."""
         return self._likely.keep_alive
 
     def connection_init(self) -> None:
-        """Open the conversation: the words are the same in all of them."""
+        """Send `connection_init`, which is the same in all possible protocols."""
         self._likely.connection_init()
 
     def redacted(self, message: bytes) -> bytes:
-        """Return a message of ours as a log may show it, without secrets."""
+        """Return a sent message without secrets, for a log."""
         return self._likely.redacted(message)
 
     def read(self, text: bytes) -> events.Event:
-        """Decode one message, without a change of state."""
+        """Decode one message without changing the state."""
         return self._likely.read(text)
 
     def receive(self, text: bytes) -> events.Event | None:
-        """Decide by the first message, and take it."""
+        """Handle one message; the first one decides which protocol it is."""
         if not self._is_decided:
             self._is_decided = True
             word = _first_word(text)
@@ -90,19 +90,19 @@ class Undecided:
         self._likely.complete(id)
 
     def forget(self, id: str) -> None:
-        """Ignore what still comes for the operation `id`."""
+        """Ignore later messages for the operation `id`."""
         self._likely.forget(id)
 
     def ping(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Ask for a sign of life."""
+        """Send a ping."""
         self._likely.ping(payload)
 
     def pong(self, payload: Mapping[str, Any] | None = None) -> None:
-        """Give a sign of life."""
+        """Send a pong."""
         self._likely.pong(payload)
 
     def close(self) -> None:
-        """End the conversation; without a word if the server has not spoken."""
+        """End the conversation, without a closing message if the protocol is not decided yet."""
         if self._is_decided:
             self._likely.close()
             return

@@ -1,1 +1,1 @@
-"""Where results wait for whoever takes them."""
+"""Results that wait for their consumers: streams, replies, and their order in a merger."""

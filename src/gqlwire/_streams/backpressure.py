@@ -1,8 +1,9 @@
-"""Whether to go on reading a socket that many operations share.
+"""Decides whether to read from a socket that many operations share.
 
-GraphQL over WebSocket has no flow control per operation: to hold back one stream is to hold back
-all. So reading stops for a full stream only while nobody else waits for anything, and goes on as
-soon as somebody does. This file knows no socket; it is told how to pause one.
+GraphQL over WebSocket has no flow control for single operations: to stop reading for one full
+stream stops all operations. So reading stops only while no other operation waits for data, and
+continues as soon as one does. This module knows no socket; `attach` gets the functions that pause
+and resume reading.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable, Hashable
 class ReadGate:
     """Pauses and resumes reading.
 
-    It may outlive a socket, as a stream may: `attach` it to each. `waiting`: how many wait for what
-    the socket brings. Add 1, and call `check` if reading is `paused`; subtract it afterwards. This
-    is no method, as it happens for each event.
+    A gate may outlive a socket, as a stream may; `attach` it to each new socket.
+
+    `waiting`: how many tasks wait for data. A task adds 1 before it waits, calls `check` if reading
+    is `paused`, and subtracts 1 afterwards. A method for this would cost too much, because it
+    happens for each event.
     """
 
     __slots__ = ("_held", "_is_needed", "_pause", "_resume", "paused", "waiting")
@@ -26,7 +29,7 @@ class ReadGate:
         self._resume: Callable[[], None]
         self._is_needed: Callable[[], bool]
         self.waiting: int = 0
-        self._held: set[Hashable] | None = None  # the full ones; mostly there never is any
+        self._held: set[Hashable] | None = None  # the full streams; created when needed
 
     def attach(
         self,
@@ -34,10 +37,10 @@ class ReadGate:
         resume: Callable[[], None],
         is_needed: Callable[[], bool],
     ) -> None:
-        """Begin with a socket that is read from.
+        """Control a new socket, which is being read.
 
-        `pause` and `resume` act on it; `is_needed` tells whether the connection itself waits for
-        something (an acknowledgement, a pong, the server's goodbye).
+        `pause` and `resume` stop and continue reading. `is_needed` returns whether the connection
+        itself waits for data (an acknowledgement, a pong, the server's close frame).
         """
         self.paused = False
         self._pause = pause
@@ -45,7 +48,7 @@ class ReadGate:
         self._is_needed = is_needed
 
     def hold(self, stream: Hashable) -> None:
-        """Stop reading because `stream` is full, unless somebody waits for what comes next."""
+        """Note that `stream` is full, and stop reading unless a task waits for data."""
         if self._held is None:
             self._held = set()
         self._held.add(stream)
@@ -54,19 +57,19 @@ class ReadGate:
             self._pause()
 
     def release(self, stream: Hashable) -> None:
-        """Go on reading if no stream is full any more."""
+        """Note that `stream` has room, and continue reading if no other stream is full."""
         if self._held is not None:
             self._held.discard(stream)
         if not self._held:
             self.open()
 
     def check(self) -> None:
-        """Continue reading if somebody waits by now."""
+        """Continue reading if a task waits for data."""
         if self.paused and self._is_awaited():
             self.open()
 
     def open(self) -> None:
-        """Go on reading, whatever is full."""
+        """Continue reading, even if streams are full."""
         if self.paused:
             self.paused = False
             self._resume()

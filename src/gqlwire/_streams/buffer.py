@@ -1,4 +1,4 @@
-"""How much may wait for a consumer, and what happens beyond that: plain data."""
+"""How many events a subscription may buffer, and what happens when its buffer is full."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from enum import StrEnum
 from gqlwire._streams.sink import Item
 
 EVENT_OVERHEAD = 136
-"""Bytes that a queued event costs beside its payload: two object headers and the envelope."""
+"""Bytes that a queued event takes in addition to its payload: object headers and the envelope."""
 
 
 class Overflow(StrEnum):
-    """What happens when events come faster than they are taken, and the buffer is full."""
+    """What to do when events arrive faster than they are taken, and the buffer is full."""
 
     BLOCK = "block"
-    """Stop reading the socket, so that the server waits, as long as nobody else on this
-    connection waits for anything (an answer, an event, a pong). If somebody does, reading goes
-    on; a stream that is then over its bound by a whole default `Buffer` ends with
-    `SlowConsumer`."""
+    """Stop reading the socket (back-pressure) as long as nothing else on this connection waits for
+    data (a result, an event, a pong). Otherwise continue reading. If a stream then exceeds its
+    buffer by a whole default `Buffer`, the subscription ends with `SlowConsumer`."""
     DROP_OLDEST = "drop_oldest"
     """Drop the oldest events, and count them."""
     LATEST = "latest"
-    """Keep only the newest event, and count the others."""
+    """Keep only the newest event, and count the dropped ones."""
     ERROR = "error"
-    """End the subscription with `SlowConsumer`, after the events that are buffered."""
+    """End the subscription with `SlowConsumer`, after the buffered events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """How much may wait for a slow consumer: `events` at most, and `size` bytes at most.
+    """How much to buffer for a slow consumer: at most `events` events, and at most `size` bytes.
 
-    One event is always taken, however big it is. `size` counts what the events occupy in memory.
+    `size` limits the memory that the events take. One event is always buffered, even if it is
+    larger. Raises ValueError for a limit below 1.
     """
 
     events: int = 65_536
@@ -40,13 +40,13 @@ class Buffer:
 
     def __post_init__(self) -> None:
         if self.events < 1 or self.size < 1:
-            raise ValueError("a buffer holds at least one event and one byte")
+            raise ValueError("a Buffer must hold at least 1 event and 1 byte")
 
 
 ALLOWANCE = Buffer()
-"""What comes on top of the bounds before a stream that is not paused is refused."""
+"""How far a stream may exceed its buffer while the socket must be read, before it ends."""
 
 
 def size_of(items: Collection[Item]) -> int:
-    """Return how many bytes queued events occupy."""
+    """Return how many bytes queued events take in memory."""
     return sum(map(len, items)) + EVENT_OVERHEAD * len(items)

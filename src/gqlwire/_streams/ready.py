@@ -1,6 +1,6 @@
-"""Whose turn it is, among many streams with one consumer.
+"""The order in which one consumer takes the events of many streams.
 
-This module knows no stream, no socket and no GraphQL.
+This module knows no streams, sockets or GraphQL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from gqlwire._streams.sink import Item
 
 
 class Line:
-    """The streams whose turn has come, by their `Turn`s. `waiter` is whoever waits for the next."""
+    """A queue of the streams that have an event, each represented by its `Turn`.
+
+    `waiter` is the future of the consumer, if it waits for the next turn.
+    """
 
     __slots__ = ("ready", "waiter")
 
@@ -22,14 +25,14 @@ class Line:
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Wake up whoever waits."""
+        """Wake up the consumer if it waits."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until a turn has come, or for `wake`."""
+        """Wait until a turn arrives, or until `wake` is called."""
         if self.waiter is not None:
-            raise RuntimeError("this merger is being iterated by another task already")
+            raise RuntimeError("another task is already iterating this merger")
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             await self.waiter
@@ -39,10 +42,11 @@ class Line:
 
 @final
 class Turn:
-    """The place of one stream in a `Line`; `number` tells whose it is.
+    """The place of one stream in a `Line`; `number` identifies the stream.
 
-    `is_used` once its turn has come. `item` is an event that is on its way with it. It does not
-    hold its subscription, which could not be collected then while its stream lives.
+    `is_used`: whether the turn is in the queue, or was taken. `item`: an event that the turn
+    carries, or None. A turn has no reference to its subscription: otherwise the subscription could
+    not be garbage-collected while its stream lives.
     """
 
     __slots__ = ("is_used", "item", "line", "number")
@@ -54,10 +58,10 @@ class Turn:
         self.item: Item | None = None
 
     def come(self, item: Item | None) -> bool:
-        """Be in turn; say whether `item` goes along.
+        """Enter the queue; return whether the turn carries `item`.
 
-        It does if somebody waits. If nobody does, it stays in the buffer of its stream, whose
-        bounds it obeys.
+        The turn carries it if the consumer waits. Otherwise the caller keeps `item` in the buffer
+        of the stream, where the limits of the buffer apply.
         """
         self.is_used = True
         self.line.ready.append(self)

@@ -1,4 +1,4 @@
-"""Where the result of an operation is awaited that has one.
+"""Where the one result of a query or a mutation is awaited.
 
 This module knows no socket, no protocol and no GraphQL.
 """
@@ -18,7 +18,7 @@ from gqlwire.errors.reasons import replica
 class State(Enum):
     """How far an operation with one result has come.
 
-    `LOST`: its connection ended before the result came. `EXPIRED`: its time limit did.
+    `LOST`: the connection ended before the result arrived. `EXPIRED`: the time limit did.
     """
 
     UNSENT = "unsent"
@@ -32,7 +32,7 @@ _OPEN = (State.UNSENT, State.SENT)
 
 
 class Reply:
-    """The one result of an operation that has one.
+    """The one result of a query or a mutation. Implements `Sink`.
 
     `state`: how far the operation has come. It may have its result before it has ended.
     """
@@ -47,14 +47,14 @@ class Reply:
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, payload: Raw) -> None:
-        """Take the result; the first one counts."""
+        """Store the result; further results are ignored."""
         if self._payload is None and self.state in _OPEN:
             self._payload = payload
             if not self._arrival.done():
                 self._arrival.set_result(None)
 
     def end(self, failure: TransportError | None, state: State = State.ENDED) -> None:
-        """End well, or by `failure`. Only the first end counts."""
+        """End normally, or with `failure`; further calls do nothing."""
         if self.state in _OPEN:
             self.state = state
             self._failure = failure
@@ -62,11 +62,11 @@ class Reply:
                 self._arrival.set_result(None)
 
     def lost(self, failure: TransportError) -> None:
-        """End, as the connection is lost."""
+        """End because the connection is lost."""
         self.end(failure, State.LOST if self._payload is None else State.ENDED)
 
     def expire(self) -> None:
-        """End, as nothing arrived in time."""
+        """End because the result did not arrive in time."""
         self.end(None, State.EXPIRED)
 
     async def get(self) -> Raw | None:

@@ -1,6 +1,6 @@
 """The interfaces between a connection and the operations that wait for its results.
 
-This module knows no socket, no protocol and no GraphQL.
+This module knows no sockets, protocols or GraphQL.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from msgspec import Raw
 from gqlwire.errors import TransportError
 
 Item = Raw | bytes
-"""A queued event: the payload of a result, or the whole message, not decoded yet."""
+"""The payload of an event, not decoded. `bytes` come from the fast path, unchecked."""
 
 
 class Sink(Protocol):
-    """What a connection puts the results of an operation into."""
+    """The object into which a connection puts the results of one operation."""
 
     def put(self, payload: Raw) -> None:
-        """Take one result. Called by the socket's reader, so it never waits."""
+        """Store one result. The socket's reader calls this, so it must not wait."""
         ...
 
     def end(self, failure: TransportError | None) -> None:
-        """End well, or by `failure`. Only the first end counts."""
+        """End normally, or with `failure`; further calls do nothing."""
         ...
 
     def lost(self, failure: TransportError) -> None:
-        """The connection ended, for this reason."""
+        """Note that the connection ended with `failure`."""
         ...
 
 
@@ -35,9 +35,9 @@ class Owner(Protocol):
     """The operation that a stream belongs to."""
 
     def overrun(self) -> None:
-        """The stream is full, and ends."""
+        """Note that the stream is full, and ends."""
         ...
 
     def keeps(self, failure: TransportError) -> bool:
-        """Return whether to keep the stream, although its connection is lost."""
+        """Return whether to keep the stream although its connection is lost."""
         ...

@@ -1,10 +1,10 @@
-"""Where the results of one operation wait for their consumer.
+"""The events of one subscription, buffered for their consumer.
 
-The queue holds payloads as they arrived. A stream ends once, for one reason. `Overflow` says what
-happens when it is full: it never grows without bound, and counts whatever it drops. A `ReadGate`
-pauses the socket.
+The buffer holds payloads as they arrived, not decoded. `Overflow` says what happens when it is
+full; a stream never grows without limit, and counts the events that it drops. A stream ends once.
+It pauses reading the socket through a `ReadGate`.
 
-This module knows no socket, no protocol and no GraphQL.
+This module knows no sockets, protocols or GraphQL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gqlwire.errors.reasons import replica
 
 
 class Ending:
-    """How a stream ended: by `failure`, or well if that is None."""
+    """How a stream ended: with `failure`, or normally if that is None."""
 
     __slots__ = ("failure",)
 
@@ -37,14 +37,15 @@ _GOOD = Ending(None)
 
 
 class EventStream:
-    """The events of one operation, bounded, for one consumer.
+    """The bounded buffer between one operation and one consumer.
 
-    `over`: how it ended; None as long as it has not. Buffered events can be taken after the end.
-    `dropped`: how many events found no room. `owner`: the operation; it is called when the stream
-    is full, and when the connection is lost. `on_waiting` is called when a consumer begins to wait.
-
-    `items`: the buffered events; None if there are none. `is_exact`: whether `_size` is their size
-    at the moment, so that `settle` has to be called for each that is taken out of `items`.
+    - `over`: how the stream ended; None before. Buffered events can still be taken after the end.
+    - `dropped`: how many events were dropped because the buffer was full.
+    - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
+    - `on_waiting`: called when the consumer starts to wait.
+    - `items`: the buffered events; None or empty if there are none.
+    - `is_exact`: whether `_size` is the exact size of `items`. If it is, call `settle` for each
+      event that is taken out of `items`.
     """
 
     __slots__ = (
@@ -73,16 +74,16 @@ class EventStream:
         self.gate: ReadGate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
         self._overflow = overflow
-        # An empty deque has 0.6 kB; a stream whose consumer waits has none.
+        # An empty deque takes 0.6 kB, so a stream whose consumer waits has none.
         self.items: deque[Item] | None = None
         self._arrived = 0
         self._forgotten = 0
         self._size = 0
         self.is_exact: bool = False
-        # What waits for the next event: the future of a consumer, or the turn of this stream in
-        # the line of a merger.
+        # What waits for the next event: the future of the consumer, or the turn of this stream in
+        # a merger.
         self._waiter: asyncio.Future[Item | None] | Turn | None = None
-        self._held = False  # whether it keeps the gate from reading
+        self._held = False  # whether this stream asks the gate to stop reading
         self.over: Ending | None = None
 
     @property
@@ -92,25 +93,25 @@ class EventStream:
 
     @property
     def buffered(self) -> int:
-        """How many events wait to be taken."""
+        """How many events are buffered."""
         return len(self.items) if self.items else 0
 
     @property
     def buffered_size(self) -> int:
-        """How many bytes they occupy."""
+        """How many bytes the buffered events take in memory."""
         return size_of(self.items or ())
 
     @property
     def events(self) -> int:
-        """How many events arrived, those that were dropped included."""
+        """How many events arrived, including dropped ones."""
         return self._arrived
 
     def put(self, payload: Item) -> None:
-        """Take one event."""
+        """Pass one event to the consumer, or buffer it."""
         waiter = self._waiter
         if type(waiter) is Turn:
             if not waiter.is_used:
-                # As `Turn.come` does, without calls: this runs for each event of many streams.
+                # The same as `Turn.come`, but inline, because it runs for each event of a merger.
                 line = waiter.line
                 waiter.is_used = True
                 line.ready.append(waiter)
@@ -122,14 +123,14 @@ class EventStream:
                         step.set_result(None)
                     return
         elif waiter is not None and not waiter.done():
-            # Straight to the consumer, without the queue.
+            # The consumer waits, so the event does not pass through the buffer.
             self._arrived += 1
             waiter.set_result(payload)
             return
         self.put_all((payload,))
 
     def _hand(self, item: Item | None) -> bool:
-        """Hand an event, or the end (None), to the consumer; return whether one waits."""
+        """Pass an event, or the end (None), to the consumer; return whether it waited."""
         waiter = self._waiter
         if isinstance(waiter, Turn):
             return not waiter.is_used and waiter.come(item)
@@ -139,7 +140,7 @@ class EventStream:
         return True
 
     def put_all(self, items: Sequence[Item]) -> None:
-        """Take events that arrived together."""
+        """Pass events that arrived together to the consumer, or buffer them."""
         if self.over is not None or not items:
             return
         self._arrived += len(items)
@@ -159,26 +160,26 @@ class EventStream:
             waiting.extend(items)
 
     def end(self, failure: Exception | None) -> None:
-        """End well, or by `failure`. Only the first end counts."""
+        """End normally, or with `failure`; further calls do nothing."""
         if self.over is not None:
             return
         self.over = _GOOD if failure is None else Ending(failure)
         if self._held:
-            # No more events will arrive, so there is nothing to hold back.
+            # No more events will arrive, so reading need not stop.
             self._held = False
             self.gate.release(self)
         self._hand(None)
 
     def lost(self, failure: TransportError) -> None:
-        """End by `failure`, as the connection is lost, unless the owner keeps the stream."""
+        """End with `failure` because the connection is lost, unless the owner keeps the stream."""
         if self.owner is None or not self.owner.keeps(failure):
             self.end(failure)
 
     def seal(self, read: Callable[[Item], Raw | None]) -> None:
-        """Make the buffered events readable without the connection that they came by.
+        """Replace the buffered events by their payloads, as the connection is lost.
 
-        `read` returns the payload of an event, or None if it turns out to be none. If it raises
-        TransportProtocolError, that event and all after it are forgotten.
+        `read` returns the payload of an event, or None if the message turns out not to be an event.
+        If `read` raises TransportProtocolError, that event and all later ones are discarded.
         """
         if not self.items:
             return
@@ -190,11 +191,11 @@ class EventStream:
         self._release_if_roomy()
 
     def mark(self, notice: object) -> None:
-        """Insert `notice` between the events; no overflow drops it."""
+        """Insert `notice` between the events; overflow never drops it."""
         item = Raw(b"")
         self._marks = self._marks or {}
         self._marks[id(item)] = (item, notice)
-        self._forgotten -= 1  # it is no event, but `buffered` counts it
+        self._forgotten -= 1  # `buffered` counts the notice, although it is not an event
         if self._hand(item):
             return
         if not self.items:
@@ -221,7 +222,7 @@ class EventStream:
 
     @property
     def untaken(self) -> Item | None:
-        """The event that was handed to a consumer who has not run since."""
+        """The event that was passed to the consumer, but that the consumer has not taken yet."""
         waiter = self._waiter
         if isinstance(waiter, Turn):
             return waiter.item
@@ -230,7 +231,7 @@ class EventStream:
         return waiter.result()
 
     def take(self) -> Item | None:
-        """Return the next event if one is buffered, else None."""
+        """Return the next buffered event, or None."""
         if not self.items:
             return None
         item = self.items.popleft()
@@ -239,13 +240,13 @@ class EventStream:
         return item
 
     def settle(self, item: Item) -> None:
-        """Note that `item` was taken out of `items`; to be called if `is_exact`."""
+        """Note that `item` was taken out of `items`; call this if `is_exact`."""
         self._size -= len(item) + EVENT_OVERHEAD
         if self._held:
             self._release_if_roomy()
 
     def take_back(self) -> None:
-        """Buffer an event again that was handed to a consumer who was cancelled before it ran."""
+        """Put an event back that was passed to a consumer that was cancelled before it ran."""
         item = self.untaken
         if item is not None:
             if not self.items:
@@ -255,9 +256,11 @@ class EventStream:
             self._size += len(item) + EVENT_OVERHEAD
 
     def arrival(self) -> asyncio.Future[Item | None]:
-        """Return the future of the next event, or of the end (None). Await it, call `arrived`.
+        """Return a future for the next event, or for the end (None).
 
-        Nothing may be buffered. A consumer that is cancelled meanwhile calls `take_back` first.
+        Call it only if nothing is buffered. The consumer awaits the future, then calls `arrived`. A
+        consumer that is cancelled while it waits calls `take_back` before `arrived`. Raises
+        RuntimeError if another task already waits.
         """
         if self._waiter is not None:
             raise _taken()
@@ -277,7 +280,7 @@ class EventStream:
         self.gate.waiting -= 1
 
     def line_up(self, turn: Turn) -> None:
-        """Let `turn` come with the next event, or the end. Nothing may be buffered."""
+        """Queue `turn` at the next event, or at the end. Call it only if nothing is buffered."""
         if self._waiter is not None and self._waiter is not turn:
             raise _taken()
         self.items = None
@@ -287,30 +290,30 @@ class EventStream:
             self.on_waiting()
 
     def step_out(self) -> None:
-        """Complete a turn that no consumer waits for, so that the stream lines up again."""
+        """Complete an idle turn without an event, so that the stream queues again."""
         if isinstance(self._waiter, Turn) and not self._waiter.is_used:
             self._waiter.come(None)
 
     def ending(self) -> Exception:
-        """Return what to raise after the last event: StopAsyncIteration, or the failure."""
+        """Return the exception to raise after the last event: StopAsyncIteration or the failure."""
         failure = None if self.over is None else self.over.failure
         return StopAsyncIteration() if failure is None else replica(failure)
 
     def forget(self) -> None:
-        """Note that an event that a `Turn` carries will not be taken."""
+        """Note that the event that a `Turn` carries will not be taken."""
         self._forgotten += 1
 
     def clear(self) -> None:
-        """Forget the buffered events: nobody will take them."""
+        """Discard the buffered events, which nobody will take."""
         self._forgotten += self.buffered
         self.items = self._marks = None
         self._size = 0
         self._release_if_roomy()
 
     def _put_each(self, items: Sequence[Item], waiting: deque[Item]) -> None:
-        # So far `_size` counted all that arrived since the buffer was empty; from now on it is
-        # exact, until the buffer is empty again. Subtracting each event that is taken would cost
-        # every subscription what only a slow one needs.
+        # Until now, `_size` counted all events since the buffer was last empty. From now on it is
+        # exact, until the buffer is empty again. To subtract every event that is taken would slow
+        # down all subscriptions, and only those with a slow consumer need it.
         if not self.is_exact:
             self.is_exact = True
             self._size = size_of(waiting)
@@ -341,8 +344,8 @@ class EventStream:
             self._drop(waiting)
 
     def _is_twice_full(self, waiting: deque[Item]) -> bool:
-        # Even a tiny buffer gets the default bounds on top: how much one read of the socket
-        # brings is not the consumer's fault.
+        # Even a tiny buffer may exceed its limits by those of a default `Buffer`: one read of the
+        # socket may bring many events, which is not the consumer's fault.
         return (
             len(waiting) > self._buffer.events + ALLOWANCE.events
             or self._size > self._buffer.size + ALLOWANCE.size
@@ -359,8 +362,8 @@ class EventStream:
         held, size = len(waiting), self._size
         self.end(
             SlowConsumer(
-                f"the consumer is too slow: {held} events ({size} bytes) wait for it, and its "
-                f"buffer has no room for more; see `buffer` and `overflow` of subscribe()",
+                f"the consumer is too slow: its buffer is full with {held} events ({size} bytes); "
+                f"see `buffer` and `overflow` of subscribe()",
                 events=held,
                 size=size,
             )
@@ -378,8 +381,8 @@ class EventStream:
         waiting.extendleft(reversed(marks))
 
     def _release_if_roomy(self) -> None:
-        # Reading continues when the buffer is half empty: a pause and a resumption for each event
-        # would cost more than the events.
+        # Reading continues when the buffer is half empty, because to pause and resume for each
+        # event would cost more than to handle the event.
         roomy = self.buffered <= self._buffer.events // 2 and self._size <= self._buffer.size // 2
         if self._held and roomy:
             self._held = False
@@ -387,4 +390,4 @@ class EventStream:
 
 
 def _taken() -> RuntimeError:
-    return RuntimeError("this subscription is being iterated by another task already")
+    return RuntimeError("another task is already iterating this subscription")

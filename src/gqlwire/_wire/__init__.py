@@ -1,9 +1,9 @@
-"""The seam between a connection and its WebSocket, both directions on one screen.
+"""The interfaces between a connection and its WebSocket, in both directions.
 
-A `Connection` calls a `Wire`; the wire calls its `Handler`, which is the connection. A function of
-the form `OpenWebSocket` makes the wire: `dial.open_websocket`, or what a test puts in its place.
+A `Connection` calls a `Wire`. The wire calls its `Handler`, which is the connection. An
+`OpenWebSocket` function makes the wire: `dial.open_websocket`, or a replacement in a test.
 
-This module knows no picows, no protocol and no GraphQL.
+This module knows neither picows nor GraphQL.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gqlwire._wire.address import Address
 from gqlwire.errors import TransportError
 
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
-"""Bytes that a message may have, unless the user sets another limit."""
+"""The default limit for the size of a message, in bytes."""
 
 
 class Wire(Protocol):
-    """All that a connection may ask of a WebSocket."""
+    """The methods of a WebSocket that a connection calls."""
 
     def send(self, text: bytes) -> None:
         """Send one text message."""
@@ -33,64 +33,68 @@ class Wire(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame and hang up once the server has answered it."""
+        """Send a close frame; close the socket once the server has answered it."""
         ...
 
     def abort(self) -> None:
-        """Drop the socket as it is."""
+        """Close the socket immediately, without a close frame."""
         ...
 
     def pause_reading(self) -> None:
-        """Take nothing more off the network."""
+        """Stop reading from the network."""
         ...
 
     def resume_reading(self) -> None:
-        """Go on reading."""
+        """Continue reading from the network."""
         ...
 
 
 class Handler(Protocol):
-    """What a WebSocket tells. `Connection` is one."""
+    """The methods that a WebSocket calls when something happens. `Connection` is one."""
 
     def opened(self, wire: Wire) -> None:
-        """The upgrade is done."""
+        """Called when the upgrade is done."""
         ...
 
     def received(self, text: bytes) -> None:
-        """A text message, whole, and valid UTF-8."""
+        """Called with each complete text message, which is valid UTF-8."""
         ...
 
     def received_all(self, texts: list[bytes]) -> None:
-        """Text messages that came together, as if each was `received`."""
+        """Called with text messages that arrived together; like `received` for each of them."""
         ...
 
     def heard(self) -> None:
-        """Frames came; this was the last of a burst."""
+        """Called after the last frame of a burst, of any kind."""
         ...
 
     def ponged(self) -> None:
-        """A pong frame came."""
+        """Called when a pong frame arrives."""
         ...
 
     def writable(self, yes: bool) -> None:
-        """The socket takes (or does not take) more."""
+        """Called when the send buffer of the socket becomes full (False), or has room (True)."""
         ...
 
     def closed(self, code: int, reason: str) -> None:
-        """The server's close frame came, or the socket broke without one (1006)."""
+        """Called when a close frame arrives, or when the socket is lost without one (1006)."""
         ...
 
     def failed(self, failure: TransportError, code: int) -> None:
-        """What came cannot be used; `code` is for the close frame."""
+        """Called when received data is invalid; `code` is for our close frame."""
         ...
 
     def gone(self) -> None:
-        """The socket is no more. The last call."""
+        """Called when the socket is closed. This is the last call."""
         ...
 
 
 class Way(Struct, frozen=True):
-    """How to reach a server. `proxy` is a URL; `connect_timeout` is in seconds."""
+    """How to reach a server.
+
+    `headers`: those of the user. `proxy`: a URL, or None. `compressed`: whether to offer
+    permessage-deflate. `connect_timeout` is in seconds, `max_message_size` in bytes.
+    """
 
     address: Address
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -113,11 +117,12 @@ class OpenWebSocket(Protocol):
         offered: tuple[str, ...],
         make_handler: Callable[[str | None, Mapping[str, str]], H],
     ) -> H:
-        """Return the handler of an open WebSocket, for which the subprotocols `offered` were.
+        """Open a WebSocket, offering the subprotocols `offered`, and return its handler.
 
-        `make_handler` gets the `Sec-WebSocket-Protocol` of the server's answer (None if absent) and
-        the answer's headers. Its result is the handler; it has been `opened`.
+        `make_handler` is called with the `Sec-WebSocket-Protocol` of the server's answer (None if
+        absent) and the headers of the answer. It returns the handler, whose `opened` is called
+        before this function returns.
 
-        Raises a TransportConnectionFailed. Cancelling closes what was opened.
+        Raises TransportConnectionFailed. Cancelling closes the socket.
         """
         ...

@@ -1,7 +1,4 @@
-"""Where a server is: a URL, read and checked once.
-
-This file knows no socket.
-"""
+"""The address of a server: parses and checks its URL. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -19,11 +16,12 @@ _MEANT = {"http": "ws", "https": "wss"}
 
 
 class Address(Struct, frozen=True):
-    """A WebSocket URL in its parts.
+    """The parts of a WebSocket URL.
 
-    `url`: without user and fragment, for the wire. `host`: name and port, for people. `place`:
-    the URL without its query, which may hold a token; for logs. `authorization`: the header that
-    a `user:password@` in the URL stands for, or None.
+    - `url`: the URL without user, password and fragment, for the request.
+    - `host`: name and port, for messages.
+    - `place`: `url` without its query, for logs, because the query may contain a token.
+    - `authorization`: the header value for the `user:password@` of the URL, or None.
     """
 
     url: str
@@ -33,14 +31,14 @@ class Address(Struct, frozen=True):
     authorization: str | None
 
 
-PENDING = Address("", "(a host not asked for yet)", "(a URL not asked for yet)", True, None)
-"""What is known of an address whose URL is a function, before that was called."""
+PENDING = Address("", "(host not known yet)", "(URL not known yet)", True, None)
+"""Stands for the address if the user's `url` is a function that was not called yet."""
 
 
 def parse(url: str) -> Address:
-    """Read a URL. Raises InvalidURL, which says what is wrong with it."""
+    """Parse a URL. Raises InvalidURL, whose message says what is wrong."""
     if not isinstance(url, str):
-        raise InvalidURL(f"a URL is a str, not {type(url).__name__}")
+        raise InvalidURL(f"a URL must be a str, not {type(url).__name__}")
     parts = _split(url)
     port = parts.port or _PORTS[parts.scheme]
     name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -61,18 +59,20 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as cause:
-        # Amid credentials, urllib's words may show a part of them.
-        why = "its host or port cannot be one" if "@" in url else cause
+        # If the URL has credentials, urllib's message may show a part of them.
+        why = "its host or port is invalid" if "@" in url else cause
         raise InvalidURL(f"{shown!r} is not a URL: {why}") from None
     if " " in url or not url.isprintable():  # all other white space is not printable
-        raise InvalidURL(f"{shown!r} is not a URL: it has white space or control characters in it")
+        raise InvalidURL(f"{shown!r} is not a URL: it contains white space or control characters")
     if parts.scheme in _MEANT:
         meant = _MEANT[parts.scheme] + shown[len(parts.scheme) :]
-        raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server; is it {meant!r} ?")
+        raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server; did you mean {meant!r}?")
     if port == 0:
-        raise InvalidURL(f"{shown!r} is not a URL: there is no port 0")
+        raise InvalidURL(f"{shown!r} is not a URL: port 0 is invalid")
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server: ws:// or wss://, a host")
+        raise InvalidURL(
+            f"{shown!r} is not the URL of a WebSocket server: it needs ws:// or wss://, and a host"
+        )
     return parts
 
 

@@ -1,8 +1,7 @@
 """permessage-deflate (RFC 7692) for a client: the offer, the server's answer, whole messages.
 
-The negotiation and the compression are those of the `websockets` package (the extra
-`gqlwire[deflate]`), which is loaded when it is first needed. This module must not know asyncio,
-picows, or what a message says: bytes go in, bytes come out.
+The `websockets` package (the extra `gqlwire[deflate]`) does the negotiation and the compression. It
+is imported when it is first needed. This module does no I/O: bytes go in, bytes come out.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ if TYPE_CHECKING:
     )
 
 _ABSENT = "compression=\"deflate\" needs the websockets package: pip install 'gqlwire[deflate]'"
-# zlib refuses to write it; websockets before 17 would find that out in the first message.
+# zlib does not support it. websockets before 17 would raise only at the first message.
 _WINDOW_OF_8 = (
-    "the server asks for client_max_window_bits=8, which zlib cannot write: 9 is the least"
+    "the server asks for client_max_window_bits=8, which zlib does not support: the minimum is 9"
 )
 
 
 def offer() -> str:
     """Return the value of the request header `Sec-WebSocket-Extensions`.
 
-    It offers context takeover in both directions and leaves the window sizes to the server.
+    It offers context takeover in both directions; the server may choose the window sizes.
     Raises `ModuleNotFoundError` when the `websockets` package is not installed.
     """
     factory = _factory()
@@ -38,8 +37,8 @@ def offer() -> str:
 def accept(header: str | None) -> Deflate | None:
     """Read the response header `Sec-WebSocket-Extensions`; None means the server declined.
 
-    Raises `ValueError` when the server chose what `offer` does not offer: the handshake has then
-    failed (RFC 6455, section 4.1). Raises `ModuleNotFoundError` like `offer`.
+    Raises `ValueError` if the server chose something that `offer` does not offer, which fails the
+    handshake (RFC 6455, section 4.1). Raises `ModuleNotFoundError` like `offer`.
     """
     if header is None or not header.strip():
         return None
@@ -63,10 +62,10 @@ def accept(header: str | None) -> Deflate | None:
 
 
 class Deflate:
-    """The compression that was agreed on for one connection.
+    """The compression that client and server agreed on for one connection.
 
-    With context takeover every message depends on those before it, so all compressed messages
-    must pass through here, in their order. After an error the connection cannot go on.
+    With context takeover every message depends on the messages before it. So all compressed
+    messages must pass through here, in order. After an error the connection must be closed.
     """
 
     def __init__(self, extension: PerMessageDeflate) -> None:
@@ -75,7 +74,7 @@ class Deflate:
 
         self._extension = extension
         self._frame = Frame
-        # The extension only asks whether it is a data frame; text serves for binary too.
+        # The extension checks only whether a frame has data, so TEXT also works for binary frames.
         self._opcode = Opcode.TEXT
         self._too_big = PayloadTooBig
         self._corrupt = ProtocolError
@@ -84,33 +83,33 @@ class Deflate:
         return f"<Deflate {self._extension!r}>"
 
     def inflate(self, payload: bytes, max_size: int) -> bytes:
-        """Return the plain bytes of one whole message that came with RSV1 set.
+        """Decompress one whole message that arrived with RSV1 set.
 
-        `payload` is the message with its fragments joined, `max_size` a limit in bytes for the
-        result: nothing beyond it is inflated. Raises `OverflowError` when the message is longer,
-        `ValueError` when it is not a deflate stream.
+        `payload` is the message with its fragments joined. `max_size` limits the result, in bytes;
+        no more than that is inflated. Raises `OverflowError` if the message is longer, and
+        `ValueError` if it is not a deflate stream.
         """
         frame = self._frame(self._opcode, payload, rsv1=True)
         try:
-            # One byte more than is allowed: a message of exactly `max_size` bytes must leave zlib
-            # room to read its end, and zlib takes 0 for "no limit".
+            # One byte more than is allowed: with a message of exactly `max_size` bytes, zlib needs
+            # room to read the end of the stream. Also, zlib treats 0 as "no limit".
             plain = self._extension.decode(frame, max_size=max_size + 1).data
         except self._too_big:
             raise _too_long(max_size) from None
         except self._corrupt as error:
-            raise ValueError("the server sent a compressed message that is corrupt") from error
+            raise ValueError("the server sent a corrupt compressed message") from error
         if len(plain) > max_size:
             raise _too_long(max_size)
         self._restart_after_final_block()
         return bytes(plain)
 
     def deflate(self, payload: bytes) -> bytes:
-        """Return one whole outgoing message compressed; it has to be sent with RSV1 set."""
+        """Compress one whole message, which must be sent with RSV1 set."""
         return bytes(self._extension.encode(self._frame(self._opcode, payload)).data)
 
     def _restart_after_final_block(self) -> None:
-        # RFC 7692, section 7.2.3.4: a sender may end a message with a final block. zlib then
-        # yields nothing more, for ever, where the sender has started a new stream.
+        # RFC 7692, section 7.2.3.4: a sender may end a message with a final block, and start a new
+        # stream with the next message. zlib returns nothing more after a final block.
         extension = self._extension
         if not extension.remote_no_context_takeover and extension.decoder.eof:
             extension.decoder = zlib.decompressobj(wbits=-extension.remote_max_window_bits)
@@ -125,5 +124,5 @@ def _factory() -> ClientPerMessageDeflateFactory:
         from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
     except ModuleNotFoundError as absent:
         raise ModuleNotFoundError(_ABSENT, name=absent.name) from absent
-    # A subscription's messages are short: a smaller table costs them nothing and saves memory.
+    # memLevel 5 takes less memory than the default 8, and compresses short messages as well.
     return ClientPerMessageDeflateFactory(compress_settings={"memLevel": 5})

@@ -1,6 +1,6 @@
-"""From an address to an open WebSocket: name, TCP, proxy, TLS, HTTP upgrade.
+"""Opens a WebSocket to an address: name lookup, TCP, proxy, TLS, HTTP upgrade.
 
-One attempt; which subprotocols to offer is said by the caller. This file knows no GraphQL.
+It makes one attempt, with the subprotocols that the caller offers. This module knows no GraphQL.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from gqlwire.errors.reasons import ABNORMAL, connection_closed
 
 H = TypeVar("H", bound=Handler)
 
-# picows logs what we raise, and the request with its credentials, too; it shall not.
+# picows must not log: it would log the request with its credentials, and errors that we raise.
 _mute = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001  # outside the tree, so that no configuration turns it on
 
-# In TLS 1.3 the client's certificate is judged when the client is through with the handshake
-# (RFC 8446, section 4.4.2); the alert is lost on the way through the layers below.
-_TLS_HINT = "a server that wants (another) client certificate hangs up like this"
+# In TLS 1.3 the server checks the client's certificate after the client has finished the handshake
+# (RFC 8446, section 4.4.2), and the layers below do not pass on its alert.
+_TLS_HINT = "the server may require a (different) client certificate"
 
 _OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
 
@@ -64,9 +64,9 @@ class _Dial(Generic[H]):
         self._handler: H | None = None
 
     async def open(self) -> H:
-        """Open it and return the handler.
+        """Open the WebSocket and return the handler.
 
-        Raises a TransportConnectionFailed that fits. Cancelling closes what was opened.
+        Raises TransportConnectionFailed. Cancelling closes the socket.
         """
         limit = self._way.connect_timeout
         scope = asyncio.timeout(limit)
@@ -80,7 +80,7 @@ class _Dial(Generic[H]):
                 raise self._too_late(limit or 0.0) from cause
             raise self._translated(cause) from cause
         finally:
-            # Also if there is a handler, who does not know yet that it was given up.
+            # Also if there is a handler: it was not told yet that the attempt failed.
             if not is_through:
                 await self._clean_up()
         if self._handler is None:
@@ -98,23 +98,23 @@ class _Dial(Generic[H]):
             self._make_wire,
             way.address.url,
             ssl_context=way.ssl_context,
-            # The timeout is ours, over all of it.
+            # Our own timeout covers all steps.
             websocket_handshake_timeout=None,
             logger_name=_mute,
-            # Pings must reach us: they are signs of life.
+            # Pings must reach us, because they show that the server is alive.
             enable_auto_pong=False,
             max_frame_size=way.max_message_size,
-            # It grows as needed; most connections are idle, and most messages go another way.
+            # It grows when needed. Most connections are idle, and most messages take the fast path.
             read_buffer_init_size=2048,
             extra_headers=self._request_headers(),
-            # A redirected request would carry its credentials to wherever the answer says.
+            # A redirect would send the credentials to another server.
             max_redirects=0,
             proxy=way.proxy,
             socket_factory=self._reach,
         )
 
     async def _reach(self, target: WSParsedURL) -> socket.socket:
-        """Connect to the server, or to the proxy before it (RFC 8305)."""
+        """Connect to the server or its proxy, trying its addresses in parallel (RFC 8305)."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         self._socket = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25)
@@ -152,8 +152,8 @@ class _Dial(Generic[H]):
         return headers
 
     async def _clean_up(self) -> None:
-        # picows leaves the transport of an upgrade that was given up to itself. A socket that is
-        # shut down makes it hang up; that takes the loop a turn or two.
+        # picows does not close the transport of an upgrade that was cancelled. If we shut down the
+        # socket, the transport closes after one or two iterations of the event loop.
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
@@ -175,5 +175,5 @@ class _Dial(Generic[H]):
 
 
 def user_agent() -> str:
-    """Return the `User-Agent` that is sent where the user sets none; Tibber demands one."""
+    """Return the default `User-Agent`; Tibber's server requires one."""
     return f"gqlwire/{__version__} Python/{python_version()}"

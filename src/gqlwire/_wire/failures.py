@@ -1,6 +1,7 @@
-"""From the exceptions of sockets, TLS, HTTP and proxies to ours, each with a sentence that tells.
+"""Translates the exceptions of sockets, TLS, HTTP and proxies to those of gqlwire.
 
-The border: what is foreign stops here, kept as `__cause__`. This file knows no GraphQL.
+No other exception leaves an attempt to connect; the original is kept as `__cause__`. The message
+says what failed, in words that do not depend on the library. This module knows no GraphQL.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gqlwire.errors import (
 )
 
 FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
-"""What can come out of an attempt to connect."""
+"""The exceptions that an attempt to connect may raise."""
 
 _BODY_SHOWN = 200
 
@@ -46,18 +47,18 @@ _CERTIFICATE_FAULTS = {
 }
 
 _TLS_FAULTS = {
-    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port (is it ws:// ?)",
-    "RECORD_LAYER_FAILURE": "the server does not speak TLS on this port (is it ws:// ?)",
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS on this port (did you mean ws://?)",
+    "RECORD_LAYER_FAILURE": "the server does not speak TLS on this port (did you mean ws://?)",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server requires a client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server found no common ground (it may require a client "
-    "certificate)",
-    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust our client certificate",
-    "UNSUPPORTED_PROTOCOL": "there is no TLS version that both sides speak",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no TLS version that both sides speak",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server accepted none of the TLS parameters (it may "
+    "require a client certificate)",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the client certificate",
+    "UNSUPPORTED_PROTOCOL": "client and server support no common TLS version",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "client and server support no common TLS version",
 }
 
 _STATUS_HINTS = {
-    401: "it wants other credentials",
+    401: "it requires valid credentials",
     403: "it forbids access",
     404: "there is nothing at this path",
     429: "too many requests or connections",
@@ -69,7 +70,7 @@ def translate(
 ) -> TransportError:
     """Return our error for `cause`, which ended an attempt to connect to `host` in `phase`.
 
-    `proxy` is the proxy on the way, fit to be shown.
+    `proxy` is the URL of the proxy without its password, or None.
     """
     if isinstance(cause, TransportError):
         return cause
@@ -82,14 +83,14 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
     if isinstance(cause, WSInvalidURL):
         return InvalidURL(str(cause))
     if isinstance(cause, ProxyError | ProxyTimeoutError):
-        text = f"the proxy {proxy} did not connect us to {host}: {cause}"
+        text = f"the proxy {proxy} did not connect to {host}: {cause}"
         return ProxyFailed(text, host=host, phase=Phase.CONNECT)
     if isinstance(cause, WSHandshakeError):
         return _rejected(cause, host)
     if isinstance(cause, ssl.SSLError):
         return TLSFailed(_tls_sentence(cause, host), host=host, phase=Phase.HANDSHAKE)
     if isinstance(cause, UnicodeError) and phase is Phase.CONNECT:
-        text = f"the name of {host} cannot be resolved: it is no host name"
+        text = f"the name of {host} cannot be resolved: it is not a host name"
         return NameNotResolved(text, host=host, phase=phase)
     if isinstance(cause, OSError):
         return _unreachable(cause, host, phase, proxy)
@@ -104,10 +105,10 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
 def _unreachable(cause: OSError, host: str, phase: Phase, proxy: str | None) -> TransportError:
     why = cause.strerror or str(cause) or type(cause).__name__
     if isinstance(cause.errno, int) and cause.errno > 0:
-        # asyncio puts its own words in the place of the system's.
+        # asyncio replaces the message of the system by its own.
         why = os.strerror(cause.errno)
     if phase is not Phase.CONNECT:
-        text = f"the connection to {host} broke during the handshake: {why}"
+        text = f"the connection to {host} was lost during the handshake: {why}"
         return TransportConnectionFailed(text, host=host, phase=phase)
     if proxy is not None:
         text = f"the proxy {proxy} on the way to {host} cannot be reached: {why}"
@@ -126,7 +127,7 @@ def _tls_sentence(cause: ssl.SSLError, host: str) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         fault = _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message)
         return f"the certificate of {host} was not accepted: {fault}"
-    # The layers below raise some that have no reason at all.
+    # The layers below raise some without a reason.
     reason = getattr(cause, "reason", None) or str(cause)
     return f"TLS with {host} failed: {_TLS_FAULTS.get(reason, reason)}"
 
@@ -140,7 +141,7 @@ def _rejected(cause: WSHandshakeError, host: str) -> HandshakeRejected:
     if number is None:
         text = f"{host} did not answer as a WebSocket server does: {cause}"
     elif number == 101:
-        text = f"{host} accepted the upgrade in a way that RFC 6455 does not allow: {cause}"
+        text = f"{host} accepted the upgrade, but not as RFC 6455 requires: {cause}"
     else:
         text = _status_sentence(number, host, headers, body)
     return HandshakeRejected(
@@ -156,10 +157,10 @@ def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: b
     text = f"{host} answered the WebSocket upgrade with HTTP {status}"
     location = headers.get("Location")
     if 300 <= status < 400 and location:
-        # Not followed: the request carries credentials, and the new place may be another's.
+        # The request has credentials, and the new address may belong to somebody else.
         return f"{text}: it has moved to {location}; redirects are not followed"
     if 200 <= status < 300:
-        text += ": this is no WebSocket endpoint"
+        text += ": this is not a WebSocket endpoint"
     elif status in _STATUS_HINTS:
         text += f": {_STATUS_HINTS[status]}"
     said = " ".join(body[:_BODY_SHOWN].decode(errors="replace").split())
@@ -167,7 +168,7 @@ def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: b
 
 
 def _status_of(raw_header: bytes) -> int | None:
-    # picows knows only the registered statuses; load balancers have others (460, 520).
+    # picows parses only registered statuses; load balancers send others (460, 520).
     words = raw_header.split(None, 2)
     is_http = len(words) >= 2 and words[0].startswith(b"HTTP/")
     return int(words[1]) if is_http and re.fullmatch(rb"\d{3}", words[1]) else None
@@ -175,7 +176,7 @@ def _status_of(raw_header: bytes) -> int | None:
 
 def _headers_of(raw_header: bytes) -> Mapping[str, str]:
     _, _, lines = raw_header.partition(b"\r\n")
-    import http.client  # takes long to load, and is hardly ever needed
+    import http.client  # slow to import, and rarely needed
 
     try:
         return dict(http.client.parse_headers(io.BytesIO(lines + b"\r\n\r\n")).items())

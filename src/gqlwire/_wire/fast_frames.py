@@ -1,10 +1,12 @@
-"""The short way of a message: plain text frames, cut out of a read of the socket all at once.
+"""The fast path for frames: extracts all plain text messages of one read of the socket.
 
-Law: what is not a whole, unmasked, uncompressed text frame of valid UTF-8 within the limit is not
-judged here. It is handed to picows, byte for byte, so every rule of RFC 6455 has one home. Both
-ways tell the same; `tests/wire/test_fast_frames.py` shows it on arbitrary frames.
+To take each message from picows costs more than to decode it. So `Bursts` reads the socket before
+picows does. It takes only complete, unmasked, uncompressed text frames of valid UTF-8 within the
+size limit. It passes all other bytes to picows unchanged, so it need not know the other rules of
+RFC 6455. `tests/wire/test_fast_frames.py` shows that both paths give the same messages for any
+frames.
 
-It knows no GraphQL and no protocol.
+This module knows no GraphQL.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ from struct import Struct
 _PLAIN_TEXT, _SHORT_TEXT, _LONG_TEXT = 0x81, 0x8100, 0x817E
 _HEADER = Struct(">HH").unpack_from
 
-# How much is read at once, at first and at most. Larger pieces fall out of a core's cache before
-# their messages are decoded.
+# How many bytes one read may bring, at first and at most. Larger pieces would leave the CPU's cache
+# before their messages are decoded.
 _SMALLEST, _LARGEST = 4 * 1024, 64 * 1024
 
 
 def cut(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
-    """Cut plain text messages out of `data` from `at` on, where a frame begins.
+    """Extract plain text messages from `data`, where a frame starts at `at`.
 
-    Return them, and where the first frame begins that is none, or not whole yet.
+    Return the messages, and the position of the first frame that is not plain, or not complete.
     """
     begun, texts, end = at, [], len(data)
     last = end - 4
@@ -50,7 +52,7 @@ def cut(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
 
 
 def _valid(texts: list[bytes], at: int) -> tuple[list[bytes], int]:
-    """Return the first of `texts` that are UTF-8, and where their frames end."""
+    """Return the `texts` before the first one that is not UTF-8, and where their frames end."""
     for count, text in enumerate(texts):
         try:
             text.decode()
@@ -61,7 +63,7 @@ def _valid(texts: list[bytes], at: int) -> tuple[list[bytes], int]:
 
 
 def length(data: bytes, at: int) -> int | None:
-    """Return how many bytes the frame has that begins at `at`; None if that cannot be told yet.
+    """Return the size of the frame at `at`, in bytes; None if its header is not complete yet.
 
     RFC 6455, section 5.2.
     """
@@ -78,9 +80,9 @@ def length(data: bytes, at: int) -> int | None:
 
 
 def may_wait(data: bytes, at: int, max_size: int) -> bool:
-    """Whether nothing is to be judged before more of the frame at `at` has come.
+    """Return whether to wait for more of the frame at `at`.
 
-    So it is if it may still be one for `cut`, and if its size is not known yet.
+    True if it may become a frame for `cut`, or if its size is not known yet.
     """
     if len(data) - at < 2:
         return True
@@ -96,10 +98,10 @@ def may_wait(data: bytes, at: int, max_size: int) -> bool:
 
 
 class Bursts(asyncio.BufferedProtocol):
-    """Reads the socket before `picows`, its protocol, does.
+    """Reads the socket before the asyncio protocol `picows` does.
 
-    `take` gets the messages of one read. `is_open` tells whether plain messages may go the short
-    way just now: not amid a fragmented one, and not once the connection is closing.
+    `take` is called with the messages of one read. `is_open` returns whether plain messages may
+    take the fast path now: not between the fragments of a message, and not while closing.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Bursts(asyncio.BufferedProtocol):
         self._owed = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the socket is to be read into."""
+        """Return the buffer for the next read."""
         if self._owed:
             room = memoryview(self._picows.get_buffer(sizehint))
             return room[: self._owed]
@@ -128,19 +130,20 @@ class Bursts(asyncio.BufferedProtocol):
         return self._memory
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
+        """Handle the `nbytes` bytes that were read."""
         if self._owed:
             self._owed -= nbytes
             self._picows.buffer_updated(nbytes)
             return
         data = self._rest + self._memory[:nbytes]
-        # A heavy feed is read in large pieces; an idle connection costs little.
+        # The buffer grows with the reads: a heavy feed gets a large one, an idle connection does
+        # not.
         if nbytes == len(self._memory) < _LARGEST:
             self._memory = memoryview(bytearray(4 * nbytes))
         self._rest = data[self._use(data) :]
 
     def _use(self, data: bytes) -> int:
-        """Hand on what can be; return how far that went."""
+        """Pass on all complete messages and frames; return how many bytes were used."""
         at = 0
         while at < len(data):
             if self._is_open():
@@ -152,7 +155,7 @@ class Bursts(asyncio.BufferedProtocol):
                 break
             total = length(data, at)
             if total is None:
-                self._give_up(data[at:])
+                self._leave_to_picows(data[at:])
                 return len(data)
             piece = data[at : at + total]
             self._owed = total - len(piece)
@@ -160,8 +163,8 @@ class Bursts(asyncio.BufferedProtocol):
             self._feed(piece)
         return at
 
-    def _give_up(self, rest: bytes) -> None:
-        """Leave the socket to picows, which will find fault with what came."""
+    def _leave_to_picows(self, rest: bytes) -> None:
+        """Pass `rest` and all later bytes to picows, which will report the invalid frame."""
         self._owed = sys.maxsize
         self._feed(rest)
 
@@ -173,20 +176,20 @@ class Bursts(asyncio.BufferedProtocol):
             piece = piece[len(part) :]
             self._picows.buffer_updated(len(part))
 
-    # --- What is picows's affair --------------------------------------------------------------
+    # --- Passed on to picows ------------------------------------------------------------------
 
     def eof_received(self) -> bool | None:
-        """Pass it on."""
+        """Pass the end of the stream on to picows."""
         return self._picows.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
+        """Pass the loss of the connection on to picows."""
         self._picows.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Tell picows that the send buffer is full."""
         self._picows.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Tell picows that the send buffer has room."""
         self._picows.resume_writing()

@@ -1,10 +1,10 @@
-"""A WebSocket of picows, as a connection wants it.
+"""Adapts a picows WebSocket to `Wire`.
 
-Law: the frame that picows hands us borrows its buffer, which is reused once we return; so what is
-kept is copied here. picows parses frames and masks; that messages are joined, text is UTF-8,
-reserved bits mean what was negotiated and closing is answered, is our affair (RFC 6455).
+picows parses, writes and masks frames. This module does the rest of RFC 6455: it joins fragments,
+checks UTF-8 and the reserved bits, and answers pings and close frames. A frame of picows is only
+valid until our callback returns, because picows reuses its buffer. So its data is copied here.
 
-It knows no URL, no GraphQL and no protocol.
+This module knows no URLs and no GraphQL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DATA = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
 
 
 class _Unacceptable(Exception):
-    """What came breaks RFC 6455, or our limits."""
+    """Received data violates RFC 6455 or our size limit; `code` is for the close frame."""
 
     def __init__(self, failure: TransportError, code: int) -> None:
         super().__init__(failure)
@@ -45,7 +45,7 @@ class _Unacceptable(Exception):
 
 
 class PicowsWire(WSListener):
-    """One WebSocket. Implements `_wire.Wire`; tells a `Handler` what happens."""
+    """One WebSocket. Implements `Wire`, and calls a `Handler`."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class PicowsWire(WSListener):
         self._is_deflated = False
         self._closing = False
         self._clogged = False
-        self._is_short = False
+        self._is_fast = False
         self._heard_close: int | None = None
-        self._farewell: asyncio.Task[None] | None = None
+        self._final_task: asyncio.Task[None] | None = None
         self._transport: WSTransport
         self._below: asyncio.Transport
         self._cork: Cork
@@ -74,13 +74,13 @@ class PicowsWire(WSListener):
     # --- Wire ---------------------------------------------------------------------------------
 
     def send(self, text: bytes) -> None:
-        """Send one text message; those of one turn of the loop leave together."""
+        """Send one text message; several in one event-loop iteration share packets (`Cork`)."""
         cork = self._cork
         cork.sent += 1
         if cork.sent > 1:
             cork.hold()
             if self._below.is_closing():
-                return  # it broke since; asyncio warns of many more writes in the log
+                return  # asyncio logs a warning if we keep writing to a lost connection
         if self._compression is None:
             self._transport.send(_TEXT, text)
         else:
@@ -91,7 +91,7 @@ class PicowsWire(WSListener):
         self._transport.send_ping(b"")
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame, or answer the server's; hang up when both have been said."""
+        """Send a close frame, or answer the server's; close the socket after both."""
         if self._closing:
             return
         self._closing = True
@@ -104,34 +104,34 @@ class PicowsWire(WSListener):
             self._transport.disconnect()
 
     def abort(self) -> None:
-        """Drop the socket as it is."""
+        """Close the socket immediately, without a close frame."""
         self._transport.disconnect(False)
 
     def pause_reading(self) -> None:
-        """Take nothing more off the network; what picows has read already still comes."""
+        """Stop reading from the network; frames that picows has already read still arrive."""
         self._transport.underlying_transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on reading."""
+        """Continue reading from the network."""
         if not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.resume_reading()
 
     # --- What picows calls --------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Begin."""
+        """Call `opened` of the handler: the upgrade is done."""
         self._transport = transport
         self._below = transport.underlying_transport
         self._cork = Cork(self._below.get_extra_info("socket"))
         self._handler.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take one frame."""
+        """Handle one frame."""
         try:
             if self._closing and frame.msg_type in _DATA:
                 return
             if frame.payload_size > self._max_message_size:
-                # picows refuses such a frame, and still delivers it once it is complete.
+                # picows refuses such a frame, but delivers it all the same once it is complete.
                 raise _Unacceptable(self._too_big("in one frame"), 1009)
             is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
             if is_plain and self._fragments is None and frame.msg_type is _TEXT:
@@ -145,22 +145,22 @@ class PicowsWire(WSListener):
                 self._cork.sent = 0
                 self._handler.heard()
                 if not frame.tail_size:
-                    self._shorten()
+                    self._start_fast_path()
         except Exception as fault:  # noqa: BLE001  # picows would only log it
             self._fail(fault)
 
-    def _shorten(self) -> None:
-        """Take plain messages before picows does: it stands between two frames just now."""
-        if self._is_short or self._compression is not None:
+    def _start_fast_path(self) -> None:
+        """Let `Bursts` read the socket before picows, which is between two frames now."""
+        if self._is_fast or self._compression is not None:
             return
-        self._is_short = True
+        self._is_fast = True
         below = self._transport.underlying_transport
         picows: Any = below.get_protocol()
         below.set_protocol(
             Bursts(
                 picows,
                 take=self._take_burst,
-                # picows sends a close frame of its own accord, too, if it finds fault.
+                # If picows finds an invalid frame, it sends a close frame itself.
                 is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
                 max_size=self._max_message_size,
             )
@@ -175,23 +175,23 @@ class PicowsWire(WSListener):
             self._fail(fault)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """End, if nothing has ended it before."""
+        """End the connection, unless it has ended before."""
         sent = transport.close_handshake.sent if transport.close_handshake else None
         if sent is not None and not self._closing:
-            # picows itself found fault with a frame, and said so in its close frame.
+            # picows itself found an invalid frame; its close frame has the reason.
             code = sent.code.value
             self._handler.failed(self._parser_failure(code, sent.reason), code)
         else:
             self._handler.closed(ABNORMAL, "")
-        self._farewell = asyncio.get_running_loop().create_task(self._retrieve(transport))
+        self._final_task = asyncio.get_running_loop().create_task(self._retrieve(transport))
 
     def pause_writing(self) -> None:
-        """Note that the socket's buffer is full."""
+        """Note that the send buffer is full."""
         self._clogged = True
         self._handler.writable(False)
 
     def resume_writing(self) -> None:
-        """Note that the socket's buffer has room."""
+        """Note that the send buffer has room."""
         self._clogged = False
         self._handler.writable(True)
 
@@ -199,12 +199,12 @@ class PicowsWire(WSListener):
 
     def _take_other(self, frame: WSFrame) -> None:
         if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not self._may_be_compressed(frame)):
-            raise self._broken("a frame with reserved bits that mean nothing here (section 5.2)")
+            raise self._broken("a frame with reserved bits set (section 5.2)")
         if frame.msg_type in _DATA:
             self._take_data(frame)
         elif frame.msg_type is WSMsgType.PING:
-            # Section 5.5.3: the answer carries what the question carried; and not every question
-            # needs one, so that a flood of them cannot fill our memory with answers.
+            # The pong has the payload of the ping (section 5.5.3). Not every ping needs a pong. So
+            # none is sent while the send buffer is full, or many pings could fill our memory.
             if not self._clogged:
                 self._transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type is WSMsgType.PONG:
@@ -228,7 +228,7 @@ class PicowsWire(WSListener):
         if self._fragments is None:
             self._is_deflated = bool(frame.rsv1)
             self._fragments = bytearray()
-        # One buffer, not a list of parts: empty fragments without end shall not fill the memory.
+        # One buffer, not a list of parts, which endless empty fragments could let grow.
         self._fragments += frame.get_payload_as_bytes()
         if len(self._fragments) > self._max_message_size:
             raise _Unacceptable(self._too_big("in fragments"), 1009)
@@ -253,7 +253,7 @@ class PicowsWire(WSListener):
         if self._closing:
             self._transport.disconnect()
         elif said.sent is not None and not said.recv_then_sent:
-            # The answer to picows's own close frame, which found fault with what came before.
+            # The answer to a close frame that picows itself sent because of an invalid frame.
             code = said.sent.code.value
             raise _Unacceptable(self._parser_failure(code, said.sent.reason), code)
         else:
@@ -266,7 +266,7 @@ class PicowsWire(WSListener):
     # --- Failures -----------------------------------------------------------------------------
 
     def _fail(self, fault: Exception) -> None:
-        """End the connection for what was raised while a frame was read."""
+        """End the connection because of `fault`, which was raised while a frame was read."""
         if isinstance(fault, _Unacceptable):
             self._handler.failed(fault.failure, fault.code)
         elif isinstance(fault, UnicodeDecodeError):
@@ -277,7 +277,7 @@ class PicowsWire(WSListener):
 
     def _own_fault(self, fault: Exception) -> TransportError:
         failure = TransportConnectionFailed(
-            f"a fault in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
+            f"an error in gqlwire's own reader ended the connection to {self._host}: {fault!r}",
             host=self._host,
             code=1011,
         )
@@ -305,12 +305,13 @@ class PicowsWire(WSListener):
         return TransportProtocolError(f"{self._host} broke RFC 6455: {reason}")
 
     async def _retrieve(self, transport: WSTransport) -> None:
-        # picows keeps what its parser raised in a future, and asyncio complains of one unread.
+        # picows stores an exception of its parser in a future. asyncio would log it if nobody
+        # awaited that future.
         with contextlib.suppress(Exception):
             await transport.wait_disconnected()
         self._handler.gone()
 
 
 def _may_be_sent(code: int) -> bool:
-    # picows checks only that codes below 3000 have a name, and these have one, too.
+    # picows only checks that codes below 3000 have a name, and the excluded ones have names, too.
     return 1000 <= code < 5000 and code not in (1004, 1005, 1006, 1015)

@@ -1,20 +1,20 @@
-"""Which proxy leads to a URL: the argument's or the environment's, read as httpx reads it.
+"""Chooses the proxy for a URL, from the argument or the environment, as httpx does.
 
-It only chooses and names; reaching the proxy is picows's work. This module must not know asyncio,
-picows or TLS, and it opens nothing.
+This module does no I/O; picows connects to the proxy.
 
-The environment, from `urllib.request.getproxies` (so the system's settings too, where there are
-some): `ws_proxy`, then `http_proxy`, for `ws://`; `wss_proxy`, then `https_proxy`, for `wss://`;
-then `all_proxy`. `no_proxy` is a list with commas. An entry is one of:
+The environment is read by `urllib.request.getproxies`, which includes the settings of macOS and
+Windows. For `ws://` the variables are `ws_proxy`, then `http_proxy`; for `wss://`, `wss_proxy`,
+then `https_proxy`; for both, `all_proxy` last. `no_proxy` is a list with commas. An entry is one
+of:
 
-- `*`: no proxy at all;
-- `example.com`: that host and all below it; `.example.com`: only those below it;
+- `*`: no proxy for any host;
+- `example.com`: this host and its subdomains; `.example.com`: only the subdomains;
 - an IP address, or a network such as `10.0.0.0/8` or `fd00::/8`;
 - any of these with a port (`example.com:8080`, `[::1]:8080`) or a scheme (`wss://example.com`;
-  `http://` counts for `ws://` and `https://` for `wss://`, as with the variables).
+  `http://` also matches `ws://`, and `https://` also matches `wss://`).
 
-As with httpx, `localhost` and the loopback addresses go through the proxy unless they are listed.
-Networks are more than httpx does: it lists them in its notes, but compares the address only.
+As in httpx, `localhost` and loopback addresses use the proxy unless `no_proxy` lists them. Unlike
+gqlwire, httpx does not match an address against a network.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from gqlwire.errors import Phase, ProxyFailed
 _VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
 _DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443, "socks4": 1080, "socks5": 1080}
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
-# The h asks the proxy to look names up, which picows's SOCKS5 client does anyway.
+# The h means that the proxy looks up names, which picows's SOCKS5 client always requests.
 _SAME_AS = {"socks5h": "socks5"}
 _PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^:]*:)(?!//).*@", re.IGNORECASE | re.DOTALL)
 
 
 def proxy_for(url: str, proxy: str | bool | None) -> str | None:
-    """Return the URL of the proxy that leads to `url`, or None to go there directly.
+    """Return the URL of the proxy for `url`, or None to connect directly.
 
-    `url` is a `ws://` or `wss://` URL. `proxy` is True to follow the environment, False or None
-    for no proxy, or the proxy itself, whatever `no_proxy` says. A proxy is written
+    `url` is a `ws://` or `wss://` URL. `proxy` is True to use the environment, False or None for no
+    proxy, or the URL of a proxy, which is used even if `no_proxy` lists the host. The format is
     `scheme://[user:password@]host[:port]`, with special characters of the password
     percent-encoded; a missing scheme means `http`.
 
-    What is returned has one of the schemes `http`, `https`, `socks4` and `socks5`, and always a
-    port. Raises `ValueError`, which names the argument or the variable, when the proxy is none.
+    The result has one of the schemes `http`, `https`, `socks4` and `socks5`, and always a port.
+    Raises `ValueError` for an invalid proxy; the message names the argument or the variable.
     """
     if isinstance(proxy, str):
         return _checked(proxy, "proxy=")
@@ -64,7 +64,7 @@ def proxy_for(url: str, proxy: str | bool | None) -> str | None:
 
 
 def chosen(address: Address, proxy: str | bool | None) -> str | None:
-    """Return the proxy for an attempt to connect. Raises ProxyFailed if it is none."""
+    """Return the proxy for an attempt to connect. Raises ProxyFailed for an invalid one."""
     try:
         return proxy_for(address.url, proxy)
     except ValueError as unusable:
@@ -73,48 +73,48 @@ def chosen(address: Address, proxy: str | bool | None) -> str | None:
 
 
 def getproxies() -> dict[str, str]:
-    """Return the proxies of the environment, and of the system where it has such settings."""
+    """Return the proxies of the environment, or those of the settings of macOS or Windows."""
     from_environment = any(name.lower().endswith("_proxy") for name in os.environ)
     if not from_environment and sys.platform not in ("darwin", "win32"):
         return {}
-    # It loads all of http.client.
+    # Slow to import, because it imports http.client.
     from urllib.request import getproxies as found
 
     return found()
 
 
 def redacted(proxy_url: str) -> str:
-    """Return `proxy_url` with its password, if it has one, replaced by three stars."""
+    """Return `proxy_url` with `***` instead of its password, if it has one."""
     return _PASSWORD.sub(r"\1***@", proxy_url)
 
 
 def _checked(proxy_url: str, source: str) -> str:
-    """Return `proxy_url` complete; `source` is where it comes from, as errors begin."""
+    """Return `proxy_url` with a scheme and a port; errors begin with its `source`."""
     shown = source + redacted(proxy_url)
     try:
         parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        # urllib's own words would show what may be a piece of the password.
-        raise ValueError(f"{shown}: this is no host, or no port number") from None
+        # urllib's message may show a part of the password.
+        raise ValueError(f"{shown}: the host or the port is invalid") from None
     scheme = _SAME_AS.get(parts.scheme, parts.scheme)
     if scheme not in _PROXY_SCHEMES:
         raise ValueError(
-            f"{shown}: {parts.scheme!r} is not a kind of proxy that can be used; "
-            f"these are: {', '.join(_PROXY_SCHEMES)}, socks5h"
+            f"{shown}: unknown proxy scheme {parts.scheme!r}; "
+            f"known: {', '.join(_PROXY_SCHEMES)}, socks5h"
         )
     if not host:
-        raise ValueError(f"{shown}: there is no host in it")
+        raise ValueError(f"{shown}: the host is missing")
     credentials, at, _ = parts.netloc.rpartition("@")
     if at and ":" not in credentials:
-        # The SOCKS client drops a user name that comes without a password.
+        # The SOCKS client ignores a user name without a password.
         credentials += ":"
     address = f"[{host}]" if ":" in host else host
     return f"{scheme}://{credentials}{at}{address}:{port or _DEFAULT_PORT[scheme]}"
 
 
 def _origin(name: str) -> str:
-    """Return where `getproxies` had the proxy `name` from, as the user spelt it."""
+    """Return where `getproxies` found the proxy `name`: the variable as the user wrote it."""
     # Reversed, so that the lower-case spelling comes first: getproxies prefers it.
     for variable in sorted(os.environ, reverse=True):
         if variable.lower() == f"{name}_proxy" and os.environ[variable]:
@@ -123,7 +123,7 @@ def _origin(name: str) -> str:
 
 
 class _Entry(NamedTuple):
-    """One entry of `no_proxy`, in its parts."""
+    """The parts of one entry of `no_proxy`."""
 
     scheme: str
     host: str
@@ -131,7 +131,7 @@ class _Entry(NamedTuple):
 
 
 def _listed(target: SplitResult, no_proxy: str) -> bool:
-    """Tell whether `no_proxy` takes the host of `target` out."""
+    """Return whether `no_proxy` lists the host of `target`."""
     host = (target.hostname or "").rstrip(".")
     port = target.port or _DEFAULT_PORT[target.scheme]
     for text in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
@@ -148,7 +148,7 @@ def _listed(target: SplitResult, no_proxy: str) -> bool:
 def _parsed(text: str) -> _Entry:
     scheme, _, rest = text.rpartition("://")
     with suppress(ValueError):
-        # A bare IPv6 address would be taken for a host with a port.
+        # Otherwise the end of a bare IPv6 address would be read as a port.
         ip_network(rest, strict=False)
         return _Entry(scheme, rest, None)
     rest = rest.rstrip("/")
@@ -159,7 +159,7 @@ def _parsed(text: str) -> _Entry:
 
 
 def _covers(entry: str, host: str) -> bool:
-    """Tell whether the host, network or suffix `entry` stands for `host`."""
+    """Return whether the host, network or suffix `entry` matches `host`."""
     if entry == "*":
         return True
     try:

@@ -3,31 +3,31 @@
     TransportError
     ├── InvalidURL                      (also a ValueError)
     ├── TransportAlreadyConnected
-    ├── TransportProtocolError          the server said something unreadable
-    ├── TransportQueryError             GraphQL errors: of one operation, or of one event
-    ├── ResultMismatch                  `data` is not of the `result_type` that was asked for
+    ├── TransportProtocolError          the server sent something unreadable
+    ├── TransportQueryError             GraphQL errors of one operation, or of one event
+    ├── ResultMismatch                  `data` does not fit the `result_type`
     ├── TransportServerError
     │   ├── ConnectionRejected          `connection_error`     (also TransportConnectionFailed)
-    │   └── KeepAliveTimeout            the server fell silent (also TransportConnectionFailed)
-    ├── SlowConsumer                    a subscription outran the buffer that was chosen for it
+    │   └── KeepAliveTimeout            the server went silent (also TransportConnectionFailed)
+    ├── SlowConsumer                    the buffer of a subscription overflowed
     ├── OperationTimeout                (also a TimeoutError)
     └── TransportConnectionFailed       carries `code`, `reason`, `status`, `phase`, `host`
         ├── NameNotResolved
         ├── ConnectionRefused
         ├── ProxyFailed
         ├── TLSFailed
-        ├── HandshakeRejected           the upgrade was answered with another status than 101
-        ├── ConnectionClosed            the server closed, or the line went dead
+        ├── HandshakeRejected           the server answered the upgrade with a status other than 101
+        ├── ConnectionClosed            the server closed the connection, or it was lost
         ├── MessageTooBig
         ├── TransportClosed             closed by you
-        ├── CredentialsFailed           what you gave to supply them raised, or took too long
-        ├── OperationInterrupted        the connection was lost amid a query or mutation
+        ├── CredentialsFailed           your function for them raised, or took too long
+        ├── OperationInterrupted        the connection was lost during a query or mutation
         ├── ConnectTimeout              (also a TimeoutError)
         ├── AckTimeout                  (also a TimeoutError)
         └── CloseTimeout                (also a TimeoutError)
 
-The names that begin with `Transport` are those of `gql.transport.exceptions`; code that catches
-them goes on working. This module knows no asyncio, no socket and no message.
+The names that begin with `Transport` are those of `gql.transport.exceptions`, so code that catches
+them continues to work. This module imports neither asyncio nor any socket code.
 """
 
 from __future__ import annotations
@@ -67,24 +67,24 @@ __all__ = [
 
 
 class Phase(StrEnum):
-    """How far a connection has come. Errors say in which phase they arose."""
+    """How far a connection has come. An error has the phase in which it happened."""
 
     CONNECT = "connect"
-    """Looking up the name, reaching the address, passing the proxy."""
+    """Looking up the name, reaching the address, getting through the proxy."""
     HANDSHAKE = "handshake"
     """TLS and the HTTP upgrade (RFC 6455, section 4)."""
     INIT = "init"
-    """`connection_init` was sent, `connection_ack` has not come yet."""
+    """`connection_init` was sent, `connection_ack` has not arrived yet."""
     OPEN = "open"
-    """Acknowledged: operations may run."""
+    """The server has acknowledged the connection; operations run."""
     CLOSING = "closing"
-    """We are saying goodbye."""
+    """gqlwire sent its close frame; the server's has not arrived yet."""
     WAITING = "waiting"
-    """Lost, or not made; the next attempt follows after a while."""
+    """The connection was lost, or could not be made; the next attempt comes after a delay."""
     IDLE = "idle"
-    """Closed as nothing ran (`idle_close_after`); the next operation connects again."""
+    """Closed because nothing ran (`idle_close_after`); the next operation connects again."""
     CLOSED = "closed"
-    """Over. Nothing is sent or received any more."""
+    """Closed. Nothing is sent or received any more."""
 
 
 class TransportError(Exception):
@@ -92,7 +92,7 @@ class TransportError(Exception):
 
 
 class InvalidURL(TransportError, ValueError):
-    """The URL cannot be one of a WebSocket server; the message says why."""
+    """The URL is not that of a WebSocket server; the message says why."""
 
 
 class TransportAlreadyConnected(TransportError):
@@ -100,14 +100,18 @@ class TransportAlreadyConnected(TransportError):
 
 
 class TransportProtocolError(TransportError):
-    """The server sent something that its protocol has no meaning for.
+    """The server sent something that gqlwire cannot read; the message shows an excerpt.
 
-    The message shows an excerpt. When a single operation is affected, only that one gets it.
+    It ends the connection: text that is not a JSON object, a binary message, or a violation of
+    RFC 6455. A result that cannot be read fails only its own operation.
     """
 
 
 class TransportServerError(TransportError):
-    """The server reported a failure of its own, or stopped answering."""
+    """The server rejected the connection, or stopped answering.
+
+    gqlwire raises only the two subclasses. `code` is the close code, or None.
+    """
 
     def __init__(self, message: str = "", code: int | None = None) -> None:
         super().__init__(message)
@@ -115,11 +119,12 @@ class TransportServerError(TransportError):
 
 
 class TransportQueryError(TransportError):
-    """GraphQL errors: the operation was refused, or a result carries `errors`.
+    """GraphQL errors: the server refused the operation, or a result has `errors`.
 
-    `errors` is the list of error objects as the server sent them, `data` what came along with
-    them (or None), `extensions` the result's extensions (or None). `query_id` is the operation's
-    id when the server ended the operation with an `error` message, else None.
+    - `errors`: the list of error objects, as the server sent them.
+    - `data`: the `data` of the same result, or None.
+    - `extensions`: the `extensions` of the same result, or None.
+    - `query_id`: the id of the operation if the server ended it with an `error` message, else None.
     """
 
     def __init__(
@@ -145,13 +150,13 @@ class TransportQueryError(TransportError):
         data: Any | None = None,
         extensions: Any | None = None,
     ) -> TransportQueryError:
-        """Build the error whose text is the first GraphQL error and the number of others."""
+        """Build an error whose message is the first GraphQL error and the number of others."""
         return cls(_summary(errors), query_id, errors, data, extensions)
 
 
 def _summary(errors: Sequence[Any]) -> str:
     if not errors:
-        return "the server reported an error and said nothing about it"
+        return "the server reported an error without details"
     first = errors[0]
     text = str(first.get("message", first)) if isinstance(first, Mapping) else str(first)
     path = first.get("path") if isinstance(first, Mapping) else None
@@ -163,11 +168,13 @@ def _summary(errors: Sequence[Any]) -> str:
 
 
 class ResultMismatch(TransportError):
-    """The `data` of a result does not fit the `result_type` that was asked for.
+    """The `data` of a result does not fit the `result_type`.
 
-    `path` is where, from `data` on: `$.trade.price`. `data` is all of it, as plain objects;
-    `extensions` and `errors` are what came along, or None. A subscription goes on with its next
-    step.
+    A subscription continues with its next event.
+
+    - `path`: where in `data` the mismatch is, such as `$.trade.price`.
+    - `data`: all of `data`, as plain objects.
+    - `extensions`, `errors`: those of the same result, or None.
     """
 
     def __init__(
@@ -187,10 +194,10 @@ class ResultMismatch(TransportError):
 
 
 class SlowConsumer(TransportError):
-    """Events came faster than they were taken, and the buffer's bound was reached.
+    """Events arrived faster than they were taken, and the buffer overflowed.
 
-    Raised to the consumer after the events that were buffered; nothing was dropped before it.
-    `events` and `size` (bytes) are what the buffer held when it overflowed.
+    The consumer gets the buffered events first, then this error. Nothing was dropped before it.
+    `events` (a count) and `size` (bytes) are what the buffer held when it overflowed.
     """
 
     def __init__(self, message: str = "", *, events: int = 0, size: int = 0) -> None:
@@ -200,9 +207,10 @@ class SlowConsumer(TransportError):
 
 
 class OperationTimeout(TransportError, TimeoutError):
-    """An operation had no answer within its limit; the server was told to stop it.
+    """An operation got no result within its time limit.
 
-    `limit` is in seconds, `host` the server's host and port.
+    If the operation was sent, gqlwire told the server to stop it; other operations continue.
+    `limit` is in seconds. `host` is the server's host and port.
     """
 
     def __init__(self, message: str = "", *, limit: float = 0.0, host: str = "") -> None:
@@ -214,10 +222,12 @@ class OperationTimeout(TransportError, TimeoutError):
 class TransportConnectionFailed(TransportError):
     """There is no connection: it could not be made, or it was lost.
 
-    `host`: host and port of the server. `phase`: how far the connection had come (`Phase`, a
-    str). `code` and `reason`: the close code (RFC 6455, section 7.4) and the close frame's words,
-    where there was one. `status`: the HTTP status of a refused upgrade. `str()` tells all of it
-    in one sentence.
+    `str(error)` says in one sentence what happened. The attributes:
+
+    - `host`: host and port of the server.
+    - `phase`: how far the connection had come, a `Phase` (which is a str).
+    - `code`, `reason`: those of the close frame (RFC 6455, section 7.4); None and "" without one.
+    - `status`: the HTTP status of a refused upgrade, else None.
     """
 
     def __init__(
@@ -243,22 +253,23 @@ class NameNotResolved(TransportConnectionFailed):
 
 
 class ConnectionRefused(TransportConnectionFailed):
-    """Nothing listens there, or the network does not lead there."""
+    """Nothing listens at the address, or there is no route to it."""
 
 
 class ProxyFailed(TransportConnectionFailed):
-    """The proxy could not be reached, or would not pass us on."""
+    """The proxy cannot be reached, refuses to connect, or its URL is invalid."""
 
 
 class TLSFailed(TransportConnectionFailed):
-    """The TLS handshake failed; the message says which check did not pass."""
+    """The TLS handshake failed; the message says which check failed."""
 
 
 class HandshakeRejected(TransportConnectionFailed):
-    """The server answered the upgrade with something else than 101 Switching Protocols.
+    """The server did not answer the upgrade with a valid 101 Switching Protocols.
 
-    `status` is the HTTP status (None if the answer was no HTTP at all), `headers` the answer's
-    headers with lower-case names, `body` its first bytes.
+    - `status`: the HTTP status; None if the answer was not HTTP.
+    - `headers`: the headers of the answer, with lower-case names.
+    - `body`: the first 4,096 bytes of the body.
     """
 
     headers: Mapping[str, str]
@@ -280,11 +291,11 @@ class HandshakeRejected(TransportConnectionFailed):
 
 
 class ConnectionClosed(TransportConnectionFailed):
-    """The server closed the connection, or the connection broke (`code` 1006)."""
+    """The server closed the connection, or the connection was lost (`code` 1006)."""
 
 
 class MessageTooBig(TransportConnectionFailed):
-    """A message was longer than `limit` bytes; we closed with 1009."""
+    """A message was longer than `limit` bytes; gqlwire closed the connection with code 1009."""
 
     def __init__(
         self,
@@ -299,21 +310,25 @@ class MessageTooBig(TransportConnectionFailed):
 
 
 class TransportClosed(TransportConnectionFailed):
-    """The transport was closed by `close()` while, or before, the operation ran."""
+    """`close()` was called before or during the operation, or nothing was connected yet.
+
+    `reconnect()` and `idle_close_after` end a connection with this error, too.
+    """
 
 
 class CredentialsFailed(TransportConnectionFailed):
-    """A callable for `url`, `headers` or `init_payload` raised, or took too long.
+    """Your function for `url`, `headers` or `init_payload` raised, or took too long.
 
-    What it raised is the `__cause__`.
+    Its time limit is `connect_timeout`. The exception that it raised is the `__cause__`.
     """
 
 
 class OperationInterrupted(TransportConnectionFailed):
-    """The connection was lost while a query or a mutation ran, and it was not repeated.
+    """The connection was lost during a query or a mutation, and gqlwire did not repeat it.
 
-    `maybe_executed`: whether the server may have run it; whether it has cannot be known. The
-    `__cause__` is why the connection ended, whose `code`, `reason` and `phase` are these.
+    `maybe_executed`: True if the server may have executed the operation; there is no way to find
+    out. The `__cause__` is the error that ended the connection; `code`, `reason` and `phase` are
+    copied from it.
     """
 
     def __init__(
@@ -333,7 +348,7 @@ class OperationInterrupted(TransportConnectionFailed):
 class ConnectionRejected(TransportConnectionFailed, TransportServerError):
     """The server answered `connection_init` with `connection_error`.
 
-    `payload` is what it gave as the reason, decoded from JSON.
+    `payload` is the payload of that message, decoded from JSON.
     """
 
     def __init__(
@@ -350,7 +365,7 @@ class ConnectionRejected(TransportConnectionFailed, TransportServerError):
 
 
 class _PhaseTimeout(TransportConnectionFailed, TimeoutError):
-    """A phase took longer than its limit (`limit`, in seconds)."""
+    """A phase took longer than `limit` seconds."""
 
     def __init__(
         self,
@@ -365,19 +380,25 @@ class _PhaseTimeout(TransportConnectionFailed, TimeoutError):
 
 
 class ConnectTimeout(_PhaseTimeout):
-    """No WebSocket connection within `connect_timeout`; `phase` is `connect` or `handshake`."""
+    """There was no open WebSocket within `connect_timeout`.
+
+    `phase` is `connect` or `handshake`. `limit` is in seconds.
+    """
 
 
 class AckTimeout(_PhaseTimeout):
-    """No `connection_ack` within `ack_timeout`."""
+    """The server sent no `connection_ack` within `ack_timeout` (`limit`, in seconds)."""
 
 
 class CloseTimeout(_PhaseTimeout):
-    """The server did not finish the close handshake within `close_timeout`.
+    """The server did not answer the close frame within `close_timeout` (`limit`, in seconds).
 
-    The socket was dropped all the same: nothing is left open.
+    The socket is closed all the same. Only `close()` raises this error.
     """
 
 
 class KeepAliveTimeout(_PhaseTimeout, TransportServerError):
-    """Nothing came from the server for longer than the keep-alive settings allow."""
+    """The server sent nothing for `limit` seconds, longer than the keep-alive options allow.
+
+    The options are `keep_alive_timeout`, and `pong_timeout` after a ping.
+    """

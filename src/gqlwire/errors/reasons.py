@@ -1,7 +1,8 @@
-"""What the close codes of the field mean, and the error that a closed connection becomes.
+"""Builds the errors for the ends of connections and operations, each with its message.
 
-Codes: RFC 6455, section 7.4; PROTOCOL.md of enisdenjo/graphql-ws; and what servers use them for
-besides. This module knows no socket and no policy.
+All these messages are here, so that they read alike. `MEANINGS` explains the close codes. Sources:
+RFC 6455, section 7.4; PROTOCOL.md of enisdenjo/graphql-ws; and the servers that use the codes in
+other ways. This module does not decide whether to connect again; `retry` does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gqlwire.errors import (
 )
 
 ABNORMAL = 1006
-"""No close frame came (RFC 6455, section 7.1.5)."""
+"""The close code for "no close frame arrived" (RFC 6455, section 7.1.5)."""
 
 MEANINGS = {
     1000: "normal closure",
@@ -32,25 +33,25 @@ MEANINGS = {
     1002: "protocol error; often: subprotocol not acceptable",
     1003: "unsupported data",
     1005: "no code given",
-    1007: "text that is not UTF-8",
-    1008: "against the server's policy",
-    1009: "message too big for the server",
+    1007: "a text message that is not UTF-8",
+    1008: "policy violation",
+    1009: "a message was too big for the server",
     1010: "a required extension is missing",
-    1011: "internal error of the server",
-    1012: "the server restarts",
+    1011: "internal server error",
+    1012: "the server is restarting",
     1013: "the server asks to try again later",
     1014: "bad gateway",
-    3008: "the server heard nothing from us for too long; ping more often",
-    4400: "the server calls a message invalid, or refused connection_init",
+    3008: "the server received nothing for too long; ping more often",
+    4400: "bad request: a message was invalid, or connection_init was refused",
     4401: "unauthorized: the credentials are missing, wrong or expired",
     4403: "forbidden: the server refused the credentials",
     4406: "subprotocol not acceptable",
-    4408: "connection_init came too late for the server",
-    4409: "an operation with this id exists already",
+    4408: "connection_init arrived too late",
+    4409: "an operation with this id already exists",
     4429: "too many requests or connections",
     4499: "terminated by the server",
-    4500: "internal error of the server",
-    4504: "the server gave up waiting",
+    4500: "internal server error",
+    4504: "the server timed out",
 }
 
 _CONNECTING = {Phase.CONNECT, Phase.HANDSHAKE, Phase.INIT, Phase.WAITING}
@@ -64,13 +65,13 @@ _WHEN = {
 def connection_closed(
     *, host: str, phase: Phase, code: int, reason: str = "", hint: str = ""
 ) -> ConnectionClosed:
-    """Build the error for a connection that the server, or the network, ended.
+    """The server or the network ended the connection.
 
-    `hint` is what else is known of why, as a part of the sentence.
+    `hint`: anything else that is known about the cause; the message ends with it.
     """
     when = _WHEN.get(phase, "")
     if code == ABNORMAL:
-        text = f"the connection to {host} was lost{when}: no close frame came (1006)"
+        text = f"the connection to {host} was lost{when}: no close frame arrived (1006)"
     else:
         text = f"{host} closed the connection{when}: {code}"
         text += f" {reason}" if reason else ""
@@ -82,18 +83,18 @@ def connection_closed(
 
 
 def closed_by_user(host: str, phase: Phase) -> TransportClosed:
-    """Somebody called `close()`."""
+    """The user called `close()`."""
     text = f"the connection to {host} was closed by close()"
     return TransportClosed(text, host=host, phase=phase)
 
 
 def given_up(host: str, phase: Phase) -> TransportClosed:
-    """The attempt to connect was cancelled, or came to nothing."""
-    return TransportClosed(f"the connection to {host} was given up", host=host, phase=phase)
+    """The task that connects, or that keeps the connection, was cancelled."""
+    return TransportClosed(f"the connection to {host} was cancelled", host=host, phase=phase)
 
 
 def not_acknowledged(host: str, limit: float) -> AckTimeout:
-    """No `connection_ack` came within `limit` seconds."""
+    """No `connection_ack` arrived within `limit` seconds."""
     text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
 
@@ -105,13 +106,13 @@ def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
 
 
 def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
-    """Nothing came from the server for `limit` seconds; `when` names the option."""
+    """Nothing arrived from the server for `limit` seconds; `when` names the option."""
     text = f"{host} sent nothing for {limit:g} seconds {when}"
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
 
 
 def already(host: str, phase: Phase) -> str:
-    """`connect()` was called again."""
+    """Return the message for a second call of `connect()`."""
     doing = "connecting" if phase in _CONNECTING else "connected"
     return f"the transport to {host} is already {doing}"
 
@@ -124,7 +125,10 @@ def not_connected(host: str, why: str) -> TransportClosed:
 def late(
     host: str, kind: str, limit: float | None, option: str = "execute_timeout"
 ) -> OperationTimeout:
-    """An operation of this kind had no answer within `limit` seconds; `option` sets the limit."""
+    """The server did not answer an operation within `limit` seconds; `option` sets the limit.
+
+    `kind` is "query", "mutation" or "subscription".
+    """
     limit = limit or 0.0
     text = f"{host} did not answer the {kind} within {limit:g} seconds ({option})"
     return OperationTimeout(text, limit=limit, host=host)
@@ -133,7 +137,7 @@ def late(
 def unconnected(
     host: str, kind: str, limit: float | None, option: str, last: TransportError | None
 ) -> OperationTimeout:
-    """An operation had no connection to run on within `limit` seconds; `option` names them."""
+    """There was no connection for an operation within `limit` seconds; `option` sets the limit."""
     limit = limit or 0.0
     text = (
         f"the {kind} was not sent: there was no connection to {host} within {limit:g} seconds "
@@ -145,17 +149,17 @@ def unconnected(
 
 
 def eventless(host: str, limit: float, option: str) -> OperationTimeout:
-    """A subscription had no event within `limit` seconds; `option` names them."""
+    """A subscription got no event within `limit` seconds; `option` sets the limit."""
     text = f"{host} sent no event of the subscription within {limit:g} seconds ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 
 def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrupted:
-    """The connection ended, by `lost`, while an operation of this kind ran."""
-    article = "mutation, which the server may have run" if kind == "mutation" else kind
+    """The connection ended, with the error `lost`, while a query or mutation ran (`kind`)."""
+    note = " (the server may or may not have executed it)" if kind == "mutation" else ""
     known = lost if isinstance(lost, TransportConnectionFailed) else TransportConnectionFailed()
     return OperationInterrupted(
-        f"the connection was lost amid the {article}: {lost}",
+        f"the connection was lost during the {kind}{note}: {lost}",
         host=host,
         phase=known.phase,
         code=known.code,
@@ -164,27 +168,25 @@ def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrup
 
 
 def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
-    """Somebody called `reconnect()`, for this reason."""
-    text = f"the connection to {host} is made anew by reconnect()" + (
-        f": {reason}" if reason else ""
-    )
+    """The user called `reconnect()`, with this reason."""
+    text = f"the connection to {host} was closed by reconnect()" + (f": {reason}" if reason else "")
     return TransportClosed(text, host=host, phase=phase)
 
 
 def terminated(host: str, phase: Phase) -> TransportConnectionFailed:
-    """Somebody called `terminate()`."""
+    """The user called `terminate()`."""
     text = f"the connection to {host} was dropped by terminate()"
     return TransportConnectionFailed(text, host=host, phase=phase)
 
 
 def idle(host: str, limit: float) -> TransportClosed:
-    """Nothing ran for `limit` seconds."""
+    """No operation ran for `limit` seconds."""
     text = f"the connection to {host} was closed: nothing ran for {limit:g} s (idle_close_after)"
     return TransportClosed(text, host=host, phase=Phase.OPEN)
 
 
 def not_answered(host: str, limit: float) -> CloseTimeout:
-    """The close frame was not answered within `limit` seconds."""
+    """The server did not answer the close frame within `limit` seconds."""
     text = (
         f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
         f"the socket was dropped"
@@ -198,9 +200,9 @@ E = TypeVar("E", bound=Exception)
 def replica(failure: E) -> E:
     """Return a copy of `failure` to raise.
 
-    One failure reaches many waiters; each raising would write its traceback into the shared one.
-    What is none of ours, as of a function of the user's, is returned as it is: not every exception
-    can be copied.
+    One failure is raised in many tasks. Each `raise` adds to the traceback of its exception, so
+    each task needs its own copy. An exception from outside gqlwire, such as one of a user's
+    function, is returned as it is, because not every exception can be copied.
     """
     if not isinstance(failure, TransportError):
         return failure
