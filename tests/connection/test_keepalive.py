@@ -51,7 +51,9 @@ def test_by_default_a_pong_may_take_half_the_ping_interval(
         ("silence", "keep_alive_timeout"),
     ],
 )
-def test_a_limit_that_is_not_a_positive_time_is_an_error(name: str, option: str, seconds: float) -> None:
+def test_a_limit_that_is_not_a_positive_time_is_an_error(
+    name: str, option: str, seconds: float
+) -> None:
     """It would ping without a pause, or find every server dead immediately."""
     with pytest.raises(ValueError, match=f"{option} must be more than 0 seconds, not {seconds}"):
         Limits(**{name: seconds})
