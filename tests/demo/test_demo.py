@@ -542,7 +542,7 @@ def test_walk_that_does_not_hold(
 
     out, err = capsys.readouterr()
     assert "All of it held" not in out
-    assert err.startswith("gqlwire: the demo did not hold: ")
+    assert err.startswith("gqlwire: the demo failed: ")
     assert told in err
 
 

@@ -348,7 +348,7 @@ async def test_a_type_and_the_schema_do_not_both_convert() -> None:
     payload = '{"data":{"day":"2024-02-29","price":0.10}}'
     document = "{ day price }"
     async with answering(payload, schema=schema, parse_results=True) as session:
-        with pytest.raises(ValueError, match="result_type and parse_result=True exclude"):
+        with pytest.raises(ValueError, match="parse_result=True cannot be combined"):
             await session.execute(document, result_type=dict[str, Any], parse_result=True)
 
         typed = await session.execute(document, result_type=dict[str, date | float])
