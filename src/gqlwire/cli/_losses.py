@@ -15,19 +15,19 @@ class Losses:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._is_told = False
+        self._is_reported = False
 
     def hooks(self) -> Hooks:
         """Return the hooks to give to a client."""
         return Hooks(disconnected=self._disconnected, reconnected=self._reconnected)
 
     def _disconnected(self, event: Disconnected) -> None:
-        if event.will_retry and not self._is_told:
-            self._is_told = True
+        if event.will_retry and not self._is_reported:
+            self._is_reported = True
             self._console.complain(f"warning: {event.failure}; connecting again")
 
     def _reconnected(self, event: Reconnected) -> None:
-        self._is_told = False
+        self._is_reported = False
         self._console.complain(
             f"warning: connected again after {duration(event.gap_seconds)}; "
             f"events from this time may be missing"

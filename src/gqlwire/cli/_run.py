@@ -115,7 +115,7 @@ async def _print(
         await output.write(_shown(event))
         if tally.events == count:
             return
-        # Buffered events are taken without giving way; signals and pings need a turn, too.
+        # Buffered events are taken without giving way; signals and pings also need a turn.
         if time.monotonic() - breath > BREATH_SECONDS:
             await asyncio.sleep(0)
             breath = time.monotonic()
