@@ -1,4 +1,4 @@
-"""`python -m gqlwire` is the command `gqlwire`."""
+"""`python -m gqlwire` runs the command `gqlwire`."""
 
 import sys
 

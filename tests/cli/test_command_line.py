@@ -68,32 +68,41 @@ def test_help_explains_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "say what to do: query, subscribe, demo (see gqlwire --help)"),
+        ([], "missing command: query, subscribe or demo (see gqlwire --help)"),
         (["fetch"], "argument command: invalid choice: 'fetch'"),
         (["query"], "the following arguments are required: URL"),
         (["query", URL, "{ a }", "--count", "3"], "unrecognized arguments: --count 3"),
         (["query", URL, "{ a }", "--time", "3"], "unrecognized arguments: --time 3"),
-        (["query", URL, "{ a }", "--timeout", "x"], "'x' is no number of seconds"),
-        (["query", URL, "{ a }", "--timeout", "-1"], "'-1' is no number of seconds"),
-        (["query", URL, "{ a }", "--timeout", "inf"], "'inf' is no number of seconds"),
-        (["subscribe", URL, "{ a }", "--count", "0"], "'0' is no number of events"),
-        (["subscribe", URL, "{ a }", "--count", "1.5"], "'1.5' is no number of events"),
+        (["query", URL, "{ a }", "--timeout", "x"], "'x' is not a number of seconds"),
+        (["query", URL, "{ a }", "--timeout", "-1"], "'-1' is not a number of seconds"),
+        (["query", URL, "{ a }", "--timeout", "inf"], "'inf' is not a number of seconds"),
+        (["subscribe", URL, "{ a }", "--count", "0"], "'0' is not a number of events"),
+        (["subscribe", URL, "{ a }", "--count", "1.5"], "'1.5' is not a number of events"),
         (["query", URL, "{ a }", "-V", "a"], "'a' is not of the form NAME=JSON"),
         (["query", URL, "{ a }", "-V", "$a=1"], "'$a=1' is not of the form NAME=JSON"),
-        (["query", URL, "{ a }", "--variables", "[1]"], "this is JSON, but not an object"),
-        (["query", URL, "{ a }", "--variables", "{a}"], "this is not JSON: Expecting property"),
-        (["query", URL, "{ a }", "--variables", '{"a":NaN}'], "NaN is no number in JSON"),
+        (["query", URL, "{ a }", "--variables", "[1]"], "the value is JSON, but not an object"),
+        (
+            ["query", URL, "{ a }", "--variables", "{a}"],
+            "the value is not JSON: Expecting property",
+        ),
+        (["query", URL, "{ a }", "--variables", '{"a":NaN}'], "JSON cannot represent NaN"),
         (["query", URL, "{ a }", "--variables", '{"a":1e999}'], "1e999 is out of range"),
-        (["query", URL, "{ a }", "--init-payload", "7"], "this is JSON, but not an object"),
-        (["query", URL, "{ a }", "-H", "Secret"], "a header is written 'Name: value'"),
-        (["query", URL, "{ a }", "-H", "A: b\r\nC: d"], "a header is written 'Name: value'"),
+        (["query", URL, "{ a }", "--init-payload", "7"], "the value is JSON, but not an object"),
+        (["query", URL, "{ a }", "-H", "Secret"], "a header must be 'Name: value'"),
+        (["query", URL, "{ a }", "-H", "A: b\r\nC: d"], "a header must be 'Name: value'"),
         (["query", URL, "{ a }", "--protocol", "http"], "invalid choice: 'http'"),
         (["query", URL, "{ a }", "--pretty", "--compact"], "not allowed with argument --pretty"),
-        (["query", URL, "{ a }", "--key", "k.pem"], "give --cert, too"),
-        (["query", URL, "{ a }", "--ca", "c", "--insecure"], "give one of them"),
+        (["query", URL, "{ a }", "--key", "k.pem"], "--key needs --cert"),
+        (
+            ["query", URL, "{ a }", "--ca", "c", "--insecure"],
+            "--ca and --insecure cannot be combined",
+        ),
         (["query", URL, ""], "the document is empty"),
-        (["query", URL, "{ a", "-q"], "the document is wrong at line 1, column 4: Expected Name"),
-        (["query", URL, "{\n  a(\n}"], "the document is wrong at line 3, column 1: "),
+        (
+            ["query", URL, "{ a", "-q"],
+            "syntax error in the document at line 1, column 4: Expected Name",
+        ),
+        (["query", URL, "{\n  a(\n}"], "syntax error in the document at line 3, column 1: "),
         (["query", URL, "{a" * 5000], "nested too deeply"),
         (["query", URL, "fragment f on A { a }"], "the document has no operation"),
         (["query", URL, "query A { a } query B { b }"], "several operations (A, B)"),
@@ -104,7 +113,7 @@ def test_help_explains_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> 
         (["query", "http://h/graphql", "{ a }"], "did you mean 'ws://h/graphql'?"),
         (["query", "https://h/graphql", "{ a }"], "did you mean 'wss://h/graphql'?"),
         (["subscribe", "ws://", "{ a }"], "is not the URL of a WebSocket server"),
-        (["demo", "--port", "65536"], "'65536' is no port number"),
+        (["demo", "--port", "65536"], "'65536' is not a port number"),
         (["demo", "extra"], "unrecognized arguments: extra"),
     ],
 )
@@ -146,7 +155,7 @@ def test_wrong_certificate_files(capsys: pytest.CaptureFixture[str], tmp_path: P
     no_pair = complaint(capsys, "query", url, "{ a }", "--cert", str(text), "--key", "absent.pem")
 
     assert "--ca absent.pem: No such file or directory" == absent
-    assert f"--ca {text}: this is no PEM file of that kind" in no_ca
+    assert f"--ca {text}: not a PEM file of this kind" in no_ca
     assert f"--cert {text} --key absent.pem: " in no_pair
 
 

@@ -115,7 +115,7 @@ def test_documents_from_stdin(
         assert [{"echoInt": 4}] == lines(capfd, "query", strawberry.url, "-o", "B", *place)
     type_in(monkeypatch, b"\xff")
     assert 2 == main(["query", strawberry.url])
-    assert "gqlwire: what came from stdin is not UTF-8 text\n" == capfd.readouterr().err
+    assert "gqlwire: the input from stdin is not UTF-8 text\n" == capfd.readouterr().err
 
 
 def test_files(strawberry: Server, capfd: Printed, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_events_with_errors(strawberry: Server, capfd: Printed) -> None:
 
     events = lines(
         capfd, "subscribe", strawberry.url, document, status=1,
-        err="gqlwire: 1 of 3 events came with errors\n",
+        err="gqlwire: 1 of 3 events had errors\n",
     )  # fmt: skip
 
     assert {"flaky": {"seq": 0, "value": "v0"}} == events[0]
@@ -247,7 +247,7 @@ def test_insecure(secure: Server, capfd: Printed) -> None:
     """--insecure trusts anybody, and warns of it once."""
     assert [{"hello": "Hello, world!"}] == lines(
         capfd, "query", secure.url, "{ hello }", "--insecure", "--quiet",
-        err="gqlwire: warning: with --insecure, whoever answers is trusted\n",
+        err="gqlwire: warning: --insecure: the certificate of the server is not checked\n",
     )  # fmt: skip
 
 
@@ -263,7 +263,7 @@ def test_client_certificate(exclusive: Server, certificates: Certificates, capfd
     assert capfd.readouterr().err.startswith("gqlwire: ")
     other = certificates.other_client
     assert 2 == main([*arguments, "--cert", str(pair.cert), "--key", str(other.key)])
-    assert "this key is not the key of this certificate" in capfd.readouterr().err
+    assert "the key does not belong to the certificate" in capfd.readouterr().err
 
 
 # What only a scripted server says.
@@ -410,7 +410,9 @@ async def test_a_lost_connection_is_made_again(capfd: Printed, option: list[str]
         f"gqlwire: warning: 127.0.0.1:{server.port} closed the connection: 1012 soon back "
         f"(the server is restarting); connecting again"
     )
-    again = r"gqlwire: warning: connected again after \d\.\d s; events of that time may be missing"
+    again = (
+        r"gqlwire: warning: connected again after \d\.\d s; events from this time may be missing"
+    )
     assert re.fullmatch(again, found)
 
 

@@ -158,9 +158,9 @@ def test_orders_are_cancelled() -> None:
     ("symbol", "size", "limit", "why"),
     [
         ("NOPE", 1, None, "there is no instrument NOPE"),
-        ("AURA", 0, None, "a size is between 1 and 10000, not 0"),
-        ("AURA", 10_001, None, "a size is between 1 and 10000, not 10001"),
-        ("AURA", 1, 0.0, "a limit is above 0, not 0"),
+        ("AURA", 0, None, "a size must be between 1 and 10000, not 0"),
+        ("AURA", 10_001, None, "a size must be between 1 and 10000, not 10001"),
+        ("AURA", 1, 0.0, "a limit must be above 0, not 0"),
     ],
 )
 def test_refused_orders(symbol: str, size: int, limit: float | None, why: str) -> None:
@@ -482,13 +482,13 @@ def test_walk() -> None:
         "a ping takes ",
         "<- our order",
         "TransportQueryError: there is no instrument NOPE",
-        "the server ran 3; we stopped, and now it runs none",
-        "the server ran 2; we stopped, and now it runs none",
-        "from its history, live again to #",
-        "cut behind #",
+        "the server ran 3 subscriptions; after we stopped, it runs none",
+        "the server ran 2 subscriptions; after we stopped, it runs none",
+        "from its history, then live to #",
+        "dropped after #",
         "connected again, after ",
-        "none is missing, and none came twice",
-        "All of it held",
+        "none is missing, and none arrived twice",
+        "All checks passed",
     ):
         assert told in run.stdout
     table = re.findall(r"^ +(graphql\S+) +(\d) +(\d+) +([\d.]+) +(\d+)$", run.stdout, re.MULTILINE)
@@ -531,7 +531,7 @@ def test_walk_on_a_narrow_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RUNNING", "{ runningSubscriptions: lastSeq }", "the server runs "),
         ("TRADES", 'subscription { trades(symbols: ["AURA"]) { seq symbol side size price } }',
          "no trade before "),
-        ("behind", lambda _, variables: variables, "a trade is missing or came twice"),
+        ("after_last", lambda _, variables: variables, "a trade is missing or arrived twice"),
     ],
 )  # fmt: skip
 def test_walk_that_does_not_hold(
@@ -547,8 +547,8 @@ def test_walk_that_does_not_hold(
     assert Exit.GRAPHQL == main(["demo", "--seed", "1"])
 
     out, err = capsys.readouterr()
-    assert "All of it held" not in out
-    assert err.startswith("gqlwire: the demo did not hold: ")
+    assert "All checks passed" not in out
+    assert err.startswith("gqlwire: the demo failed: ")
     assert told in err
 
 

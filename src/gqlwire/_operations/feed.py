@@ -1,7 +1,7 @@
 """The raw results of one operation, on whichever connections it runs.
 
 A `Feed` runs over a `Link`. When its connection is lost, the feed keeps its stream, and the link
-resubscribes it on the next connection. The server is told once that a feed ends, whatever ends it.
+resubscribes it on the next connection. When a feed ends, for any reason, it tells the server once.
 
 This module knows no protocol and no socket, and does not decide when to resubscribe.
 """
@@ -137,7 +137,7 @@ class _Loss(Struct):
     failure: TransportError
     since: float
     sealed: tuple[Item, Raw | None] | None = None
-    is_told: bool = False
+    is_reported: bool = False
 
 
 class Feed:
@@ -310,8 +310,8 @@ class Feed:
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
         loss = self._loss
-        if loss is not None and not loss.is_told:
-            loss.is_told = True
+        if loss is not None and not loss.is_reported:
+            loss.is_reported = True
             gap = asyncio.get_running_loop().time() - loss.since
             event = Reconnected(gap, tries, loss.failure)
             if self._terms.marks:

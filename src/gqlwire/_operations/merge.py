@@ -76,7 +76,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         ready = self._line.ready
         while True:
             while self._new or not ready:
-                await self._go_on()
+                await self._start_or_wait()
             turn = ready.popleft()
             subscription, stream = self._held[turn.number]
             self.current = subscription
@@ -105,7 +105,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             for value in subscription.read(item):
                 return subscription, value
 
-    async def _go_on(self) -> None:
+    async def _start_or_wait(self) -> None:
         """Start a new subscription, or wait until one is ready.
 
         Called when there are new subscriptions, or none is ready. Raises StopAsyncIteration if all

@@ -153,6 +153,6 @@ class TrackedSubscription(Subscription[T]):
         notice = None if self.stream is None else self.stream.notice(item)
         if notice is not None:
             self._tracker.cross()
-            told: Any = notice
-            return (told,) if self._tells_reconnects else ()
+            event: Any = notice
+            return (event,) if self._tells_reconnects else ()
         return tuple(value for value in super().read(item) if self._tracker.accepts(value))

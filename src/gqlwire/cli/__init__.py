@@ -1,10 +1,10 @@
 """The command `gqlwire`: queries, subscriptions and a demo, from a shell.
 
 Exit status: 0 it worked; 1 GraphQL errors; 2 wrong command line, document, file or URL; 3 no
-connection; 4 a time limit was over; 5 the server was unreadable; 6 the output could not be written;
-130 and 143 interrupted by Ctrl-C or SIGTERM. `gqlwire --help` says more.
+connection; 4 a timeout; 5 the server sent something unreadable; 6 the output could not be written;
+130 and 143 ended by Ctrl-C or SIGTERM. `gqlwire --help` says more.
 
-Each command is loaded when it is asked for. This package knows the public names of gqlwire only.
+Each command is imported when it runs. This package uses only public names of gqlwire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process.
 
-    Returns the exit status. What goes wrong is told in one sentence on stderr.
+    Returns the exit status. If something goes wrong, prints one sentence about it on stderr.
     """
     console = Console()
     try:

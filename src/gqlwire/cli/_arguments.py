@@ -1,6 +1,6 @@
-"""The command line: what can be said, and what of it is wrong.
+"""The command line: its options, and the errors in it.
 
-What is in files and on stdin is part of what was said. Knows no connection.
+It includes what the options read from files and stdin. This module knows no connection.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ COMMANDS = {
 QUERY_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
 PING_SECONDS = 25.0
-"""Below the 30 and 60 seconds after which servers and proxies hang up on the silent."""
+"""Servers and proxies commonly close a silent connection after 30 or 60 seconds."""
 DEMO_PORT = 8000
 
-_DOCUMENT = "the document: as it is, - or nothing for stdin, @file for a file"
+_DOCUMENT = "the document itself, @FILE to read a file, or - to read stdin (the default)"
 
 
 @dataclass(frozen=True)
 class TLS:
-    """How to trust the server, and how to be trusted; the names of PEM files."""
+    """TLS options. `ca`, `cert` and `key` are names of PEM files."""
 
     ca: str | None
     cert: str | None
@@ -40,7 +40,7 @@ class TLS:
 
 @dataclass(frozen=True)
 class Operation:
-    """What to run, where, and how to show it. Times are in seconds, None for no limit."""
+    """What to run, where, and how to print it. Times are in seconds; None means no limit."""
 
     command: str
     url: str
@@ -52,7 +52,7 @@ class Operation:
     reconnecting: bool
     tls: TLS
     transport: dict[str, Any] = field(repr=False)
-    """Options of `WebsocketsTransport`, as they are."""
+    """Keyword arguments for `WebsocketsTransport`."""
     pretty: bool | None
     color: str
     quiet: bool
@@ -62,7 +62,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Demo:
-    """How to show the demo. `port` 0 is any that is free."""
+    """The options of the demo. `port` 0 means any free port."""
 
     serve: bool
     host: str
@@ -75,12 +75,12 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises UsageError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line."""
+        """Raise UsageError with `message`, and where to find help."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the command, and what was said after it. Raises UsageError."""
+    """Return the command, and the arguments after it. Raises UsageError."""
     parser = Parser(
         prog="gqlwire",
         description="GraphQL over WebSocket: graphql-transport-ws, and Apollo's graphql-ws.",
@@ -93,19 +93,20 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
     parser.add_argument("command", choices=COMMANDS, metavar="command", help="see below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see gqlwire command --help")
     if not arguments:
-        parser.error(f"say what to do: {', '.join(COMMANDS)}")
+        *others, last = COMMANDS
+        parser.error(f"missing command: {', '.join(others)} or {last}")
     said = parser.parse_args(arguments)
     return said.command, said.arguments
 
 
 def operation_options(command: str, arguments: Sequence[str]) -> Operation:
-    """Read the command line of `query` or `subscribe`. Raises UsageError."""
+    """Parse the arguments of `query` or `subscribe`. Raises UsageError."""
     # Intermixed: options may come between the URL and the document.
     said = _operation_parser(command).parse_intermixed_args(list(arguments))
     if said.key and not said.cert:
-        raise UsageError("--key is the key of a certificate: give --cert, too")
+        raise UsageError("--key needs --cert: it is the key of that certificate")
     if said.insecure and said.ca:
-        raise UsageError("--ca says whom to trust, and --insecure not to check: give one of them")
+        raise UsageError("--ca and --insecure cannot be combined: --insecure checks nothing")
     return Operation(
         command=command,
         url=said.url,
@@ -135,16 +136,18 @@ def operation_options(command: str, arguments: Sequence[str]) -> Operation:
 
 
 def demo_options(arguments: Sequence[str]) -> Demo:
-    """Read the command line of `demo`. Raises UsageError."""
+    """Parse the arguments of `demo`. Raises UsageError."""
     parser = Parser(prog="gqlwire demo", description=COMMANDS["demo"])
     parser.add_argument("--serve", action="store_true", help="only serve, until Ctrl-C")
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on (%(default)s)"
+    )
     parser.add_argument(
         "--port",
         type=_values.port,
-        help=f"where to listen; 0: any free port (the default; with --serve {DEMO_PORT})",
+        help=f"the port to listen on; 0: any free port (the default; with --serve {DEMO_PORT})",
     )
-    parser.add_argument("--seed", type=int, help="the same number makes the same market")
+    parser.add_argument("--seed", type=int, help="the same seed makes the same market")
     _add_color(parser)
     said = parser.parse_args(arguments)
     port = said.port if said.port is not None else (DEMO_PORT if said.serve else 0)
@@ -178,7 +181,7 @@ def _add_request(parser: Parser) -> None:
         action="append",
         default=[],
         type=_values.variable,
-        help="a variable; what is not JSON is taken as a string; may be repeated",
+        help="a variable; a value that is not JSON is a string; may be repeated",
     )
     group.add_argument(
         "--variables",
@@ -187,17 +190,20 @@ def _add_request(parser: Parser) -> None:
         help="variables, as one JSON object",
     )
     group.add_argument(
-        "-o", "--operation-name", metavar="NAME", help="which operation, where there are several"
+        "-o",
+        "--operation-name",
+        metavar="NAME",
+        help="which operation to run, if the document has several",
     )
 
 
 def _add_limits(parser: Parser, command: str) -> None:
     group = parser.add_argument_group("limits (0 seconds: none)")
     if command == "query":
-        default, text = QUERY_SECONDS, "for the answer to the operation (%(default)g)"
+        default, text = QUERY_SECONDS, "to wait for the answer (%(default)g)"
         parser.set_defaults(count=None)
     else:
-        default, text = None, "of events; then stop, with status 0"
+        default, text = None, "to continue; then stop, with status 0"
         group.add_argument("--count", metavar="N", type=_values.count, help="stop after N events")
     group.add_argument(
         "--timeout", metavar="SECONDS", type=_values.limit, default=default, help=f"seconds {text}"
@@ -207,7 +213,7 @@ def _add_limits(parser: Parser, command: str) -> None:
         metavar="SECONDS",
         type=_values.limit,
         default=CONNECT_SECONDS,
-        help="seconds for the WebSocket, and again for connection_ack (%(default)g)",
+        help="seconds to wait for the WebSocket, and then for connection_ack (%(default)g)",
     )
 
 
@@ -231,7 +237,7 @@ def _add_connection(parser: Parser, command: str) -> None:
     group.add_argument(
         "--protocol",
         choices=["graphql-transport-ws", "graphql-ws"],
-        help="speak this one, whatever the server says",
+        help="use only this protocol",
     )
     _add_survival(parser, group, command)
     group.add_argument(
@@ -239,13 +245,13 @@ def _add_connection(parser: Parser, command: str) -> None:
         metavar="URL",
         default=True,
         type=lambda text: text if text != "none" else None,
-        help="http, https or socks5, or none (default: what the environment says)",
+        help="a URL with http, https or socks5, or none (default: what the environment says)",
     )
     group.add_argument("--compression", action="store_true", help="offer permessage-deflate")
 
 
 def _add_survival(parser: Parser, group: Any, command: str) -> None:
-    # A query is over soon: what is lost amid it is lost.
+    # A query is short: if the connection is lost during it, the command fails.
     lives_on = command == "subscribe"
     if lives_on:
         group.add_argument(
@@ -267,9 +273,9 @@ def _add_survival(parser: Parser, group: Any, command: str) -> None:
 
 def _add_tls(parser: Parser) -> None:
     group = parser.add_argument_group("TLS (wss://)")
-    group.add_argument("--ca", metavar="FILE", help="trust these authorities alone (PEM)")
-    group.add_argument("--cert", metavar="FILE", help="our certificate (PEM)")
-    group.add_argument("--key", metavar="FILE", help="its key, if it is not in the same file")
+    group.add_argument("--ca", metavar="FILE", help="trust only these authorities (PEM)")
+    group.add_argument("--cert", metavar="FILE", help="your client certificate (PEM)")
+    group.add_argument("--key", metavar="FILE", help="its key, if that is in another file")
     group.add_argument("--insecure", action="store_true", help="trust any certificate")
 
 
@@ -287,11 +293,13 @@ def _add_output(parser: Parser) -> None:
         dest="pretty",
         action="store_false",
         default=None,
-        help="one JSON line per result (the default elsewhere)",
+        help="one line of JSON for each result (the default in a pipe or a file)",
     )
     _add_color(group)
     group.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes")
-    group.add_argument("-v", "--verbose", action="store_true", help="tell of the connection")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="report on the connection, on stderr"
+    )
     group.add_argument("--wire", action="store_true", help="show the messages, on stderr")
 
 

@@ -1,7 +1,7 @@
-"""What the command says beside its results, on stderr: complaints, notes and the progress.
+"""What the command prints on stderr: errors, warnings, notes and the progress.
 
-The progress is one line that is written over again and again; whatever else goes to the terminal
-calls `clear` first.
+The progress is one line that is overwritten again and again. Anything else that is printed on the
+terminal calls `clear` first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PROGRAM = "gqlwire"
 
 
 def is_terminal(stream: object) -> bool:
-    """Say whether `stream` is a terminal; None, as for a closed stdout, is none."""
+    """Return whether `stream` is a terminal. None, which a closed stdout is, is not one."""
     isatty = getattr(stream, "isatty", None)
     try:
         return bool(isatty and isatty())
@@ -23,9 +23,9 @@ def is_terminal(stream: object) -> bool:
 
 
 def may_color(choice: str, stream: object) -> bool:
-    """Say whether to colour what goes to `stream`; `choice` is auto, always or never.
+    """Return whether to colour the output to `stream`; `choice` is auto, always or never.
 
-    `auto` is for terminals, and heeds NO_COLOR (no-color.org) and TERM=dumb.
+    `auto` colours on terminals, unless NO_COLOR (no-color.org) is set or TERM is dumb.
     """
     if choice != "auto":
         return choice == "always"
@@ -34,7 +34,7 @@ def may_color(choice: str, stream: object) -> bool:
 
 
 def harmless(text: str) -> str:
-    """Return `text` on one line, without the control characters that steer a terminal."""
+    """Return `text` on one line, with control characters escaped: they could control a terminal."""
     return "".join(c if c.isprintable() else _escaped(c) for c in " ".join(text.split()))
 
 
@@ -43,7 +43,7 @@ def _escaped(character: str) -> str:
 
 
 class Console:
-    """stderr. `quiet` leaves out all but complaints."""
+    """Prints on stderr. With `quiet`, prints only errors and warnings."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -51,26 +51,26 @@ class Console:
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody watches who is to see how far it is."""
+        """Whether to print progress and notes: on a terminal, unless `quiet`."""
         return not self.quiet and is_terminal(sys.stderr)
 
     def complain(self, text: str) -> None:
-        """Say what is wrong, on one line."""
+        """Print an error or a warning, on one line."""
         self._write(f"{PROGRAM}: {harmless(text)}\n")
 
     def note(self, text: str) -> None:
-        """Say something on the side, to somebody who watches."""
+        """Print a note on one line, if progress is shown."""
         if self.is_live:
             self._write(f"{PROGRAM}: {harmless(text)}\n")
 
     def show(self, progress: str) -> None:
-        """Show how far it is, in place of what was shown before."""
+        """Show the progress, in place of the last one."""
         self._shown = False
         self._write(f"\r{progress}\x1b[K")
         self._shown = True
 
     def clear(self) -> None:
-        """Take the progress away."""
+        """Remove the progress from the terminal."""
         if self._shown:
             self._shown = False
             self._write("\r\x1b[K")
@@ -78,7 +78,7 @@ class Console:
     def _write(self, text: str) -> None:
         self.clear()
         if sys.stderr is not None:
-            # Whoever closed stderr does not want to hear of that either.
+            # If stderr is closed, there is nowhere to report that.
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(text)
                 sys.stderr.flush()

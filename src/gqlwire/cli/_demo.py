@@ -1,4 +1,4 @@
-"""`gqlwire demo`: the market, to walk through or to be served."""
+"""`gqlwire demo`: serves the market, and walks through it unless `--serve` is given."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ HINTS = (
 
 
 def run(options: Demo, console: Console) -> int:
-    """Serve, or walk; return the exit status. Raises UsageError."""
+    """Serve the market or walk through it; return the exit status. Raises UsageError."""
     try:
         from gqlwire.demo.server import serving
     except ModuleNotFoundError as missing:
         raise UsageError(
-            f"the demo needs a package that is not here ({missing.name}): "
+            f"the demo needs a package that is not installed ({missing.name}): "
             f"pip install 'gqlwire[demo]'"
         ) from None
     with contextlib.ExitStack() as stack:
@@ -52,9 +52,7 @@ def _serve(url: str) -> NoReturn:
     signal.signal(signal.SIGTERM, end)
     print(json.dumps({"url": url}), flush=True)
     page = url.replace("ws", "http", 1)
-    print(
-        f"The market is open, at {page} for browsers, too; Ctrl-C closes it. Try:", file=sys.stderr
-    )
+    print(f"The market is open; in a browser, see {page}. Ctrl-C closes it. Try:", file=sys.stderr)
     for hint in HINTS:
         print(f"  {PROGRAM} {hint.format(url=url)}", file=sys.stderr)
     while True:
@@ -69,9 +67,9 @@ def _walk(url: str, console: Console, *, color: bool) -> int:
     try:
         asyncio.run(walk(url, color=color))
     except (WalkFailed, TransportError) as failure:
-        console.complain(f"the demo did not hold: {failure}")
+        console.complain(f"the demo failed: {failure}")
         return Exit.GRAPHQL
     except BrokenPipeError:
-        # Whoever watched went away. What is still buffered must not be tried again at the exit.
+        # The reader of stdout has ended. Python must not write what is buffered when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return Exit.OK

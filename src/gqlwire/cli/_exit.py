@@ -1,6 +1,6 @@
-"""The exit statuses, and which failure leads to which, in which words.
+"""The exit statuses: which failure leads to which status, and what is printed.
 
-Nothing heavy is loaded here before there is a failure to explain.
+This module imports only light modules, because every run of the command loads it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from gqlwire.errors import (
 
 STATUSES = """\
 exit status:
-  0    it worked; also when --count or --timeout ended a subscription, and when
-       whoever read the output went away
-  1    the server answered with GraphQL errors; a subscription goes on after an
-       event with errors, and ends with this. In the demo: something did not hold
+  0    it worked; also if --count or --timeout ended a subscription, or if the
+       program that read the output ended
+  1    the server answered with GraphQL errors; a subscription continues after
+       an event with errors, and ends with this. In the demo: a check failed
   2    the command line, the document, a variable, a file or the URL is wrong
   3    no connection: not found, refused, TLS, rejected by the server, or lost;
-       a subscription connects again first, as long as that may help
-  4    a time limit was over: for connecting, or for the answer to a query
-  5    the server said something unreadable
-  6    the output could not be written, or not as fast as events came
+       a subscription first connects again, as long as that may help
+  4    a timeout: for connecting, or for the answer to a query
+  5    the server sent something unreadable
+  6    the output could not be written, or not as fast as events arrived
   130  Ctrl-C; 143: SIGTERM. The server was told to stop; the connection closed
 """
 
 
 class Exit(IntEnum):
-    """What the command ends with; STATUSES says what each means."""
+    """The exit statuses; STATUSES says what each one means."""
 
     OK = 0
     GRAPHQL = 1
@@ -51,7 +51,7 @@ class Exit(IntEnum):
 
 
 class UsageError(Exception):
-    """What was asked for cannot be; the text says why, in one sentence."""
+    """The command line asks for something impossible; the text says why, in one sentence."""
 
 
 _STATUSES: tuple[tuple[type[TransportError], Exit], ...] = (
@@ -72,7 +72,7 @@ def status_of(failure: TransportError) -> Exit:
 
 
 def sentences(failure: TransportError) -> list[str]:
-    """Return what to tell about `failure`: one sentence, or one for each GraphQL error."""
+    """Return what to print for `failure`: one sentence, or one for each GraphQL error."""
     if isinstance(failure, TransportQueryError) and failure.errors:
         return graphql_errors(failure.errors)
     return [str(failure) or type(failure).__name__]

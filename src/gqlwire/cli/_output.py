@@ -1,7 +1,7 @@
 """Results on stdout: as JSON for programs, or indented and coloured for people.
 
-Law: writing never blocks the event loop. A reader that is slow (a pager) costs neither the answers
-to the server's pings nor Ctrl-C, and one that went away is noticed without writing to it.
+Writing never blocks the event loop. So with a slow reader, such as a pager, the command still
+answers the server's pings and Ctrl-C. It notices without writing that its reader has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from gqlwire.cli._console import Console, is_terminal, may_color
 
-# POSIX lets a pipe that poll() calls writable take this much at once.
+# POSIX: if poll() calls a pipe writable, writing this many bytes does not block.
 _PIECE = min(4096, getattr(select, "PIPE_BUF", 512))
 
 _TOKEN = re.compile(
@@ -30,14 +30,14 @@ _TOKEN = re.compile(
     rb"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
 )
 _COLORS = {"key": b"34;1", "string": b"32", "number": b"36", "word": b"33"}
-# A number that no float can hold is a Decimal by now, and still a number.
+# A number too large for a float was decoded to a Decimal; write it as a number.
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-# U+0080 to U+009F, in UTF-8: some terminals obey them.
+# U+0080 to U+009F, in UTF-8: control characters for some terminals.
 _CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 
 
 def as_json(value: Any, *, indent: bool) -> bytes:
-    """Return `value` as JSON: one line, or indented, with what steers a terminal escaped."""
+    """Return `value` as JSON: one line, or indented, with control characters escaped."""
     try:
         line = _encode(value)
     except UnicodeEncodeError:
@@ -58,11 +58,14 @@ def colored(text: bytes) -> bytes:
 
 
 class OutputError(Exception):
-    """stdout does not take what is written; the text says why."""
+    """stdout could not be written; the text says why."""
 
 
 class Output:
-    """stdout. `pretty` None means: on a terminal; `color` is auto, always or never."""
+    """Prints results on stdout.
+
+    `pretty`: whether to indent; None means on a terminal. `color` is auto, always or never.
+    """
 
     def __init__(self, console: Console, *, pretty: bool | None, color: str) -> None:
         self._console = console
@@ -75,9 +78,9 @@ class Output:
             self._poll.register(self._fd, select.POLLOUT)
 
     async def write(self, value: Any) -> None:
-        """Print one value, and see it out.
+        """Print one value, and return when it is written.
 
-        Raises BrokenPipeError if nobody reads any more, OutputError if it cannot be written.
+        Raises BrokenPipeError if the reader has ended, OutputError if it cannot be written.
         """
         try:
             text = as_json(value, indent=self._pretty)
@@ -106,7 +109,7 @@ class Output:
             try:
                 rest = rest[os.write(self._fd, rest[:_PIECE]) :]
             except BlockingIOError:
-                # The pipe was made non-blocking by whoever shares it.
+                # Another process that shares the pipe has made it non-blocking.
                 await self._writable(self._fd)
 
     async def _writable(self, fd: int) -> None:
@@ -120,7 +123,7 @@ class Output:
 
     @contextmanager
     def watched(self, on_gone: Callable[[], None]) -> Iterator[None]:
-        """Call `on_gone`, once, if whoever reads our end of a pipe goes away meanwhile."""
+        """Call `on_gone`, once, if stdout is a pipe and its reader ends during the context."""
         if self._fd is None or not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             yield
             return
@@ -130,7 +133,7 @@ class Output:
             loop.remove_reader(fd)
             on_gone()
 
-        # Nothing can be read from this end, so the one thing that wakes a reader is the end.
+        # There is nothing to read at this end, so only the end of the reader wakes this up.
         loop.add_reader(fd, gone)
         try:
             yield

@@ -1,6 +1,6 @@
-"""How far a subscription is: counted, put into words, and shown while it runs.
+"""The progress of a subscription: counted, formatted, and shown while it runs.
 
-Times are in seconds and come in by the door; nothing here looks at a clock but `shown`.
+Times are in seconds, and are passed as arguments; only `shown` uses a clock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gqlwire.cli._console import Console
 FIRST_AFTER = 1.0
 EACH = 0.2
 SAMPLES = 25
-"""How many looks back the rate is taken over: five seconds."""
+"""The rate is that of the last so many updates: five seconds."""
 
 
 class Tally:
-    """What has come since `start`: `events`, and how many of them carried errors."""
+    """Counts since `start`: `events`, and how many of them had errors (`faulty`)."""
 
     def __init__(self, start: float) -> None:
         self.events = 0
@@ -30,7 +30,7 @@ class Tally:
         self._samples: deque[tuple[float, int]] = deque([(start, 0)], maxlen=SAMPLES)
 
     def count(self, *, faulty: bool) -> None:
-        """Note one event."""
+        """Count one event."""
         self.events += 1
         self.faulty += faulty
 
@@ -43,7 +43,7 @@ class Tally:
         return line[: max(0, width - 1)]
 
     def summary(self, now: float) -> str:
-        """Return the sentence for the end, with the rate over all."""
+        """Return the sentence to print at the end, with the average rate."""
         took = now - self._start
         return f"{self._counts()} in {duration(took)}, {per_second(self.events, took)}"
 
@@ -53,13 +53,13 @@ class Tally:
 
 
 def per_second(events: int, seconds: float) -> str:
-    """Put a rate into words."""
+    """Format a rate."""
     rate = events / seconds if seconds > 0 else 0.0
     return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.1f}/s"
 
 
 def duration(seconds: float) -> str:
-    """Put a time into words."""
+    """Format a time."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(int(seconds), 60)
@@ -69,7 +69,7 @@ def duration(seconds: float) -> str:
 
 @asynccontextmanager
 async def shown(tally: Tally, console: Console) -> AsyncIterator[None]:
-    """Show the progress while the context lasts, if anybody watches."""
+    """Show the progress during the context, on a terminal."""
     if not console.is_live:
         yield
         return

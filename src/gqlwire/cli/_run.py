@@ -1,6 +1,6 @@
-"""`gqlwire query` and `gqlwire subscribe`: one operation.
+"""`gqlwire query` and `gqlwire subscribe`: run one operation.
 
-What goes to stdout is made by `_output`, what goes to stderr by `_console`.
+`_output` prints on stdout, `_console` on stderr.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(operation: Operation, console: Console) -> int:
     request = _request(operation)
     client = _client(operation, console)
     if operation.tls.insecure:
-        console.complain("warning: with --insecure, whoever answers is trusted")
+        console.complain("warning: --insecure: the certificate of the server is not checked")
     output = Output(console, pretty=operation.pretty, color=operation.color)
     work = _query if operation.command == "query" else _subscribe
     with _logging(operation, console):
@@ -56,14 +56,17 @@ async def _query(
     output: Output,
     console: Console,
 ) -> int:
-    del operation  # its time limit is the client's
+    del operation  # the client has its time limit
     async with client as session:
         result = await session.execute(request, get_execution_result=True)
         if result.data is not None or not result.errors:
             with contextlib.suppress(BrokenPipeError):
                 await output.write(result.data)
     if result.has_next:
-        console.complain("warning: more parts were to come (@defer, @stream): use subscribe")
+        console.complain(
+            "warning: the server announced more parts of the result (@defer, @stream): "
+            "use subscribe to get them"
+        )
     for sentence in graphql_errors(result.errors or []):
         console.complain(sentence)
     return Exit.GRAPHQL if result.errors else Exit.OK
@@ -99,7 +102,7 @@ async def _subscribe(
                 raise
     if not tally.faulty:
         return Exit.OK
-    console.complain(f"{tally.faulty:,} of {tally.events:,} events came with errors")
+    console.complain(f"{tally.faulty:,} of {tally.events:,} events had errors")
     return Exit.GRAPHQL
 
 
@@ -112,7 +115,7 @@ async def _print(
         await output.write(_shown(event))
         if tally.events == count:
             return
-        # Events that wait already are taken without a pause; signals and pings need one.
+        # Buffered events are taken without giving way; signals and pings also need a turn.
         if time.monotonic() - breath > BREATH_SECONDS:
             await asyncio.sleep(0)
             breath = time.monotonic()
@@ -146,7 +149,7 @@ def _request(operation: Operation) -> GraphQLRequest:
         place = (wrong.locations or [])[0]
         text = wrong.message.removeprefix("Syntax Error: ")
         raise UsageError(
-            f"the document is wrong at line {place.line}, column {place.column}: {text}"
+            f"syntax error in the document at line {place.line}, column {place.column}: {text}"
         ) from None
     except GraphQLError as wrong:
         raise UsageError(wrong.message) from None
@@ -183,7 +186,7 @@ class _ToConsole(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it."""
+        """Print a record as a line on stderr."""
         self._console.complain(self.format(record))
 
 

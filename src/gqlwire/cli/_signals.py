@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as the end of what runs: it is cancelled, and cleans up."""
+"""Ctrl-C and SIGTERM cancel the command, which then cleans up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run `work` and return its status, or 128 and the number of the signal that stopped it.
+    """Run `work` and return its status, or 128 plus the number of the signal that stopped it.
 
-    A second signal stops the cleaning up, too.
+    A second signal also stops the cleaning up.
     """
     return asyncio.run(_guarded(work))
 
@@ -29,7 +29,7 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
         task.cancel()
 
     try:
-        with _heeded(stop):
+        with _handled(stop):
             return await task
     except asyncio.CancelledError:
         if not caught:
@@ -38,16 +38,16 @@ async def _guarded(work: Coroutine[Any, Any, int]) -> int:
 
 
 @contextlib.contextmanager
-def _heeded(stop: Callable[[int], None]) -> Iterator[None]:
-    # Signals belong to the main thread; and what was started with one of them ignored (nohup, a
-    # job in the background of a script) shall go on ignoring it.
+def _handled(stop: Callable[[int], None]) -> Iterator[None]:
+    # Only the main thread may handle signals. A signal that the command was started to ignore
+    # (by nohup, or as a background job of a script) stays ignored.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     former = {number: signal.getsignal(number) for number in ENDING}
-    heeded = [number for number in ENDING if former[number] is not signal.SIG_IGN]
-    for number in heeded:
+    handled = [number for number in ENDING if former[number] is not signal.SIG_IGN]
+    for number in handled:
         try:
             loop.add_signal_handler(number, stop, number)
         except NotImplementedError:
@@ -56,7 +56,7 @@ def _heeded(stop: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in heeded:
+        for number in handled:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
             signal.signal(number, former[number] or signal.SIG_DFL)

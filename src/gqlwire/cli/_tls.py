@@ -9,9 +9,9 @@ from gqlwire.cli._exit import UsageError
 
 
 def make_context(options: TLS) -> ssl.SSLContext | None:
-    """Return what the options say, None if they say nothing.
+    """Return a context for the options; None if none is given.
 
-    Raises UsageError for a file that is not what it should be.
+    Raises UsageError for a file that cannot be read or used.
     """
     if not (options.ca or options.cert or options.insecure):
         return None
@@ -34,6 +34,6 @@ def make_context(options: TLS) -> ssl.SSLContext | None:
 def _why(wrong: OSError) -> str:
     if isinstance(wrong, ssl.SSLError):
         if wrong.reason == "KEY_VALUES_MISMATCH":
-            return "this key is not the key of this certificate"
-        return f"this is no PEM file of that kind ({wrong.reason or wrong})"
+            return "the key does not belong to the certificate"
+        return f"not a PEM file of this kind ({wrong.reason or wrong})"
     return wrong.strerror or str(wrong)

@@ -1,6 +1,7 @@
-"""What the values of options mean: numbers, headers, JSON, files.
+"""Parses the values of options: numbers, headers, JSON, files.
 
-Each raises argparse.ArgumentTypeError, or UsageError, with a sentence. Knows no option.
+Each function raises argparse.ArgumentTypeError or UsageError, with a sentence. This module knows no
+option.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f
 
 
 def limit(text: str) -> float | None:
-    """Read seconds; 0 means no limit, which is None."""
+    """Parse seconds; 0 means no limit, and gives None."""
     seconds = _number(text, float)
     if not (seconds >= 0 and math.isfinite(seconds)):
-        raise ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return seconds or None
 
 
 def count(text: str) -> int:
-    """Read how many events, one at least."""
+    """Parse a number of events, 1 or more."""
     count = _number(text, int)
     if not count >= 1:
-        raise ArgumentTypeError(f"{text!r} is no number of events: 1 is the least")
+        raise ArgumentTypeError(f"{text!r} is not a number of events, 1 or more")
     return int(count)
 
 
 def port(text: str) -> int:
-    """Read a port number."""
+    """Parse a port number."""
     port = _number(text, int)
     if not 0 <= port <= 65535:
-        raise ArgumentTypeError(f"{text!r} is no port number")
+        raise ArgumentTypeError(f"{text!r} is not a port number, 0 to 65535")
     return int(port)
 
 
@@ -50,16 +51,16 @@ def _number(text: str, kind: type[float]) -> float:
 
 
 def header(text: str) -> tuple[str, str]:
-    """Read `Name: value`."""
+    """Parse `Name: value`."""
     match = _HEADER.fullmatch(text)
     if match is None:
-        # Not shown: it may well be a token.
-        raise ArgumentTypeError("a header is written 'Name: value'")
+        # The message does not quote the value, which may be a token.
+        raise ArgumentTypeError("a header must be 'Name: value'")
     return match[1], match[2]
 
 
 def variable(text: str) -> tuple[str, Any]:
-    """Read NAME=JSON, or NAME=anything, which is then a string."""
+    """Parse NAME=JSON, or NAME=TEXT, which gives a string."""
     name, separator, value = text.partition("=")
     if not separator or not _NAME.fullmatch(name):
         raise ArgumentTypeError(f"{text!r} is not of the form NAME=JSON")
@@ -70,14 +71,14 @@ def variable(text: str) -> tuple[str, Any]:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Read a JSON object, or @ and the name of a file with one."""
+    """Parse a JSON object, or @ and the name of a file with one."""
     content = _file(text[1:]) if text.startswith("@") else text
     try:
         value = _json(content)
     except ValueError as wrong:
-        raise ArgumentTypeError(f"this is not JSON: {wrong}") from None
+        raise ArgumentTypeError(f"the value is not JSON: {wrong}") from None
     if not isinstance(value, dict):
-        raise ArgumentTypeError("this is JSON, but not an object")
+        raise ArgumentTypeError("the value is JSON, but not an object")
     return value
 
 
@@ -89,7 +90,7 @@ def _json(text: str) -> Any:
 
 
 def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"JSON cannot represent {text}")
 
 
 def _float(text: str) -> float:
@@ -100,7 +101,7 @@ def _float(text: str) -> float:
 
 
 def document(text: str) -> str:
-    """Return the document: what was given, of a file (@name) or of stdin (-)."""
+    """Return the document: `text` itself, or from a file (@name), or from stdin (-)."""
     if text == "-":
         document = _stdin()
     elif text.startswith("@"):
@@ -120,7 +121,7 @@ def _stdin() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError:
-        raise UsageError("what came from stdin is not UTF-8 text") from None
+        raise UsageError("the input from stdin is not UTF-8 text") from None
 
 
 def _file(name: str) -> str:

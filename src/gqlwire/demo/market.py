@@ -1,7 +1,7 @@
 """A small market: prices walk at random, trades follow them, orders rest until they match.
 
-Chance and time come in by the door: the same seed and the same orders make the same market. No
-asyncio and no GraphQL here.
+The random numbers and the clock are arguments: the same seed and the same orders make the same
+market. This module knows no asyncio and no GraphQL.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LISTED = (
 VOLATILITY = 0.0012
 """Standard deviation of one move of a price, relative to it."""
 PULL = 0.002
-"""Part of its way back to the opening price that each move takes, so that prices stay sane."""
+"""The part of its distance to the opening price by which each move pulls a price back to it."""
 
 MOST = 10_000
 """The biggest order."""
 
 
 class Refused(ValueError):
-    """What was asked for cannot be; the text says why."""
+    """The market refuses a request; the text says why."""
 
 
 class Side(Enum):
@@ -86,7 +86,7 @@ class Order:
     price: float | None = None
 
     def matches(self, price: float) -> bool:
-        """Say whether `price` is good enough."""
+        """Return whether the order can be filled at `price`."""
         if self.limit is None:
             return True
         return price <= self.limit if self.side is Side.BUY else price >= self.limit
@@ -102,7 +102,7 @@ class Position:
 
 
 class Market:
-    """All of it. `history`: how many of the last trades are kept for those who come late."""
+    """The whole market. `history`: how many of the last trades it keeps, to be resumed from."""
 
     def __init__(
         self, random: Random, clock: Callable[[], datetime], *, history: int = 10_000
@@ -131,7 +131,7 @@ class Market:
             self._match(instrument)
 
     def instrument(self, symbol: str) -> Instrument:
-        """Return an instrument. Raises Refused if there is none of that symbol."""
+        """Return an instrument. Raises Refused if there is none with that symbol."""
         if symbol not in self.instruments:
             raise Refused(f"there is no instrument {symbol}")
         return self.instruments[symbol]
@@ -156,13 +156,13 @@ class Market:
     def place_order(self, symbol: str, side: Side, size: int, limit: float | None) -> Order:
         """Buy or sell: now, or once the price is as good as `limit`.
 
-        Raises Refused for an instrument, a size or a limit that cannot be.
+        Raises Refused for an unknown instrument, or an impossible size or limit.
         """
         instrument = self.instrument(symbol)
         if not 0 < size <= MOST:
-            raise Refused(f"a size is between 1 and {MOST}, not {size}")
+            raise Refused(f"a size must be between 1 and {MOST}, not {size}")
         if limit is not None and not limit > 0:
-            raise Refused(f"a limit is above 0, not {limit:g}")
+            raise Refused(f"a limit must be above 0, not {limit:g}")
         order = Order(len(self.orders) + 1, symbol, side, size, limit)
         self.orders[order.id] = order
         if order.matches(instrument.price):
@@ -172,7 +172,7 @@ class Market:
         return order
 
     def cancel_order(self, id: int) -> Order:
-        """Withdraw an order. Raises Refused if there is none, or it is not open any more."""
+        """Cancel an order. Raises Refused if there is no such order, or it is not open any more."""
         order = self.orders.get(id)
         if order is None:
             raise Refused(f"there is no order {id}")

@@ -1,6 +1,6 @@
-"""How the walk looks: 80 columns of plain text, with colours where they are wanted.
+"""Prints the walk: 80 columns of plain text, with or without colours.
 
-Knows nothing of what is told.
+This module knows nothing about the content.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _STYLES = {"bold": "1", "dim": "2", "good": "32", "bad": "31", "query": "36"}
 
 
 class Page:
-    """What is printed, line by line; `color` is for terminals."""
+    """Prints line by line. `color`: whether to use colours, for terminals."""
 
     def __init__(self, *, color: bool) -> None:
         self._color = color
@@ -23,12 +23,12 @@ class Page:
         print(self.styled("bold", left) + " " * (WIDTH - len(left) - len(right)) + right)
 
     def step(self, text: str) -> None:
-        """Begin the next step."""
+        """Print the heading of the next step, with its number."""
         self._steps += 1
         print(f"\n {self.styled('bold', f'{self._steps:>2}  {text}')}", flush=True)
 
     def ask(self, *documents: str) -> None:
-        """Print what is sent."""
+        """Print documents that are sent."""
         for document in documents:
             self.show(*document.splitlines(), style="query")
 
@@ -38,11 +38,11 @@ class Page:
             print(INDENT + self.styled(style, line), flush=True)
 
     def table(self, *rows: tuple[str, ...]) -> None:
-        """Print rows whose first column is a name, all others are numbers."""
+        """Print rows whose first column is a name; the other columns are numbers."""
         for number, (name, *cells) in enumerate(rows):
             line = f"{name:<24}" + "".join(f"{cell:>12}" for cell in cells)
             self.show(line, style="dim" if number == 0 else "")
 
     def styled(self, style: str, text: str) -> str:
-        """Return `text` in a style, if there are colours."""
+        """Return `text` in a style, if colours are on."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._color and style else text

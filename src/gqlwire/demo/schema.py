@@ -1,7 +1,7 @@
 """The schema of the market, and the exchange that keeps the market moving.
 
-One task moves it, in the server's loop; subscribers follow its tape, each at its own pace and
-without a queue of its own. Knows no HTTP, no socket, and nothing of gqlwire's client.
+One task in the server's loop moves the market. Each subscriber reads the list of trades at its own
+speed, without a queue of its own. This module knows no HTTP, no socket, and no client.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Heartbeat:
 
 
 class Exchange:
-    """The market while it is open. `running` counts the subscriptions that run."""
+    """The open market. `running` counts the subscriptions that run."""
 
     def __init__(self, seed: int | None) -> None:
         self.market: model.Market = model.Market(Random(seed), lambda: datetime.now(UTC))  # noqa: S311  # a seed makes a market again; nothing here is secret
@@ -52,19 +52,19 @@ class Exchange:
         self._moved = asyncio.Event()
 
     async def run(self) -> None:
-        """Let the market move, for ever."""
+        """Move the market, until cancelled."""
         while True:
             await asyncio.sleep(STEP_SECONDS)
             self.market.step()
             self.announce()
 
     def announce(self) -> None:
-        """Wake those who follow: there may be new trades."""
+        """Wake the subscribers: there may be new trades."""
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
     async def follow(self, after: int) -> AsyncGenerator[model.Trade, None]:
-        """Yield the trades after the trade `after`, or from now on (0), and go on live."""
+        """Yield the trades after the trade `after`, or from now on (0), and then each new one."""
         with self.subscriber():
             seq = after or self.market.last_seq
             while True:
@@ -75,7 +75,7 @@ class Exchange:
                 await moved.wait()
 
     async def intervals(self, milliseconds: int) -> AsyncGenerator[int, None]:
-        """Count from 1 on, at once and then at each interval."""
+        """Count from 1, immediately and then at each interval."""
         with self.subscriber():
             beat = 1
             while True:
@@ -85,7 +85,7 @@ class Exchange:
 
     @contextlib.contextmanager
     def subscriber(self) -> Iterator[None]:
-        """Count one more subscription for as long as the context lasts."""
+        """Count one more running subscription during the context."""
         self.running += 1
         try:
             yield
@@ -99,7 +99,7 @@ def _exchange(info: Info) -> Exchange:
 
 
 def described(make: Callable[..., Any]) -> Callable[[R], R]:
-    """Return a decorator out of `make`: the resolver's docstring is what clients read, too."""
+    """Return `make` as a decorator that makes the resolver's docstring its description."""
 
     def decorate(resolver: R) -> R:
         made: R = make(resolver, description=inspect.getdoc(resolver))
@@ -115,7 +115,7 @@ _subscription = described(strawberry.subscription)
 
 @strawberry.type
 class Query:
-    """What can be asked."""
+    """The queries."""
 
     @_field
     def instruments(self, info: Info, symbols: list[str] | None = None) -> list[model.Instrument]:
@@ -124,7 +124,7 @@ class Query:
 
     @_field
     def instrument(self, info: Info, symbol: str) -> model.Instrument | None:
-        """One instrument; an error if there is none of that symbol."""
+        """One instrument; an error if there is none with that symbol."""
         return _exchange(info).market.instrument(symbol)
 
     @_field
@@ -135,7 +135,7 @@ class Query:
 
     @_field
     def positions(self, info: Info) -> list[model.Position]:
-        """What the orders have come to."""
+        """The positions that the orders have led to."""
         return list(_exchange(info).market.positions.values())
 
     @_field
@@ -145,13 +145,13 @@ class Query:
 
     @_field
     def running_subscriptions(self, info: Info) -> int:
-        """How many subscriptions run now, those of all connections."""
+        """How many subscriptions run now, on all connections."""
         return _exchange(info).running
 
 
 @strawberry.type
 class Mutation:
-    """What can be done."""
+    """The mutations."""
 
     @_mutation
     def place_order(
@@ -165,13 +165,13 @@ class Mutation:
 
     @_mutation
     def cancel_order(self, info: Info, id: int) -> model.Order:
-        """Withdraw an order that is open."""
+        """Cancel an order that is open."""
         return _exchange(info).market.cancel_order(id)
 
 
 @strawberry.type
 class Subscription:
-    """What can be watched."""
+    """The subscriptions."""
 
     @_subscription
     async def trades(
@@ -179,7 +179,7 @@ class Subscription:
     ) -> AsyncGenerator[model.Trade, None]:
         """Trades as they happen; over all symbols, `seq` has no gap.
 
-        `after` resumes behind the trade of that number, as long as the server keeps it; 0 begins
+        `after` resumes after the trade with that number, as long as the server keeps it; 0 begins
         with the next trade.
         """
         exchange = _exchange(info)
@@ -211,12 +211,12 @@ class Subscription:
 
 
 class Schema(strawberry.Schema):
-    """The schema. What a client asked wrongly is told to the client, and is no news for the log."""
+    """The schema. It reports errors in requests to the client, and does not log them."""
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        """Log what was not foreseen."""
+        """Log only unexpected errors."""
         unforeseen = [
             e for e in errors if e.path and not isinstance(e.original_error, model.Refused)
         ]

@@ -1,6 +1,7 @@
-"""The market's schema on a socket: uvicorn in a thread of its own.
+"""Serves the market's schema, by uvicorn in a thread of its own.
 
-Both protocols, HTTP, and a page for browsers at the same address. Knows no market.
+It serves both WebSocket protocols, HTTP, and a page for browsers at the same address. This module
+knows nothing about the market.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class App(GraphQL[dict[str, Any], None]):
         self.exchange: Exchange = exchange
 
     async def get_context(self, request: Any, response: Any) -> dict[str, Any]:
-        """Return what the resolvers find in `info.context`."""
+        """Return the `info.context` of the resolvers."""
         return {"request": request, "response": response, "exchange": self.exchange}
 
 
 def make_app(exchange: Exchange) -> Starlette:
-    """Return the application: `/graphql`, where `/` leads to; the market moves while it is up."""
+    """Return the application, with GraphQL at `/graphql`. The market moves while it runs."""
 
     @contextlib.asynccontextmanager
     async def market_hours(_: Starlette) -> AsyncIterator[None]:
@@ -54,23 +55,23 @@ def make_app(exchange: Exchange) -> Starlette:
 
 
 class Server(uvicorn.Server):
-    """A server that can be waited for from another thread."""
+    """A server of which another thread can wait until it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_ready: threading.Event = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, then set `is_ready`."""
         await super().startup(sockets)
         self.is_ready.set()
 
 
 @contextlib.contextmanager
 def serving(host: str, port: int, seed: int | None) -> Iterator[str]:
-    """Serve in a thread for as long as the context lasts; yields the URL.
+    """Serve in a thread during the context, which yields the URL.
 
-    `port` 0 is any that is free. Raises OSError if it cannot listen there.
+    `port` 0 means any free port. Raises OSError if the server cannot listen there.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:

@@ -1,7 +1,6 @@
-"""A guided walk through the market: everything the client does, shown with what comes back.
+"""A guided walk through the market, which shows what the client does and what the server answers.
 
-It uses the public names of gqlwire only, checks what it shows, and fails if something does not
-hold.
+It uses only public names of gqlwire. It checks what it shows, and fails if a check fails.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LEGACY_SECONDS = 1.5
 STOP_SECONDS = 3.0
 LIVE_AGAIN = 20
 OUR_SIZE = 7
-"""The market trades in tens: this size is ours."""
+"""The market trades in tens, so a trade of this size is of our order."""
 
 INSTRUMENTS = "{ instruments { symbol name price change } }"
 ORDER = f"""mutation {{
@@ -40,17 +39,17 @@ RUNNING = "{ runningSubscriptions }"
 
 
 class WalkFailed(Exception):
-    """Something did not hold; the text says what."""
+    """A check failed; the text says which one."""
 
 
 def hold(is_so: object, otherwise: str) -> None:
-    """Raise WalkFailed, with `otherwise`, unless something is so."""
+    """Raise WalkFailed with the text `otherwise` unless `is_so` is true."""
     if not is_so:
         raise WalkFailed(otherwise)
 
 
 class Live:
-    """Subscriptions that run at the same time on one session; `events` counts by name."""
+    """Subscriptions that run at the same time on one session. `events` counts events by name."""
 
     def __init__(self, session: AsyncClientSession) -> None:
         self.events: Counter[str] = Counter()
@@ -68,13 +67,13 @@ class Live:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Where the walk fails, the first failure is the one to tell.
+        # If the walk fails, the first failure is the one to report.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def watch(self, name: str, document: str, tell: Callable[[Any], None]) -> None:
-        """Subscribe, and `tell` each event's data."""
+        """Subscribe, and call `tell` with the data of each event."""
         self._tasks.append(asyncio.create_task(self._watch(name, document, tell)))
 
     async def _watch(self, name: str, document: str, tell: Callable[[Any], None]) -> None:
@@ -82,23 +81,23 @@ class Live:
             self.events[name] += 1
             tell(data[name])
 
-    async def go_on(self, seconds: float) -> None:
-        """Let them run. Raises WalkFailed, or what went wrong, if one ends by itself."""
+    async def run_for(self, seconds: float) -> None:
+        """Let the subscriptions run. Raises WalkFailed, or its failure, if one of them ends."""
         done, _ = await asyncio.wait(
             self._tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             task.result()
-            raise WalkFailed("a subscription ended by itself")
+            raise WalkFailed("a subscription ended unexpectedly")
 
     async def stop(self) -> None:
-        """Stop all of them, which the server is told."""
+        """Stop all subscriptions; the client tells the server."""
         self.seconds = time.perf_counter() - self._began
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
         silent = len(self._tasks) - len(self.events)
-        hold(not silent, f"{silent} subscriptions brought nothing")
+        hold(not silent, f"{silent} subscriptions had no event")
 
 
 async def walk(url: str, *, color: bool) -> None:
@@ -117,24 +116,24 @@ async def walk(url: str, *, color: bool) -> None:
         legacy = await watch_legacy(page, url, session)
         await resume(page, session, last)
         await survive(page, session)
-    page.step("What it came to")
+    page.step("Summary")
     page.table(
         ("", "streams", "events", "seconds", "events/s"),
         row("graphql-transport-ws", live),
         row("graphql-ws", legacy),
     )
-    page.show("", f"All of it held, in {time.perf_counter() - began:.1f} s.", style="good")
+    page.show("", f"All checks passed, in {time.perf_counter() - began:.1f} s.", style="good")
     page.show("Your turn: gqlwire demo --serve")
 
 
 def row(name: str, live: Live) -> tuple[str, ...]:
-    """Return what `live` came to as a row of a table."""
+    """Return the totals of `live` as a row of a table."""
     total, took = live.events.total(), live.seconds
     return (name, str(len(live.events)), str(total), f"{took:.1f}", f"{total / took:.0f}")
 
 
 async def greet(page: Page, session: AsyncClientSession, took: float) -> None:
-    """Tell what was negotiated, and how far away the server is; it `took` seconds to connect."""
+    """Show the protocol and the time of a ping; `took` is the seconds that connecting took."""
     transport = session.transport
     if not isinstance(transport, WebsocketsTransport):
         raise WalkFailed(f"the transport is a {type(transport).__name__}")
@@ -157,20 +156,20 @@ async def ask(page: Page, session: AsyncClientSession) -> None:
 
 
 async def watch(page: Page, session: AsyncClientSession) -> tuple[Live, int]:
-    """Run three subscriptions and a mutation at once, and stop; return the last trade's number."""
-    page.step("Three subscriptions at once, and a mutation among them, on the same socket")
+    """Run three subscriptions and a mutation together, and stop; return the last trade's number."""
+    page.step("Three subscriptions and a mutation at the same time, on the same socket")
     page.ask(TRADES, PRICES, HEARTBEAT)
     trades = Trades(page)
     async with Live(session) as live:
         live.watch("trades", TRADES, trades.tell)
         live.watch("prices", PRICES, lambda them: tell_prices(page, them, live.events["prices"]))
         live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
-        await live.go_on(LIVE_SECONDS / 2)
+        await live.run_for(LIVE_SECONDS / 2)
         await order(page, session)
-        await live.go_on(LIVE_SECONDS / 2)
+        await live.run_for(LIVE_SECONDS / 2)
         await stop(page, live, session)
     hold(trades.ours, "our order did not appear among the trades")
-    page.show(f"trades #{trades.seqs[0]} to #{trades.seqs[-1]} came without a gap")
+    page.show(f"trades #{trades.seqs[0]} to #{trades.seqs[-1]} arrived without a gap")
     return live, trades.seqs[-1]
 
 
@@ -183,7 +182,7 @@ async def order(page: Page, session: AsyncClientSession) -> None:
 
 
 class Trades:
-    """Tells of every twelfth trade and of ours, and holds that none is missing."""
+    """Shows every twelfth trade and ours, and checks that none is missing."""
 
     def __init__(self, page: Page) -> None:
         self.seqs: list[int] = []
@@ -191,7 +190,7 @@ class Trades:
         self._page = page
 
     def tell(self, it: dict[str, Any]) -> None:
-        """Take a trade."""
+        """Check one trade, and show some."""
         hold(not self.seqs or it["seq"] == self.seqs[-1] + 1, f"no trade before {it['seq']}")
         self.seqs.append(it["seq"])
         is_ours = it["size"] == OUR_SIZE
@@ -203,14 +202,14 @@ class Trades:
 
 
 def tell_prices(page: Page, quotes: Sequence[dict[str, Any]], number: int) -> None:
-    """Tell of every fourth quotation."""
+    """Show every fourth list of prices."""
     if number % 4 == 1:
         texts = (f"{it['symbol']} {it['price']:.2f} {it['change']:+.2f} %" for it in quotes)
         page.show("prices     " + "   ".join(texts))
 
 
 async def stop(page: Page, live: Live, session: AsyncClientSession) -> None:
-    """Stop all that runs, and ask the server, over `session`, whether it has."""
+    """Stop all subscriptions, and ask the server, over `session`, whether they have ended."""
     ran = (await session.execute(RUNNING))["runningSubscriptions"]
     hold(ran == len(live.events), f"the server runs {ran} subscriptions")
     await live.stop()
@@ -218,12 +217,12 @@ async def stop(page: Page, live: Live, session: AsyncClientSession) -> None:
     deadline = time.perf_counter() + STOP_SECONDS
     while running := (await session.execute(RUNNING))["runningSubscriptions"]:
         hold(time.perf_counter() < deadline, f"the server still runs {running} subscriptions")
-    page.show(f"the server ran {ran}; we stopped, and now it runs none")
+    page.show(f"the server ran {ran} subscriptions; after we stopped, it runs none")
 
 
 async def resume(page: Page, session: AsyncClientSession, last: int) -> None:
-    """Take up the trades where they were left."""
-    page.step("Resume where we stopped: the server replays what we missed")
+    """Resume the trades after the last one that arrived."""
+    page.step("Resume where we stopped: the server sends what we missed")
     page.ask(RESUMED)
     page.show(f"after = {last}", style="query")
     missed = (await session.execute("{ lastSeq }"))["lastSeq"] - last
@@ -235,22 +234,22 @@ async def resume(page: Page, session: AsyncClientSession, last: int) -> None:
         if len(seqs) == missed + LIVE_AGAIN:
             break
     hold(seqs == list(range(last + 1, last + 1 + len(seqs))), "a trade is missing")
-    page.show(f"#{seqs[0]} to #{seqs[missed - 1]} from its history, live again to #{seqs[-1]}")
+    page.show(f"#{seqs[0]} to #{seqs[missed - 1]} from its history, then live to #{seqs[-1]}")
 
 
-def behind(last: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-    """Return the variables that begin behind the trade `last`."""
+def after_last(last: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables to resume with after the trade `last`."""
     return {**variables, "after": last["trades"]["seq"]}
 
 
 async def survive(page: Page, session: AsyncClientSession) -> None:
-    """Lose the connection amid a feed."""
-    page.step("The line is cut, and the feed goes on by itself")
-    page.ask("session.subscribe(trades, resume=behind, tell_reconnects=True)")
+    """Lose the connection during a feed."""
+    page.step("The connection drops, and the feed continues")
+    page.ask("session.subscribe(trades, resume=after_last, tell_reconnects=True)")
     after = (await session.execute("{ lastSeq }"))["lastSeq"]
     seqs: list[int] = []
     trades = session.subscribe(
-        RESUMED, variable_values={"after": after}, resume=behind, tell_reconnects=True
+        RESUMED, variable_values={"after": after}, resume=after_last, tell_reconnects=True
     )
     async with trades:
         async for event in trades:
@@ -259,18 +258,18 @@ async def survive(page: Page, session: AsyncClientSession) -> None:
                 continue
             seqs.append(event["trades"]["seq"])
             if len(seqs) == LIVE_AGAIN:
-                page.show(f"cut behind #{seqs[-1]}", style="bad")
+                page.show(f"dropped after #{seqs[-1]}", style="bad")
                 session.terminate()
             if len(seqs) == 2 * LIVE_AGAIN:
                 break
     expected = list(range(seqs[0], seqs[0] + len(seqs)))
-    hold(seqs == expected, "at the cut, a trade is missing or came twice")
-    page.show(f"#{seqs[0]} to #{seqs[-1]}: none is missing, and none came twice")
+    hold(seqs == expected, "at the drop, a trade is missing or arrived twice")
+    page.show(f"#{seqs[0]} to #{seqs[-1]}: none is missing, and none arrived twice")
 
 
 async def fail(page: Page, session: AsyncClientSession) -> None:
-    """Run into an error, and go on."""
-    page.step("An error is an exception; the connection lives on")
+    """Run a query that fails, and continue."""
+    page.step("An error raises; the connection stays open")
     page.ask(WRONG)
     try:
         await session.execute(WRONG)
@@ -282,7 +281,7 @@ async def fail(page: Page, session: AsyncClientSession) -> None:
 
 
 async def watch_legacy(page: Page, url: str, session: AsyncClientSession) -> Live:
-    """Do it again in Apollo's protocol; `session` is where the server is asked about it."""
+    """Do the same in Apollo's protocol; `session` asks the server about it."""
     page.step("The same in Apollo's protocol")
     page.ask('gqlwire.connect(url, subprotocols=["graphql-ws"])')
     began = time.perf_counter()
@@ -292,6 +291,6 @@ async def watch_legacy(page: Page, url: str, session: AsyncClientSession) -> Liv
         async with Live(legacy) as live:
             live.watch("trades", TRADES, trades.tell)
             live.watch("heartbeat", HEARTBEAT, lambda it: page.show(f"heartbeat  {it['beat']}"))
-            await live.go_on(LEGACY_SECONDS)
+            await live.run_for(LEGACY_SECONDS)
             await stop(page, live, session)
     return live
