@@ -117,14 +117,15 @@ class RetryPolicy:
     """When to reconnect, how often, and after which delays. All times are in seconds.
 
     If many clients lose the same server, they must not all reconnect at the same time. So the delay
-    before the n-th attempt in a row is random, between 0 and `first_delay * growth ** (n - 1)`, and
+    before the n-th retry in a row is random, between 0 and `first_delay * growth ** (n - 1)`, and
     `longest_delay` at most ("full jitter").
 
     - `attempts`: how many attempts may fail in a row. None: no limit.
     - `elapsed`: for how long to retry after the first failure in a row. None: no limit.
     - `initial`: whether to retry the very first connection. By default it is not retried, because
       the usual causes (wrong URL, wrong credentials) do not go away.
-    - `stable_after`: after a connection that lasted for this long, counting starts again at 0.
+    - `stable_after`: after a connection that stayed acknowledged for this time, the counts of
+      `attempts` and `elapsed` start again at 0.
     - `connects_per_hour`: how many attempts to make per hour, for servers with such a limit. None:
       no limit.
     - `later`: the shortest delay after a failure whose `Action` is LATER. The delay is random, up
@@ -170,7 +171,7 @@ class RetryPolicy:
             )
 
     def ceiling(self, attempt: int) -> float:
-        """Return the longest delay, in seconds, before attempt number `attempt`, counted from 1."""
+        """Return the longest delay before retry number `attempt`, counted from 1, in seconds."""
         # Without this limit, the power would be too large for a float.
         return min(self.longest_delay, self.first_delay * self.growth ** min(attempt - 1, 1_000))
 
@@ -196,7 +197,7 @@ class Decision(Struct, frozen=True):
     """What to do about one failure.
 
     `retry`: whether to connect again. `delay`: after how many seconds. `refresh`: whether to get
-    new credentials first. `attempt`: the number of the next attempt in a row. `why`: if there is no
+    new credentials first. `attempt`: how many attempts in a row have failed. `why`: if there is no
     retry, the reason.
     """
 
@@ -327,8 +328,8 @@ def retry_after(failure: TransportError) -> float:
 class Attempt(Struct, frozen=True):
     """An attempt to connect; your functions `url`, `headers` and `init_payload` may take it.
 
-    - `number`: how many attempts in a row there were, with this one. It starts at 1, and again at 1
-      after a stable connection.
+    - `number`: 1 for the first attempt, then 1 more for each attempt in a row that failed. After a
+      stable connection it is 1 again.
     - `failure`: why the last attempt or connection ended, or None.
     - `refresh`: True if the server refused the last credentials, so that it needs new ones.
     """

@@ -81,7 +81,7 @@ class Handler(Protocol):
         ...
 
     def failed(self, failure: TransportError, code: int) -> None:
-        """Called when received data is invalid; `code` is for our close frame."""
+        """Called if received data is invalid, or our reader raises; `code` is our close code."""
         ...
 
     def gone(self) -> None:
