@@ -2,8 +2,8 @@
 
 `MemoryWire` is a WebSocket without a network, `on_virtual_time` a loop whose clock jumps to the
 next alarm as soon as nothing else is left to do. So a minute passes in no time, and a test whose
-tasks wait for what will never happen fails at once. `SteadyLoop` is for tests over real sockets:
-its clock does not run while other processes have the processor.
+tasks wait for something that never happens fails immediately. `SteadyLoop` is for tests over real
+sockets: its clock does not run while other processes have the processor.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run an async test on a loop of its own, whose clock jumps.
 
-    What is raised into the loop, which would only log it, fails the test.
+    An exception raised into the loop, which would only log it, fails the test.
     """
 
     @functools.wraps(test)
@@ -83,7 +83,7 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
 
 
 class _PatientSelector(selectors.DefaultSelector):
-    """Tells how long it has waited: never longer than it was asked to."""
+    """Reports how long it has waited, but never more than it was asked to wait."""
 
     def __init__(self, waited: Callable[[float], None]) -> None:
         super().__init__()
@@ -101,12 +101,11 @@ class _PatientSelector(selectors.DefaultSelector):
 
 
 class SteadyLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock runs while it works or waits, and stands still while it is kept from it.
+    """A loop whose clock runs only while the loop works or waits.
 
-    A process that shares its core with others is stopped for a tenth of a second now and then. With
-    the usual clock all its time limits would run meanwhile, and be over before it has read what
-    came in time. Client and server of a test have the same loop, so with this one neither is late
-    for the other.
+    On a busy machine a process is stopped for a tenth of a second now and then. With the usual
+    clock, time limits would expire in that time, before the process has read what arrived in time.
+    Client and server of a test run on one loop, so with this clock neither is late for the other.
     """
 
     def __init__(self) -> None:
@@ -121,7 +120,7 @@ class SteadyLoop(asyncio.SelectorEventLoop):
 
 
 async def pass_time(seconds: float) -> None:
-    """Let the virtual clock run so far, with all that happens on the way."""
+    """Let the virtual clock run for so long, with everything that happens on the way."""
     await asyncio.sleep(seconds)
 
 
@@ -215,7 +214,7 @@ class Watched:
         self.it.stop()
 
     def at(self, now: float) -> KeepAlive:
-        """Move the clock; return the keep-alive, to tell it what happens then."""
+        """Move the clock; return the keep-alive, to report an event to it."""
         self.clock.go_to(now)
         return self.it
 
@@ -231,7 +230,7 @@ class Watched:
 
 
 class MemoryWire:
-    """A `Wire` without a network. It keeps what was sent, and what else was asked, in order.
+    """A `Wire` without a network. It keeps what was sent, and the other calls, in order.
 
     As on a real one, a close frame is answered and then the socket is no more; with
     `answers_close=False` the server leaves it unanswered.
@@ -329,7 +328,7 @@ async def next_event(stream: EventStream) -> Item:
 
 
 class RecordingOwner:
-    """An `Owner` that does what it is given when its stream is full, and keeps nothing."""
+    """An `Owner` that calls a function when its stream is full, and keeps nothing."""
 
     def __init__(self, overrun: Callable[[], None]) -> None:
         self.overrun = overrun
@@ -339,7 +338,7 @@ class RecordingOwner:
 
 
 class RecordingGate:
-    """A `ReadGate` that only notes what it is told."""
+    """A `ReadGate` that only records its calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

@@ -1,4 +1,4 @@
-"""How the two protocols spell what they have in common, for the tests that run over both."""
+"""How the two protocols spell their common messages, for the tests that run over both."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ both = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["graphql-transpo
 
 
 def guessing(**setup: Any) -> Undecided:
-    """Return what speaks to a server that named neither protocol."""
+    """Return the dialect for a server that named neither protocol."""
     dialect = choose(default_offer(), None, Setup(**setup))
     assert isinstance(dialect, Undecided)
     return dialect
@@ -58,7 +58,7 @@ def says(type: str, **rest: Any) -> bytes:
 
 
 def sent(dialect: Dialect) -> list[Any]:
-    """Take what a conversation wants sent, and read it as a server would."""
+    """Take the outgoing messages of a conversation, and read them as a server would."""
     messages = [json.loads(message) for message in dialect.outbox]
     dialect.outbox.clear()
     return messages

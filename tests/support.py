@@ -1,4 +1,4 @@
-"""What the tests over real sockets share: connecting, failing within a bound, leaving nothing."""
+"""Helpers for tests over real sockets: connecting, failing within a bound, leaving nothing."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ async def failure(kind: type[E], operation: Awaitable[object]) -> E:
 
 
 def message(type: str, id: str | None = None, payload: Any = None) -> str:
-    """One message of the server's; without what is None."""
+    """One message of the server, without the fields that are None."""
     parts = {"type": type, "id": id, "payload": payload}
     said = {name: part for name, part in parts.items() if part is not None}
     return json.dumps(said, ensure_ascii=False)
@@ -65,7 +65,7 @@ async def leaves_nothing() -> AsyncIterator[None]:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
     sockets = _open_sockets()
-    # What is old is not looked through again for what this test left: that would take longer
+    # Old objects are not searched again for leftovers of this test: that would take longer
     # than the test.
     gc.freeze()
     yield

@@ -1,6 +1,6 @@
 """How the tests run the command: in a process of its own, on pipes or on a terminal.
 
-A process is for signals, pipes and terminals; all else calls `gqlwire.cli.main` directly.
+A process is for signals, pipes and terminals; the other tests call `gqlwire.cli.main` directly.
 """
 
 import errno
@@ -56,19 +56,19 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def interrupt(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[int, str]:
-    """Send a signal; the exit status and what it said on stderr."""
+    """Send a signal; return the exit status and stderr."""
     process.send_signal(number)
     return ended(process)
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Wait for its end; the exit status and what it said on stderr."""
+    """Wait for its end; return the exit status and stderr."""
     _, stderr = process.communicate(timeout=BOUND)
     return process.returncode, stderr.decode()
 
 
 def until(is_so: Callable[[], object]) -> None:
-    """Wait for what cannot be waited for otherwise."""
+    """Wait for a condition by polling."""
     deadline = time.monotonic() + BOUND
     while not is_so():
         assert time.monotonic() < deadline, "it did not happen"
@@ -128,7 +128,7 @@ class Terminal:
         try:
             piece = os.read(self._master, 65536)
         except OSError as error:
-            # What Linux answers once nobody has the terminal open any more.
+            # Linux raises this once nobody has the terminal open any more.
             if error.errno != errno.EIO:
                 raise
             return False

@@ -1,4 +1,4 @@
-"""One live connection over a wire in memory: what its tests share."""
+"""One live connection over a wire in memory: helpers of its tests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def opened(
 def acked(
     dialect: Dialect, *, answers_close: bool = True, **options: Any
 ) -> tuple[Connection, MemoryWire]:
-    """Open a connection that the server has acknowledged; forget what was said until then."""
+    """Open a connection that the server has acknowledged; forget the messages so far."""
     connection, wire = opened(dialect, answers_close=answers_close, **options)
     hear(connection, ACK)
     wire.sent.clear()

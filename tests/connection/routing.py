@@ -1,4 +1,4 @@
-"""The short and the long way of a result: what its tests share."""
+"""The short and the long way of a result: helpers of its tests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @dataclass(frozen=True)
 class Speech:
-    """A protocol, how it calls a result, and what a server says first."""
+    """A protocol, its name for a result, and the server's first message."""
 
     name: str
     make: Callable[[], Dialect]
@@ -120,7 +120,7 @@ class Way:
     decode: Counted | None
 
     def connect(self, speech: Speech) -> tuple[Connection, MemoryWire]:
-        """A connection that is acknowledged; nothing of what was said until then is kept."""
+        """A connection that is acknowledged; earlier messages are not kept."""
         wire = MemoryWire()
         connection = Connection(speech.make(), host=HOST)
         connection.routes = self.routes(
@@ -149,7 +149,7 @@ def ways() -> list[Way]:
 
 @dataclass
 class Got:
-    """What one consumer has got; with `is_patient` it takes no more than one before it is told."""
+    """The events of one consumer; with `is_patient` it takes only one before it is told to."""
 
     told: list[str] = field(default_factory=list)
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -159,13 +159,13 @@ class Got:
         self.told.append(repr(outcome))
 
     def fail(self, failure: TransportError) -> None:
-        # What waits unread has also what stands behind the payload; `SlowConsumer` tells its size.
+        # An unread message includes the text after the payload; `SlowConsumer` counts its size.
         text = re.sub(r"\(\d+ bytes\)", "", str(failure))
         self.told.append(f"{type(failure).__name__}: {text}")
 
 
 async def consume(subscription: Subscription[Any], got: Got) -> None:
-    """Take all there is; what is wrong with one event is not the end."""
+    """Take all events; an error of one event is not the end."""
     while True:
         try:
             got.note(await anext(subscription))
@@ -196,7 +196,7 @@ async def answer(connection: Connection, got: Got, *, stops: bool) -> None:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Somebody who starts an operation: for all of its results, or for one.
+    """A consumer that starts an operation: for all of its results, or for one.
 
     A patient one takes one event and leaves the others where they are until the server is done.
     """
@@ -264,7 +264,7 @@ class Running:
         await settle()
 
     async def end(self) -> list[list[str]]:
-        """Let the patient ones take what is there; then have the socket break."""
+        """Let the patient ones take their events; then have the socket break."""
         for got in self.got:
             got.may_go_on.set()
         await settle()
@@ -357,7 +357,7 @@ PLAIN = {
 }
 
 
-# What is learnt of these would mislead, or there is nothing to learn.
+# These would teach a wrong beginning, or none.
 OTHERS = {
     "payload first": Spelling(order=("payload", "id", "type")),
     "pretty": Spelling(edge="\n  ", comma=",\n  ", colon=" :  "),
@@ -451,11 +451,11 @@ def messages(draw: st.DrawFn, habit: Spelling, result: str, tails: Sequence[str]
     )
 
 
-# What changes nothing of what the message means.
+# Changes that keep the meaning of the message.
 IDLE_TAILS = ["", "", "", "", '"x":<payload>', '"x":{"id":"12"}', '"extensions":null']
 
 
-# What makes something else of it, which shows at its end only.
+# Changes of its meaning that show only at its end.
 TURNING_TAILS = [
     '"id":"12"',
     '"id":"1"',
@@ -526,10 +526,10 @@ EAGER = st.lists(
 
 @st.composite
 def courses(draw: st.DrawFn, *, alone: bool) -> tuple[Speech, list[Step]]:
-    """Bursts of messages, and consumers that give up.
+    """Bursts of messages, and consumers that stop.
 
-    With `alone` there are messages, too, that begin like a result and are none; each of them
-    comes by itself.
+    With `alone` there are also messages that begin like a result and are not one; each of them
+    comes alone.
     """
     speech = draw(st.sampled_from(SPEECHES))
     habit = draw(SPELLINGS)

@@ -1,4 +1,4 @@
-"""`gqlwire.merge`: what its tests share."""
+"""`gqlwire.merge`: helpers of its tests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def convert(payload: Raw) -> Any:
 
 
 class Speaking:
-    """A connection, and a server that says what the test wants."""
+    """A connection, and a server that sends what the test says."""
 
     def __init__(self, dialect: Any = None, result: str = "next") -> None:
         self.wire = MemoryWire()

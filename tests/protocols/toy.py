@@ -157,7 +157,7 @@ class Toy:
 
 
 def token(secret: str, request: bytes) -> str:
-    """What authorizes one request, and no other."""
+    """The authorization of one request, and of no other."""
     return hashlib.sha256(secret.encode() + request).hexdigest()
 
 

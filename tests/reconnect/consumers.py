@@ -1,6 +1,6 @@
-"""Who listens in the storm, each at a pace of its own, and counts what it gets.
+"""The consumers in the storm: each has its own pace, and counts its events.
 
-They keep no event, so that what grows is not theirs.
+They keep no event, so that growing memory is not theirs.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ class Feed(msgspec.Struct):
 
 @dataclass
 class Tally:
-    """What one consumer has got. `lost` and `doubled` are numbers, that nothing announced.
+    """The events of one consumer. `lost` and `doubled` are numbers that no gap announced.
 
     `missed` are those that were announced to be missing, `too_few` the announcements that cannot be
-    right: the feed went on meanwhile.
+    right: the feed continued in the gap.
     """
 
     events: int = 0
@@ -102,7 +102,7 @@ class Consumers:
             tasks.create_task(self._pass_by(tally))
 
     async def until_caught_up(self) -> None:
-        """Wait until everybody has what there was when this was called; nobody dawdles then."""
+        """Wait until every consumer has the events so far; nobody is slow then."""
         head, self._is_hurried = self.head, True
         for tally in (*self.cursors, *self.watchers):
             seen, patience = -1, PATIENCE
@@ -192,7 +192,7 @@ class Consumers:
     # --- Without ------------------------------------------------------------------------------
 
     async def _watch(self, tally: Tally) -> None:
-        """Take what comes, and hold against it what is announced."""
+        """Take events, and compare them with the announced gaps."""
         subscription = self._session.subscribe(
             FEED, variable_values=self._variables, tell_reconnects=True
         )
@@ -221,5 +221,5 @@ def total(tallies: Iterable[Tally], name: str) -> int:
 
 
 def _work() -> None:
-    """Hold up the loop, as what consumers do may."""
+    """Hold up the loop, as the code of a consumer may."""
     time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""What the storms share: a real server behind a fault proxy, tokens that expire, and the blows.
+"""Helpers of the storms: a real server behind a fault proxy, tokens that expire, and the blows.
 
 Everything is in one process but the server, which is killed now and then.
 """
@@ -72,7 +72,7 @@ def each(places: Iterable[Place]) -> list[Any]:
 
 
 class Blow(StrEnum):
-    """What happens besides the faults of connections."""
+    """What happens in addition to the faults of connections."""
 
     KILL = "kill -9"
     """The server is killed, and started again."""
@@ -87,7 +87,7 @@ EVERY: tuple[Blows, ...] = (*Fault, *Blow)
 
 
 class Tokens:
-    """What `init_payload` is: a token that is kept until the server has refused it."""
+    """For `init_payload`: a token that is kept until the server has refused it."""
 
     def __init__(self) -> None:
         self.refreshed = 0
@@ -172,7 +172,7 @@ class Hardship:
                 self.proxy.strike(fault, everywhere=blow.everywhere, seconds=blow.seconds)
 
     async def asked(self, query: str) -> dict[str, Any]:
-        """What the server says of itself, on a connection of its own."""
+        """The server's account of itself, on a connection of its own."""
         async with observer(self.server) as observing:
             answer: dict[str, Any] = await observing.execute(query)
             return answer
@@ -197,7 +197,7 @@ def blows(seed: int, count: int, kinds: tuple[Blows, ...] = EVERY) -> Iterable[S
 async def hardship(
     place: Place, *, ledger: Path | None = None, **options: Any
 ) -> AsyncIterator[Hardship]:
-    """Start all of it; the session is closed, and the server told so, when it is left."""
+    """Start all of it; leaving it closes the session, with a goodbye to the server."""
     tokens, ends = Tokens(), Counter[str]()
     hooks = Hooks(disconnected=lambda event: ends.update([_named(event.failure)]))
     options = {**IMPATIENT, **options}
@@ -239,7 +239,7 @@ def observer(server: Server) -> Client:
 
 @dataclass
 class Memory:
-    """What there is at a quiet moment: bytes that Python has, bytes of the process, our objects."""
+    """The memory at a quiet moment: bytes that Python has, bytes of the process, our objects."""
 
     traced: int
     resident: int

@@ -1,4 +1,4 @@
-"""A subscription over lost connections: what its tests share."""
+"""A subscription over lost connections: helpers of its tests."""
 
 from __future__ import annotations
 

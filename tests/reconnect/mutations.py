@@ -26,7 +26,7 @@ HELLO = gql("query ($name: String!) { hello(name: $name) }")
 
 @dataclass
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     By key: `answered` is what the server counted, when it answered; `interrupted` those that may
     have been executed, or not; `repeated` what it answered to those that may be sent again.
@@ -57,7 +57,7 @@ class Outcome:
         return [key for key in (*self.answered, *self.interrupted) if self.ledger[key] > 1]
 
     def judge(self) -> Self:
-        """Hold what the callers were told against the server's own count. Raises AssertionError."""
+        """Compare the callers' results with the server's own count. Raises AssertionError."""
         assert self.twice == [], str(self)
         # Those that were answered were executed, and the server knew it for the first time.
         assert {1} == set(self.answered.values()), str(self)
@@ -66,7 +66,7 @@ class Outcome:
         assert all(told.maybe_executed for told in self.interrupted.values()), str(self)
         assert all(told.__cause__ is not None for told in self.interrupted.values()), str(self)
         assert {0, 1} == {self.ledger[key] for key in self.interrupted}, str(self)
-        # What may be repeated was executed at least once.
+        # Repeatable operations were executed at least once.
         assert all(self.ledger[key] >= 1 for key in self.repeated), str(self)
         assert self.ledger.keys() <= {*self.answered, *self.interrupted, *self.repeated}, str(self)
         return self
@@ -89,7 +89,7 @@ class Outcome:
 async def mutate(place: Place, count: int, faults: int, ledger: Path, seed: int = SEED) -> Outcome:
     """Run so many mutations, and a tenth of it in idempotent ones and in queries; and the faults.
 
-    Raises what no operation should raise.
+    Raises an error that no operation should raise.
     """
     start = time.perf_counter()
     outcome = Outcome(str(place), seed)

@@ -1,4 +1,4 @@
-"""Certificates made anew for a test, as PEM files, and the ssl contexts that use them.
+"""Certificates made for one test, as PEM files, and the ssl contexts that use them.
 
 Every certificate but those of the other authority is signed by one authority of the test.
 """

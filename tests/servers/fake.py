@@ -141,7 +141,7 @@ class Peer(Conversation):
         self._connection.transport.resume_reading()
 
     async def read(self) -> None:
-        """Take what the client sends until it closes. For the server only."""
+        """Take the client's messages until it closes. For the server only."""
         try:
             async for text in self._connection:
                 assert isinstance(text, str), f"the client sent a binary message: {text[:200]!r}"
@@ -203,7 +203,7 @@ class Fake(Stage[Peer]):
             close_timeout=_CLOSE_TIMEOUT,
             ping_interval=None,
             max_size=None,
-            # The reader takes all there is: what a script has not asked for yet stops nothing.
+            # The reader takes every message: one that a script has not asked for yet stops nothing.
             max_queue=None,
             ssl=self._ssl,
             logger=logging.getLogger(__name__),
@@ -277,7 +277,7 @@ def fake(
     select: what the response says about the subprotocol. CHOOSE: the first of `subprotocols` that
         the client offered; None: no header; a string: this, offered or not; a function: from the
         offered ones.
-    protocol_header: the name of that header, in the case that shall go on the wire.
+    protocol_header: the name of that header, in the case that goes on the wire.
     headers: more headers of the response.
     refuse: a Refusal, or a function from the upgrade request to a Refusal or None.
     compression: "deflate" to accept permessage-deflate.

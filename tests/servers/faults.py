@@ -56,7 +56,7 @@ PASSING = (Fault.DELAY, Fault.STALL, Fault.THROTTLE, Fault.SPLIT)
 
 
 class FaultProxy:
-    """Carries connections to `port` of this machine, and lets them suffer.
+    """Carries connections to `port` of this machine, and does faults to them.
 
     `connections` counts those that came, `refused` those of them for which there was no server,
     `faults` what was done, by kind. `greeting` is done to each as it comes. `latency` is in
@@ -179,7 +179,7 @@ class Link:
     # --- Faults -------------------------------------------------------------------------------
 
     def suffer(self, fault: Fault, seconds: float | None = None) -> None:
-        """Do this, now; what passes is over after so many seconds, or never."""
+        """Do this fault now; one that passes is over after so many seconds, or never."""
         if fault in PASSING:
             self._ends[fault] = self._loop.time() + (float("inf") if seconds is None else seconds)
             self._told.set()
@@ -278,7 +278,7 @@ class Link:
         if ended_well and self._says_goodbye and not self._is_deaf:
             _write_eof(server[1])
         else:
-            # Nobody is left to be kept from the truth; and no server shall feed the dead.
+            # The client is gone: nothing is hidden from it any more, and the server must not send.
             server[1].transport.abort()
 
     async def _downwards(self, server: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
@@ -309,7 +309,7 @@ class Link:
         if self._suffers(Fault.DELAY):
             await asyncio.sleep(self._proxy.latency)
         while self._suffers(Fault.STALL):
-            # It may be over sooner, if it is told so once more.
+            # It may be over sooner, if the same fault comes again.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._ends[Fault.STALL]):
                     await self._told.wait()
@@ -323,7 +323,7 @@ class Link:
         elif self._suffers(Fault.SPLIT):
             for place in range(len(frame)):
                 await self._send(writer, frame[place : place + 1])
-                # What a turn of the loop wrote is only read after the next turn has begun.
+                # Data written in a turn of the loop is only read after the next turn has begun.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         elif self._suffers(Fault.THROTTLE):
@@ -336,7 +336,7 @@ class Link:
         if self._is_deaf or writer.is_closing():
             return
         writer.write(data)
-        # An end that is gone is told of by its reader.
+        # The reader of an end reports that the end is gone.
         with contextlib.suppress(OSError):
             await writer.drain()
 
@@ -344,7 +344,7 @@ class Link:
 class Frames:
     """Cuts a stream into the head of its HTTP message and the WebSocket frames after it.
 
-    What follows another answer than 101 stays as it comes.
+    Data after another answer than 101 stays as it comes.
     """
 
     def __init__(self) -> None:
@@ -352,7 +352,7 @@ class Frames:
         self._cut: Callable[[], int] = self._head
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what came; return what is whole by now."""
+        """Take new data; return the pieces that are complete by now."""
         self._rest += data
         while size := self._cut():
             piece = bytes(self._rest[:size])
@@ -410,7 +410,7 @@ def schedule(
 ) -> Iterator[Strike[T]]:
     """So many faults, each kind as often as the others, in an order that `seed` says.
 
-    One in four comes at once after the one before: amid whatever that has begun.
+    One in four comes immediately after the one before, during whatever that has begun.
     """
     chance = random.Random(seed)
     deck: list[T] = []

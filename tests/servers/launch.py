@@ -1,4 +1,4 @@
-"""Starts the real servers as child processes and ends them; knows nothing of what they speak.
+"""Starts the real servers as child processes and ends them; knows no protocol.
 
 A child says `{"port": N}` on stdout when it is ready and ends when its stdin does, so that not even
 a killed test run leaves one behind.
@@ -115,7 +115,7 @@ class Server:
         self._start()
 
     def close(self) -> None:
-        """Stop it for good. What `with` does at its end."""
+        """Stop it for good, as the end of `with` does."""
         try:
             self.stop()
         finally:

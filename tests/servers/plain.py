@@ -1,4 +1,4 @@
-"""A client of both protocols on plain websockets: what the tests of the servers ask with.
+"""A client of both protocols on plain websockets, for the tests of the servers.
 
 No part of gqlwire: that a server and gqlwire agree is worth nothing if the server was never right.
 """

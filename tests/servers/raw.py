@@ -151,7 +151,7 @@ class RawPeer(Conversation):
         masked: bool = False,
         length: int | None = None,
     ) -> None:
-        """Send one frame, legal or not; `length` is what its header says, if that shall lie."""
+        """Send one frame, legal or not; `length` makes its header lie."""
         self._close_sent = self._close_sent or opcode == CLOSE
         flags = fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
         size = len(payload) if length is None else length
@@ -173,7 +173,7 @@ class RawPeer(Conversation):
         await self.send_frame(CLOSE, payload)
 
     def end(self) -> None:
-        """Close TCP after what was sent, without a close frame."""
+        """Close TCP after the data sent so far, without a close frame."""
         self.writer.close()
 
     def abort(self) -> None:
@@ -248,7 +248,7 @@ class RawPeer(Conversation):
 
 
 class RawFake(Stage[RawPeer]):
-    """What `raw_fake()` returns."""
+    """The server that `raw_fake()` returns."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the two scripted servers share: how a script talks, and how its faults reach the test.
+"""The common part of the scripted servers: how a script talks, and how its faults reach the test.
 
 It must not know how messages get on a socket: `fake` and `raw` do.
 """
@@ -171,7 +171,7 @@ class Stage(ABC, Generic[PeerT]):
 
     @abstractmethod
     async def _end(self) -> None:
-        """Close everything; every script was told to end."""
+        """Close everything; every script has been cancelled."""
 
     async def _until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(self._patience):
@@ -188,7 +188,7 @@ class Stage(ABC, Generic[PeerT]):
         self._news = asyncio.Event()
 
     async def _perform(self, play: Coroutine[Any, Any, None]) -> bool:
-        """Run what there is to do for one peer; whether it ended without a fault."""
+        """Run the script of one peer; return whether it ended without a fault."""
         task = asyncio.create_task(play)
         self._scripts.add(task)
         if self._leaving:
@@ -226,7 +226,7 @@ def choose(select: Select, available: Sequence[str], offered: list[str]) -> str 
 
 
 def offered_subprotocols(headers: Headers) -> list[str]:
-    """What the client offers, in its order."""
+    """The client's offer, in its order."""
     values = ",".join(headers.get_all("Sec-WebSocket-Protocol"))
     return [name.strip() for name in values.split(",") if name.strip()]
 

@@ -1,7 +1,7 @@
 """A real GraphQL server of both protocols: Strawberry on uvicorn, serving `schema.graphql`.
 
 Knows nothing of gqlwire. A program of its own, which `launch.py` starts: one line of JSON on stdout
-when it is ready, all else on stderr, ends when stdin does.
+when it is ready, other output on stderr, ends when stdin does.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PROTOCOLS = ("graphql-transport-ws", "graphql-ws")
 
 @dataclass
 class State:
-    """What the whole process shares."""
+    """The state that the whole process shares."""
 
     counter: int = 0
     active: int = 0
@@ -50,7 +50,7 @@ class State:
     ledger: Path | None = None
 
     def keep_in(self, ledger: Path) -> None:
-        """Go on counting where whoever wrote this file ended."""
+        """Continue counting where the last writer of this file ended."""
         self.ledger = ledger
         if ledger.exists():
             self.recorded.update(ledger.read_text().splitlines())
@@ -237,7 +237,7 @@ schema = strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscrip
 
 class TransportWSHandler(BaseGraphQLTransportWSHandler[Any, Any]):
     async def handle_connection_init(self, message: Any) -> None:
-        # Strawberry itself hands out {} for an absent payload; the tests must tell the two apart.
+        # Strawberry itself hands out {} for an absent payload; the tests must distinguish the two.
         self.context["init_payload"] = message.get("payload")
         await super().handle_connection_init(message)
 
@@ -273,7 +273,7 @@ class App(GraphQL[Any, Any]):
 
 
 def seconds_left(token: Any) -> float:
-    """For how long a token is good that is the time of its end; 0 if it is none, or was."""
+    """For how long a token (the time of its end) is valid; 0 if it is invalid or expired."""
     try:
         return float(token) - time.time()
     except (TypeError, ValueError):

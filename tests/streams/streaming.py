@@ -1,4 +1,4 @@
-"""Where the results of an operation wait: what its tests share."""
+"""Where the results of an operation wait: helpers of its tests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def cost(*payloads: Raw) -> int:
 
 
 def turn(*, awaited: bool = True) -> Turn:
-    """A turn in a line of its own, for which somebody waits, or nobody does."""
+    """A turn in a line of its own; `awaited` says whether somebody waits for it."""
     line = Line()
     if awaited:
         line.waiter = asyncio.Future(loop=_NO_LOOP)
@@ -77,7 +77,7 @@ def turn(*, awaited: bool = True) -> Turn:
 
 
 def came(turn: Turn) -> bool:
-    """Whether it has come, once, and whoever waits was woken up."""
+    """Whether it has come, once, and the waiting task was woken up."""
     line = turn.line
     assert len(line.ready) <= 1
     assert line.waiter is None or line.waiter.done() == bool(line.ready)
@@ -85,7 +85,7 @@ def came(turn: Turn) -> bool:
 
 
 def again(stream: EventStream, turn: Turn) -> None:
-    """Take a turn that has come out of its line, and have it line up anew."""
+    """Take a turn that has come out of its line, and have it line up again."""
     turn.item = None
     turn.line = Line()
     turn.line.waiter = asyncio.Future(loop=_NO_LOOP)
