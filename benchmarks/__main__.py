@@ -1,7 +1,7 @@
-"""Measure gqlwire beside its peers, and write what was found.
+"""Measure gqlwire beside its peers, and write the results.
 
     python -m benchmarks [--quick] [--rounds N] [--only SCENARIO,..] [--output DIR]
-    python -m benchmarks --report      tables and plots of what was measured before
+    python -m benchmarks --report      tables and plots of the last measurement
     python -m benchmarks --docs        the same, and the tables of docs/benchmarks.md
 
 The exit status is 1 if a contender failed, or if the server was too slow for a peer.
@@ -27,7 +27,7 @@ QUICK = Settings(rounds=1, scale=0.15)
 
 
 def main() -> int:
-    """Do what the command line says."""
+    """Run the command line."""
     chosen = arguments()
     try:
         if chosen.report or chosen.docs:
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "benchmarks" / "results", help="a folder"
     )
-    parser.add_argument("--report", action="store_true", help="measure nothing, write anew")
+    parser.add_argument("--report", action="store_true", help="only write the reports again")
     parser.add_argument("--docs", action="store_true", help="the same, and write the docs' page")
     chosen = parser.parse_args()
     chosen.output = chosen.output.resolve()
@@ -78,7 +78,7 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
 
 
 def measure(settings: Settings, names: list[str], output: Path) -> int:
-    """Measure scenarios, and write what was found. Return the exit status."""
+    """Measure scenarios, and write the results. Return the exit status."""
     found = peers.set_up()
     results = Results(
         about=about(settings, names),
@@ -122,7 +122,7 @@ def write_again(output: Path, *, docs: bool) -> int:
 
 
 def write(results: Results, tools: Path, output: Path) -> int:
-    """Write tables and plots, print what was to be reached; return the exit status."""
+    """Write tables and plots, print the targets; return the exit status."""
     (output / "results.md").write_text(report.markdown(results), "utf-8")
     # The plots are drawn where matplotlib is, which is not here.
     drawn = [str(tools), "-m", "benchmarks.plots", str(output / "results.json"), str(output)]

@@ -21,7 +21,7 @@ REPORT_SECONDS = 30.0
 
 
 class ContenderFailed(Exception):
-    """A contender, or the server, did not do what it should; the text says what it said."""
+    """A contender or the server failed; the text is its output."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Settings:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether what takes longest is to be measured, too."""
+        """Whether the slowest cases are measured, too."""
         return self.scale >= 1
 
     def seconds(self, whole: float) -> float:
@@ -70,14 +70,14 @@ class Blaster:
             self._lines.put(line)
 
     def report(self, seconds: float = REPORT_SECONDS) -> dict[str, float]:
-        """Return what it says next. Raises ContenderFailed if it says nothing for so long."""
+        """Return its next line. Raises ContenderFailed if there is none within the time."""
         said = self.heard(seconds)
         if said is None:
             raise ContenderFailed(f"the server said nothing for {seconds:g} seconds")
         return said
 
     def heard(self, seconds: float) -> dict[str, float] | None:
-        """Return what it says next, or None if that takes longer."""
+        """Return its next line, or None if that takes longer."""
         try:
             said: dict[str, float] = json.loads(self._lines.get(timeout=seconds))
         except queue.Empty:
@@ -85,7 +85,7 @@ class Blaster:
         return said
 
     def forget(self) -> None:
-        """Drop what it said so far."""
+        """Drop its output so far."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._lines.get_nowait()
@@ -121,7 +121,7 @@ class Bench:
         return self._blasters[tls]
 
     def run(self, *command: str | Path) -> dict[str, Any]:
-        """Run a contender and return what it tells. Raises ContenderFailed."""
+        """Run a contender and return its result. Raises ContenderFailed."""
         try:
             done = subprocess.run(
                 [str(word) for word in command],
@@ -158,7 +158,7 @@ class Bench:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return our environment without what makes a Python do more than it does by itself."""
+    """Return our environment without the variables that make Python do extra work."""
     unset = {"PYTHONPATH", "PYTHONDEVMODE", "PYTHONWARNINGS", "COVERAGE_PROCESS_START"}
     # gqlwire is installed from its sources: where no bytecode may be written, it would be compiled
     # at each start, and what is installed from a registry would not. Nor is printing measured.

@@ -1,13 +1,14 @@
 """The server under every measurement: prebuilt frames, written as fast as the client takes them.
 
 It runs in a process of its own (`python -m benchmarks.blaster`), so that the client is what is
-measured. What it does is told by the operation's variables (see `Order`). Frames are built when
+measured. The operation's variables say what it does (see `Order`). Frames are built when
 the blast begins, some hundred kilobytes of them, and then written again and again. It speaks
-graphql-transport-ws; whoever offers no subprotocol, or asks for `/echo`, gets what it says back.
+graphql-transport-ws. A client that offers no subprotocol, or asks for `/echo`, gets its own
+messages back.
 
-Each blast ends with a line on standard output, and a `complete` per operation. The line tells
-which share of the time the server waited for the client to read (`waited`, seconds): that share
-is what shows that no client was starved.
+Each blast ends with a line on standard output, and a `complete` per operation. The line says for
+how many seconds the server waited for the client to read (`waited`): this shows that no client was
+starved.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ BUFFERED_AT_MOST = 2 * CHUNK
 
 
 class Order(msgspec.Struct):
-    """What one operation asks of the server.
+    """What one operation asks the server to send.
 
     `events` results of about `size` bytes each, written once `live` operations of the connection
     are waiting: `burst` results to each of them in turn. 0 events: nothing ever. `live` 0 means a
-    single result, at once. A client that has taken nothing for `patience` seconds is told of, on
-    standard output; 0: it is not.
+    single result, immediately. A client that has taken nothing for `patience` seconds is reported
+    on standard output; with 0 it is not.
     """
 
     events: int = 0
@@ -237,7 +238,7 @@ class Speaker(WSListener):
         return frame(text, deflated=self._deflated)
 
     def _write(self, frames: bytes) -> None:
-        # A blast may find out that the client is gone before it is told so.
+        # A blast may find out that the client is gone before `on_ws_disconnected` says so.
         if not self._transport.underlying_transport.is_closing():
             self._transport.underlying_transport.write(frames)
 

@@ -42,7 +42,7 @@ class Profile:
 
 
 def main() -> None:
-    """Profile what is here, and what was there before."""
+    """Profile the working tree, and another revision."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--before", metavar="REVISION")
     parser.add_argument("--events", type=int, default=2_000_000)

@@ -1,4 +1,4 @@
-"""How many instructions of the processor things take, which no busy machine changes.
+"""How many processor instructions an event or an operation takes: a busy machine changes no count.
 
     python -m benchmarks.instructions [--before REVISION]
 
@@ -35,7 +35,7 @@ def events(count: int, live: int = 1) -> Order:
 
 @dataclass(frozen=True)
 class Case:
-    """A contender, in a mode, and what it is ordered to do, by the number; `echoes` says where."""
+    """A contender, in a mode, and its order for a number; `echoes` says where."""
 
     contender: str
     mode: str
@@ -91,7 +91,7 @@ GQLS = "gql and its `WebsocketsTransport`"
 
 
 def main() -> None:
-    """Count what is here, and what was there before."""
+    """Count in the working tree, and in another revision."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--before", metavar="REVISION")
     chosen = parser.parse_args()
@@ -140,7 +140,7 @@ def run(case: Case, number: int, python: Path, source: Path, blaster: Blaster) -
 
 
 def count_loads(python: Path, gql: Path) -> dict[str, float]:
-    """Return what it takes to load modules, without Python's own start."""
+    """Return the instructions to load modules, without Python's own start."""
     programs = {name: (python, code) for name, code in LOADS.items()}
     programs[GQLS] = (gql, IMPORT_GQL)
     found = {}
@@ -191,7 +191,7 @@ def report(counted: dict[str, dict[str, float]]) -> str:
 
 
 def loads_report(loads: dict[str, float]) -> str:
-    """Return the table of what it takes to load modules, in Markdown."""
+    """Return the table of the instructions to load modules, in Markdown."""
     text = [
         "",
         "Millions of instructions to load modules, without those of Python's own start:",

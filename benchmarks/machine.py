@@ -1,4 +1,4 @@
-"""On what machine it was measured."""
+"""The machine on which it was measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def facts() -> dict[str, Any]:
-    """Return what of this machine matters, as far as it tells."""
+    """Return the facts of this machine that matter, as far as they are known."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -23,7 +23,7 @@ def facts() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Return what the processor calls itself."""
+    """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":

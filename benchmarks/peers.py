@@ -1,8 +1,8 @@
 """Where the contenders live: environments that are made here, in `benchmarks/.peers`.
 
 Each has its versions pinned in `benchmarks/pins` (gqlwire's own dependencies: `constraints.txt`),
-and is made anew when these change. What this machine lacks (Node, other Pythons) is left out, and
-`notes` say so.
+and is made again when these change. If this machine lacks Node or other Pythons, they are left
+out, and `notes` say so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_GQL = ("gql", "websockets", "aiohttp", "graphql-core")
 
 
 class SetupFailed(Exception):
-    """An environment could not be made; the text is what the installer said."""
+    """An environment could not be made; the text is the installer's output."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Peers:
 
 
 def set_up() -> Peers:
-    """Make what is missing, and return all of it. Raises SetupFailed."""
+    """Make the environments that are missing, and return all. Raises SetupFailed."""
     loop, gql = PINS / "loop.txt", PINS / "gql.txt"
     peers = Peers(
         python=environment("gqlwire", sys.executable, [loop], gqlwire=True),
@@ -172,13 +172,13 @@ def certificate(peers: Peers) -> Certificate:
 
 
 def project_table() -> bytes:
-    """Return what of `pyproject.toml` matters for an installation: not the checks' settings."""
+    """Return the parts of `pyproject.toml` that matter for an installation."""
     read = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     return json.dumps([read["project"], read["build-system"]], sort_keys=True).encode()
 
 
 def fingerprint(executable: str, inputs: list[bytes]) -> str:
-    """Return what changes when an environment has to be made anew."""
+    """Return a text that changes when an environment has to be made again."""
     return hashlib.sha256(b"\0".join([executable.encode(), *inputs])).hexdigest()
 
 
@@ -194,7 +194,7 @@ def stamp(folder: Path, mark: str) -> None:
 
 
 def run(command: list[str], folder: Path = ROOT) -> str:
-    """Run a command in silence, and return what it prints. Raises SetupFailed."""
+    """Run a command in silence, and return its output. Raises SetupFailed."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SetupFailed(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -202,5 +202,5 @@ def run(command: list[str], folder: Path = ROOT) -> str:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what goes on."""
+    """Print the progress."""
     print(text, file=sys.stderr, flush=True)

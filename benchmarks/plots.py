@@ -198,7 +198,7 @@ def draw_fan_out(results: Results) -> Figure:
 
 
 def draw_connections(results: Results) -> Figure:
-    """Draw what connections cost."""
+    """Draw the costs of connections."""
     figure = Figure(figsize=(11, 7.2))
     axes = figure.add_subplot(2, 2, 1)
     rows = rows_of(results, connections.NAME, "bytes", count=1_000)

@@ -1,7 +1,7 @@
-"""What is written of the results: `results.md`, and the blocks of the page in the docs.
+"""The reports of the results: `results.md`, and the blocks of the page in the docs.
 
 A block of a page stands between `<!-- results: NAME -->` and `<!-- /results -->`, and is written
-by `python -m benchmarks --docs`; what is around it is written by hand.
+by `python -m benchmarks --docs`; the text around it is written by hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- results: (?P<name>[a-z_]+) -->\n).*?(<!-- /results --
 
 
 class UnknownBlock(Exception):
-    """A page asks for a block that there is none of."""
+    """A page asks for a block that does not exist."""
 
 
 def markdown(results: Results) -> str:
@@ -34,7 +34,7 @@ def markdown(results: Results) -> str:
 
 
 def block(results: Results, name: str) -> str:
-    """Return what stands in a block of a page. Raises UnknownBlock."""
+    """Return the text of a block of a page. Raises UnknownBlock."""
     writers = {"made": made, "to_reach": to_reach, "behind": behind}
     if name in writers:
         return writers[name](results)
@@ -44,7 +44,7 @@ def block(results: Results, name: str) -> str:
 
 
 def page_with(results: Results, page: str) -> str:
-    """Return a page with its blocks written anew. Raises UnknownBlock."""
+    """Return a page with its blocks replaced. Raises UnknownBlock."""
     return BLOCK.sub(
         lambda found: found[1] + "\n" + block(results, found["name"]).strip() + "\n\n" + found[3],
         page,
@@ -64,13 +64,13 @@ def to_reach(results: Results) -> str:
 
 
 def behind(results: Results) -> str:
-    """Return a table of what peers do as well or better."""
+    """Return a table of the figures in which peers are as good or better."""
     table = comparisons.behind(results)
     return table.markdown() if table.rows else "Nowhere in this run.\n"
 
 
 def made(results: Results) -> str:
-    """Return when, how and on what it was measured."""
+    """Return when, how and on which machine it was measured."""
     machine, about = results.machine, results.about
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     lines = [

@@ -31,8 +31,8 @@ class Run:
 class Results:
     """Everything that one call of `python -m benchmarks` measured.
 
-    `about` says when and how, `machine` where, `versions` of what. `notes` say what was left out
-    and why, `failures` what broke.
+    `about` says when and how, `machine` where, `versions` which releases. `notes` say what was left
+    out and why, `failures` what broke.
     """
 
     about: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         read = json.loads(path.read_text("utf-8"))
         return cls(**{**read, "runs": [Run(**run) for run in read["runs"]]})
 
@@ -60,7 +60,7 @@ class Results:
                 yield run
 
     def contenders(self, scenario: str, **case: int | str) -> list[str]:
-        """Return who took part, in order of appearance."""
+        """Return the contenders, in order of appearance."""
         return list(dict.fromkeys(run.contender for run in self.matching(scenario, **case)))
 
     def cases(self, scenario: str, key: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What gqlwire is to reach, and what it reached: figures of one run, medians of the rounds.
+"""The targets of gqlwire, and the figures of one run: medians of the rounds.
 
 Where one contender is held against another, it is the median of the ratios of `pairs`.
 """
@@ -31,11 +31,11 @@ class Target:
     write: Callable[[float], str] = "{:.2f}".format
 
     def reaches(self, value: float, mark: float) -> bool:
-        """Tell whether a value is as good as a mark."""
+        """Whether a value is as good as a mark."""
         return value <= mark if self.lower_is_better else value >= mark
 
     def verdict(self, value: float | None) -> str:
-        """Return in a word what was reached."""
+        """Return in a word whether the target was reached."""
         if value is None:
             return "not measured"
         if not self.reaches(value, self.least):
@@ -194,7 +194,7 @@ TARGETS = (
 
 
 def table(results: Results) -> Table:
-    """Return the targets, with what was reached."""
+    """Return the targets, with the figures that were reached."""
     listed = Table("Targets", ["figure", "at least", "aim", "reached", ""])
     for target in TARGETS:
         reached = target.figure(results)

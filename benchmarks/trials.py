@@ -1,7 +1,7 @@
 """The order of measuring: round by round, all contenders of a case after each other.
 
-So what changes on the machine meanwhile changes for all of them. Who begins is another one in
-each round.
+So a change on the machine during the measurement affects all of them. Each round begins with
+another contender.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_all(scenario: str, trials: list[Trial], bench: Bench, results: Results) 
                 text = f"{scenario}, {trial.contender}, {trial.case}: {failure}"
                 results.failures.append(text)
                 say(f"FAILED {text}")
-                bench.stop()  # what the server still has to say belongs to nobody
+                bench.stop()  # later output of the server belongs to no trial
                 continue
             run = Run(scenario, trial.contender, trial.case, round, figures)
             results.runs.append(run)

@@ -1,5 +1,5 @@
-"""What is measured: each a program of its own, which prints one line of JSON.
+"""The contenders: each is a program of its own, which prints one line of JSON.
 
-Called with a URL, a mode, and as JSON what to ask of the server. Words after these change how:
+Its arguments are a URL, a mode, and as JSON the order for the server. More words are options:
 `deflate`, `uvloop`.
 """

@@ -20,7 +20,7 @@ async def measure(
 ) -> None:
     """Open `count` connections, some at a time, look at them for `idle` seconds, close them.
 
-    Tells the seconds until the last was acknowledged, the CPU time of that, the growth of memory
+    Prints the seconds until the last was acknowledged, the CPU time of that, the growth of memory
     for each, and the share of a core that they take while nothing happens.
     """
     gauges.allow_many_sockets()

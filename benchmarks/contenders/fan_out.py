@@ -1,4 +1,4 @@
-"""How a contender counts what comes to many subscriptions. gql uses it, too."""
+"""How a contender counts the events of many subscriptions. gql uses it, too."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def take_all_pairs(
 
 
 def check(counts: list[int], order: dict[str, int]) -> None:
-    """Fail unless each subscription has got what was ordered for it."""
+    """Fail unless each subscription has got the events that were ordered for it."""
     # The server deals out `burst` events to each in turn.
     turns, rest = divmod(order["events"], order.get("burst", 1))
     assert not rest
@@ -83,5 +83,5 @@ def check(counts: list[int], order: dict[str, int]) -> None:
 
 
 def tell_growth(before: int, count: int) -> None:
-    """Tell by how much memory has grown since it was `before`, for each of `count`."""
+    """Print by how much memory has grown since it was `before`, for each of `count`."""
     gauges.tell(bytes=(gauges.settled_rss() - before) / count)

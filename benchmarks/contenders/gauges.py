@@ -21,7 +21,7 @@ def rss() -> int:
 
 
 def settled_rss() -> int:
-    """Return what it holds once the garbage is gone."""
+    """Return how much it holds without garbage."""
     gc.collect()
     gc.collect()
     return rss()
@@ -44,7 +44,7 @@ def allow_many_sockets() -> None:
 
 
 def tell(**figures: float | str | None) -> None:
-    """Print what was measured."""
+    """Print the measured figures."""
     print(json.dumps(figures), flush=True)
 
 

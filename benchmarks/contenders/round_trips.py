@@ -13,10 +13,10 @@ WARM_UP = 200
 
 
 async def measure(ask: Callable[[], Awaitable[object]], count: int, in_flight: int) -> None:
-    """Make `count` round trips, `in_flight` at a time, and tell what they took.
+    """Make `count` round trips, `in_flight` at a time, and print their times.
 
-    `ask` makes one. Whoever is through with one makes the next. Seconds per round trip are told
-    by percentiles; the garbage is collected when Python likes.
+    `ask` makes one. A task that is done with one makes the next. Seconds per round trip are
+    percentiles; garbage is collected when Python likes.
     """
     for _ in range(WARM_UP):
         await ask()

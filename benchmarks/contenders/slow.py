@@ -1,4 +1,4 @@
-"""How a contender sleeps after its first event, and tells how much memory that took.
+"""How a contender sleeps after its first event, and reports how much memory that took.
 
 gql uses it, too.
 """
@@ -14,7 +14,7 @@ from benchmarks.contenders import gauges
 
 
 async def sleep_after_first(events: AsyncIterable[Any]) -> None:
-    """Take one event; sleep until standard input ends; tell the growth of the peak of memory."""
+    """Take one event; sleep until standard input ends; print the growth of the peak of memory."""
     before = gauges.settled_rss()
     woken = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), woken.set)

@@ -1,4 +1,4 @@
-"""What an event of the blaster's is, as a type."""
+"""The type of the blaster's events."""
 
 from __future__ import annotations
 

@@ -59,6 +59,6 @@ def blast(
 
 
 def is_starved(results: Results, scenario: str, contender: str, **case: int | str) -> bool:
-    """Tell whether what was measured is the server rather than the contender."""
+    """Whether the server was slower than the contender, so that the server was measured."""
     fed = results.median(scenario, contender, "fed", **case)
     return fed is not None and fed < FED_WELL

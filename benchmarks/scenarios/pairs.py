@@ -1,7 +1,7 @@
 """Two at a time, one right after the other, many times: what the targets are judged by.
 
-A machine that is shared is now faster and now slower, for seconds. That changes both of a pair,
-and not what one is by the other.
+A shared machine is faster for some seconds and slower for others. That changes both contenders of
+a pair, and not their ratio.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Measure = Callable[[Bench], Figures]
 
 @dataclass(frozen=True)
 class Pair:
-    """What is divided by what: `figure` of the first contender by that of the second.
+    """A ratio: `figure` of the first contender divided by that of the second.
 
     A contender is how it is called, and how it is measured. With `inverse` the second is divided
     by the first: of two rates that is what one costs by the other.
@@ -90,7 +90,7 @@ def importing(name: str, program: str, python: Callable[[Bench], Path]) -> tuple
 
     def measure(bench: Bench) -> Figures:
         words = [[str(python(bench)), "-c", code] for code in ("pass", program)]
-        # One after the other, some times: the least of each is what it takes by itself.
+        # One after the other, some times: the least of each is its time without disturbance.
         bare, whole = (
             min(start_up.seconds(command, bench.environment()) for _ in range(IMPORTS))
             for command in words

@@ -55,7 +55,7 @@ def measured(bench: Bench, name: str, in_flight: int) -> Figures:
 
 
 def tables(results: Results) -> list[Table]:
-    """Return what was measured: percentiles, operations per second and what one costs."""
+    """Return the results: percentiles, operations per second and their cost."""
     found = []
     for in_flight in results.cases(NAME, "in_flight"):
         how = "one at a time" if in_flight == 1 else f"{in_flight} in flight"

@@ -17,7 +17,7 @@ from gql.transport.websockets import WebsocketsTransport
 
 
 def client_for(url: str, mode: str, *, deflate: bool = False) -> gql.Client:
-    """Return a client that does nothing besides: no limit of size, no pings of the socket's."""
+    """Return a client that does nothing else: no limit of size, no pings of the socket."""
     if mode == "websockets":
         arguments: dict[str, Any] = {
             "max_size": None,

@@ -1,6 +1,6 @@
 """gql: many live subscriptions on one socket, over websockets.
 
-`events`: a task for each, which takes what comes. `tasks`: what one costs in memory, with a task
+`events`: a task for each, which takes its events. `tasks`: what one costs in memory, with a task
 that waits for it; gql starts none without.
 """
 

@@ -1,6 +1,6 @@
 """The limit of fan-out: picows and msgspec by hand, a task and a queue for each subscription.
 
-What comes is decoded to a dict in the frame callback and queued by its id; nothing is checked.
+Each message is decoded to a dict in the frame callback and queued by its id; nothing is checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.contenders.fan_out import take_all
 
 
 class Events:
-    """What comes to one subscription."""
+    """The queue of one subscription."""
 
     __slots__ = ("_arrival", "_loop", "_queue", "over")
 
@@ -52,7 +52,7 @@ class Events:
 
 
 class Client(WSListener):
-    """Deals out what comes."""
+    """Deals out messages."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The limit of a round trip: picows by hand, one future for each.
 
-`echo`: the server sends back what it gets, and nothing is read of it. `answer`: the server
+`echo`: the server sends each message back, and nothing is decoded. `answer`: the server
 answers as it answers gqlwire, and the answer is decoded to a dict; nothing is checked.
 """
 

@@ -19,7 +19,7 @@ BATCH = 100
 
 
 class Meter:
-    """Counts events and notes what they took; what the first step brings is not counted."""
+    """Counts events and notes their time; the first step is not counted."""
 
     def __init__(self) -> None:
         self.count = 0

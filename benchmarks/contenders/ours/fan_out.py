@@ -1,6 +1,6 @@
 """gqlwire: many live subscriptions on one socket.
 
-`events`: a task for each, which takes what comes. `merged`: one loop over all of them.
+`events`: a task for each, which takes its events. `merged`: one loop over all of them.
 
 `idle`: what one costs in memory that is live on the wire and has no task. `tasks`: what it costs
 together with a task that waits for it. `bare-tasks`: what a task alone costs that waits for a
