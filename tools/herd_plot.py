@@ -33,7 +33,7 @@ Chance = Callable[[], float]
 
 @dataclass
 class Herd:
-    """What became of all clients, in seconds since they lost the server.
+    """The attempts and connections of all clients, in seconds since they lost the server.
 
     `attempts`: the times of all attempts. `connected`: those of the last one of each. `waits`: how
     long they waited after the n-th failure in a row, by n.
@@ -60,7 +60,7 @@ def simulate(
     downtime: float = DOWNTIME,
     policy: RetryPolicy | None = None,
 ) -> Herd:
-    """Have the server vanish for `downtime` seconds from all clients at once."""
+    """Have the server vanish for `downtime` seconds from all clients at the same time."""
     herd = Herd()
     for number in range(clients):
         attempts = Attempts(policy or RetryPolicy(), chance_of(number))
@@ -139,7 +139,7 @@ def draw(jittered: Herd, plain: Herd, path: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Draw it, and print what it shows."""
+    """Draw the plot, and print its summary."""
     jittered, plain = with_jitter(), without_jitter()
     draw(jittered, plain, Path(arguments[0]) if arguments else ROOT / "docs" / "herd.svg")
     print(summary(jittered, plain))

@@ -79,7 +79,7 @@ class Layout(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--before", metavar="REVISION", help="show this revision beside")
+    parser.add_argument("--before", metavar="REVISION", help="show this revision as well")
     parser.add_argument("--json", action="store_true", help="print JSON, with all classes")
     chosen = parser.parse_args(arguments)
     layouts = {}
@@ -306,7 +306,7 @@ def slots(node: ast.ClassDef) -> set[str]:
 
 
 def has_fields(node: ast.ClassDef) -> bool:
-    """Tell whether annotations in the class body are fields: of a dataclass, or of a Struct."""
+    """Whether annotations in the class body are fields: of a dataclass, or of a Struct."""
     decorators = (each.func if isinstance(each, ast.Call) else each for each in node.decorator_list)
     names = {ast.unparse(each).rpartition(".")[2] for each in [*decorators, *node.bases]}
     return bool(names & {"dataclass", "Struct"})

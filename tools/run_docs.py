@@ -169,7 +169,7 @@ def run_page(blocks: list[Block], url: str) -> list[str]:
 
 
 def run_block(block: Block, folder: Path, url: str) -> str | None:
-    """Run one block; return None if it did what it should, else what it did."""
+    """Run one block; return None if it passed, else the failure."""
     if block.language == "console":
         return run_console(block, folder, url)
     if block.language == "python":
@@ -201,7 +201,7 @@ def run_console(block: Block, folder: Path, url: str) -> str | None:
 
 
 def session(block: Block) -> Iterator[tuple[str, str]]:
-    """Return each command of a `console` block with what is shown below it."""
+    """Return each command of a `console` block with the output shown below it."""
     command, shown = "", ""
     for line in block.code.splitlines():
         if line.startswith("$ "):
@@ -218,7 +218,7 @@ def session(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def run(command: list[str], folder: Path, url: str) -> tuple[str, str | None]:
-    """Run a command; return what it printed, and what went wrong."""
+    """Run a command; return its output, and the failure if there is one."""
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join([beside, os.environ.get("PATH", os.defpath)])
     process = subprocess.Popen(
@@ -240,7 +240,7 @@ def run(command: list[str], folder: Path, url: str) -> tuple[str, str | None]:
         stdout, stderr = process.communicate()
         fault = f"not done after {BLOCK_SECONDS} s"
     finally:
-        # What a block has started in the background goes with it.
+        # Processes that a block has started in the background end with it.
         end_group(process)
     return stdout, fault and f"{fault}\n{indented(stdout)}{indented(stderr)}"
 
@@ -252,7 +252,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 
 def difference(expected: str, actual: str) -> str | None:
-    """Return None if the page shows what was printed, else how the two differ."""
+    """Return None if the page shows the output, else the difference."""
     wanted, printed = tidy(expected), tidy(actual)
     if re.fullmatch("".join(map(pattern, wanted)), "".join(f"{line}\n" for line in printed)):
         return None

@@ -75,7 +75,7 @@ SEED = 281
 
 
 class Entry(NamedTuple):
-    """A function that was entered. `line` tells functions of one name apart."""
+    """A function that was entered. `line` distinguishes functions of one name."""
 
     file: str
     function: str
@@ -87,8 +87,8 @@ Walk = list[Entry]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--before", metavar="REVISION", help="show this revision beside")
-    parser.add_argument("--gql", metavar="PYTHON", help="show gql beside, which this Python has")
+    parser.add_argument("--before", metavar="REVISION", help="show this revision as well")
+    parser.add_argument("--gql", metavar="PYTHON", help="show gql as well, from this Python")
     parser.add_argument("--list", choices=WALKS, help="print the functions of a walk instead")
     parser.add_argument("--walk", choices=LIBRARIES, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -195,7 +195,7 @@ class Tracer:
 
 
 def is_named(code: CodeType) -> bool:
-    """Tell named functions from lambdas and the like, and from the bodies of classes."""
+    """Whether it is a named function, and not a lambda or the like, or the body of a class."""
     return bool(code.co_flags & inspect.CO_OPTIMIZED) and not code.co_name.startswith("<")
 
 
@@ -203,7 +203,7 @@ def is_named(code: CodeType) -> bool:
 
 
 class Library(NamedTuple):
-    """What walks. `document` makes a request of a text; `resubscribes` after a drop, or not."""
+    """A library that walks. `document` makes a request of a text; `resubscribes`: after a drop."""
 
     package: Path
     connect: Callable[[str], Any]
@@ -263,7 +263,7 @@ class Walker:
         return self._walks
 
     async def _traced(self, name: str, begin: Callable[[], Awaitable[T]]) -> T:
-        await asyncio.sleep(0)  # what was put off until the next turn of the loop is no part of it
+        await asyncio.sleep(0)  # callbacks put off until the next turn of the loop do not count
         tracer = Tracer(self._library.package)
         with tracer:
             outcome = await begin()
@@ -310,7 +310,7 @@ class Walker:
 
 
 class Server:
-    """Speaks graphql-transport-ws to one client at a time, and sends events when it is told to."""
+    """Speaks graphql-transport-ws to one client at a time, and sends events on request."""
 
     url: str
 
