@@ -64,7 +64,7 @@ FLAKY = "subscription { flaky(count: 3) { value } }"
 ANSWERING = [pair for pair in SPEAKERS if pair != ("strawberry", OLDER)]
 
 
-async def test_a_subscription_yields_what_was_asked_for(session: AsyncClientSession) -> None:
+async def test_a_subscription_yields_events_of_the_result_type(session: AsyncClientSession) -> None:
     """From each server, in each protocol."""
     ticks = session.subscribe(TICKS, variable_values={"n": 3}, result_type=Ticks)
     counted = session.subscribe("subscription { countdown(from: 2) }", result_type=Counted)
@@ -83,10 +83,8 @@ async def test_a_subscription_yields_what_was_asked_for(session: AsyncClientSess
         (None, {"hello": "Hello, world!"}),
     ],
 )
-async def test_a_query_returns_what_was_asked_for(
-    speaker: Speaker, kind: Any, expected: Any
-) -> None:
-    """A TypedDict, a model, whatever it is; None is no type."""
+async def test_a_query_returns_the_result_type(speaker: Speaker, kind: Any, expected: Any) -> None:
+    """A TypedDict or a model, for example; None means no type."""
     async with speaker.client() as session:
         assert expected == await session.execute("{ hello }", result_type=kind)
 
@@ -98,8 +96,10 @@ async def test_the_first_event_of_a_subscription_has_the_type(session: AsyncClie
     assert Ticks(Tick(0, "xxx")) == found
 
 
-async def test_an_event_with_errors_is_none_of_the_type(session: AsyncClientSession) -> None:
-    """It raises, as it does without a type, and the next step goes on."""
+async def test_an_event_with_errors_raises_though_there_is_a_type(
+    session: AsyncClientSession,
+) -> None:
+    """As it does without a type; the next step continues."""
     events = session.subscribe(FLAKY, result_type=Flakies)
 
     assert Flakies(Flaky("v0")) == await anext(events)
@@ -166,7 +166,7 @@ async def test_scalars_go_both_ways(strawberry: Server) -> None:
     assert isinstance(values["m"], Money)
 
 
-async def test_one_operation_one_connection_with_a_type(strawberry: Server) -> None:
+async def test_one_operation_with_its_own_connection_takes_a_type(strawberry: Server) -> None:
     """`execute_async` and `subscribe_async`."""
     client = gqlwire.connect(strawberry.url)
     variables = {"n": 2}
@@ -226,8 +226,8 @@ async def test_a_misfit_ends_its_step_only() -> None:
         assert 3 == events.delivered
 
 
-async def test_a_misfit_in_a_batch_comes_after_what_was_before_it() -> None:
-    """And what is after it comes next."""
+async def test_a_misfit_in_a_batch_comes_after_the_events_before_it() -> None:
+    """The events after it come next."""
     payloads = [f'{{"data":{{"ticks":{{"seq":{seq}}}}}}}' for seq in ("1", '"two"', "3")]
     async with answering(*payloads) as session:
         batches = session.subscribe("subscription { ticks { seq } }", result_type=Ticks).batches()
@@ -243,8 +243,8 @@ async def test_a_misfit_in_a_batch_comes_after_what_was_before_it() -> None:
     assert [Ticks(Tick(1)), "$.ticks.seq", Ticks(Tick(3))] == found
 
 
-async def test_a_further_part_of_a_result_is_no_data_of_the_type() -> None:
-    """Who did not ask for parts must not take one for the whole."""
+async def test_a_further_part_of_a_result_is_not_converted_to_the_type() -> None:
+    """Without `get_execution_result`, a part must not be taken for the whole."""
     async with answering('{"data":{"ticks":{"seq":1}},"hasNext":true}', '{"hasNext":false}') as s:
         events = s.subscribe("subscription { ticks { seq } }", result_type=Ticks)
 

@@ -3,7 +3,7 @@
     python tests/reconnect/storm.py --faults 300 --seed 20241 --protocol graphql-ws
     python tests/reconnect/storm.py --mutations 10000
 
-runs it, or the one for mutations, and says what came of it. `test_storm` and `test_mutations` run
+runs it, or the one for mutations, and prints the outcome. `test_storm` and `test_mutations` run
 the same, shorter, and judge it.
 """
 
@@ -48,13 +48,13 @@ ALARMS = 32 * 1024
 
 @dataclass
 class Figures:
-    """What came of a storm.
+    """The outcome of a storm.
 
     `gaps` were announced to those without a cursor, with `missed` events in them; `unannounced` is
-    what they missed besides. `grown` is how many objects of ours more there were after two thirds
-    of the faults than before them, with the same subscriptions. `early` and `late` are the memory
-    before and after these two thirds, while nobody listened and nothing was under way;
-    `resubscribed` is how often somebody was resubscribed between the two.
+    how many they missed without an announcement. `grown` is how many objects of ours more there
+    were after two thirds of the faults than before them, with the same subscriptions. `early` and
+    `late` are the memory before and after these two thirds, while nobody listened and nothing was
+    under way; `resubscribed` is how often somebody was resubscribed between the two.
     """
 
     place: str
@@ -80,7 +80,7 @@ class Figures:
     resubscribed: int
 
     def judge(self) -> Self:
-        """Hold them against what was promised. Raises AssertionError."""
+        """Compare them with the promises. Raises AssertionError."""
         # With a cursor: each number exactly once, in order.
         assert (0, 0) == (self.lost, self.doubled), str(self)
         # Without: what is missing was announced, and it is what came while nobody listened.
@@ -178,7 +178,7 @@ async def _listen(
         await consumers.until_caught_up()
         grown = census() - before
         consumers.goal = consumers.head + 5
-    # Those who have left are known to have left, while the connection is still there.
+    # The server knows of stopped subscriptions while the connection is still there.
     await here.until_server_says("{ active }", {"active": 0})
     assert {consumers.goal} == {tally.last for tally in consumers.cursors}
     return grown

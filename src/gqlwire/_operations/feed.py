@@ -39,17 +39,19 @@ class Link:
 
     `ReconnectingTransport` is a link that makes further connections.
 
-    `live`: the connection to use; None if there is none now. `failure`: why the last connection,
-    or attempt to connect, ended. `running`: how many operations with one result run; `on_finished`
-    is called when one is over.
+    `live`: the connection to use; None if there is none now. `is_final`: whether no other
+    connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
+    that is final, what operations raise. `running`: how many operations with one result run;
+    `on_finished` is called when one is over.
     """
 
-    __slots__ = ("dialer", "failure", "live", "on_finished", "running")
+    __slots__ = ("dialer", "failure", "is_final", "live", "on_finished", "running")
 
     def __init__(self, dialer: Dialer) -> None:
         self.dialer: Dialer = dialer
         self.live: Connection | None = None
-        self.failure: TransportError | None = None
+        self.failure: Exception | None = None
+        self.is_final: bool = True
         self.running: int = 0
         self.on_finished: Callable[[], None] | None = None
 
@@ -57,11 +59,6 @@ class Link:
     def host(self) -> str:
         """Host and port of the server."""
         return self.dialer.host
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no other connection will follow."""
-        return True
 
     @property
     def retry_queries(self) -> bool:
@@ -314,7 +311,7 @@ class Feed:
             loss.is_reported = True
             gap = asyncio.get_running_loop().time() - loss.since
             event = Reconnected(gap, tries, loss.failure)
-            if self._terms.marks:
+            if self._terms.tell_reconnects or self._terms.key is not None:
                 stream.mark(event)
             if self._terms.on_reconnect is not None:
                 self._link.call(self._terms.on_reconnect, event)

@@ -121,10 +121,5 @@ class Terms(Struct, frozen=True):
         overflow = Overflow(chosen.pop("overflow", Overflow.BLOCK))
         return cls(bound, overflow, **chosen, tell_reconnects=tell_reconnects)
 
-    @property
-    def marks(self) -> bool:
-        """Whether the stream has to know where one connection ended and the next one began."""
-        return self.tell_reconnects or self.key is not None
-
 
 USUAL_TERMS = Terms()

@@ -45,8 +45,6 @@ class ReconnectingTransport(Link):
         self.changes: Changes = Changes()
         self._options = options or ReconnectOptions()
         self._task: asyncio.Task[None] | None = None
-        # Why there will be no other connection; None as long as there may be one.
-        self._final: Exception | None = None
 
     # --- For its user -------------------------------------------------------------------------
 
@@ -68,7 +66,8 @@ class ReconnectingTransport(Link):
 
     def _begin(self) -> None:
         options = self._options
-        self.failure = self._final = None
+        self.failure = None
+        self.is_final = False
         self._attempts = Attempts(
             options.retry, options.chance, can_refresh=self.dialer.can_refresh
         )
@@ -97,7 +96,7 @@ class ReconnectingTransport(Link):
             return
         task.cancel()
         connection = self.live
-        if self._final is None:
+        if not self.is_final:
             closed = reasons.closed_by_user(self.host, self.state)
             if connection is not None:
                 self._report.ended(closed, Decision(retry=False, why="close()"))
@@ -152,14 +151,9 @@ class ReconnectingTransport(Link):
     @property
     def is_alive(self) -> bool:
         """Whether there is a connection, or will be."""
-        return self._task is not None and self._final is None
+        return self._task is not None and not self.is_final
 
     # --- Link: for operations -----------------------------------------------------------------
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no other connection will follow."""
-        return self._final is not None
 
     @property
     def retry_queries(self) -> bool:
@@ -181,10 +175,10 @@ class ReconnectingTransport(Link):
         return connection
 
     def _raise_if_final(self) -> None:
-        if self._final is not None:
-            raise reasons.replica(self._final)
         if self._task is None:
             raise reasons.not_connected(self.host, "connect() first")
+        if self.is_final and self.failure is not None:
+            raise reasons.replica(self.failure)
 
     def join(self, feed: Feed) -> None:
         """Resubscribe `feed` on every further connection."""
@@ -211,9 +205,9 @@ class ReconnectingTransport(Link):
     # --- The one task -------------------------------------------------------------------------
 
     async def _keep(self, gate: ReadGate) -> None:
-        attempt = Attempt(1)
+        attempt, failure = Attempt(1), None
         while True:
-            await self._until_allowed()
+            await self._until_allowed(failure)
             failure = self.failure = await self._run(self._take_wanted() or attempt, gate)
             wanted = self._take_wanted()
             if wanted is not None:
@@ -229,18 +223,18 @@ class ReconnectingTransport(Link):
                 if not decision.retry:
                     self._end(failure)
                     return
-                await self._wait(decision.delay)
+                await self._wait(failure, decision.delay)
                 attempt = Attempt(decision.attempt + 1, failure, decision.refresh)
 
     def _take_wanted(self) -> Attempt | None:
         wanted, self._wanted = self._wanted, None
         return wanted
 
-    async def _until_allowed(self) -> None:
+    async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""
         delay = self._attempts.until_allowed(self._now())
         if delay:
-            self._report.waiting(self.failure, delay)
+            self._report.waiting(failure, delay)
             await asyncio.sleep(delay)
 
     async def _run(self, attempt: Attempt, gate: ReadGate) -> TransportError:
@@ -272,11 +266,11 @@ class ReconnectingTransport(Link):
         """Note the end of a connection, at the moment it ends."""
         self.live = None
         self._subscriptions.stop()
-        self._report.lost(connection, is_final=self._final is not None)
+        self._report.lost(connection, is_final=self.is_final)
         self._wake_task()
 
-    async def _wait(self, delay: float) -> None:
-        self._report.waiting(self.failure, delay)
+    async def _wait(self, failure: TransportError, delay: float) -> None:
+        self._report.waiting(failure, delay)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._alerted()
@@ -306,7 +300,8 @@ class ReconnectingTransport(Link):
 
     def _end(self, failure: Exception) -> None:
         """End for good: every operation raises `failure`."""
-        self._final = failure
+        self.failure = failure
+        self.is_final = True
         self.live = None
         self._report.closed(failure)
         if self._idle is not None:
@@ -320,7 +315,7 @@ class ReconnectingTransport(Link):
         fault: BaseException | None = reasons.given_up(self.host, self.state)
         if not task.cancelled():
             fault = task.exception()
-        if fault is not None and self._final is None:
+        if fault is not None and not self.is_final:
             self._end(fault if isinstance(fault, Exception) else RuntimeError(repr(fault)))
 
     def _now(self) -> float:

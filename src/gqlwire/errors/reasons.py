@@ -135,7 +135,7 @@ def late(
 
 
 def unconnected(
-    host: str, kind: str, limit: float | None, option: str, last: TransportError | None
+    host: str, kind: str, limit: float | None, option: str, last: Exception | None
 ) -> OperationTimeout:
     """There was no connection for an operation within `limit` seconds; `option` sets the limit."""
     limit = limit or 0.0

@@ -143,7 +143,8 @@ class WebsocketsTransport(TransportOptions):
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
     ) -> Connection:
         """Do what `connect` does and return the connection; see `Dialer`."""
-        if self._connection is not None and self._connection.is_orphaned:
+        old = self._connection
+        if old is not None and old.phase is not Phase.CLOSED and old.is_orphaned:
             self._connection = None
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(already(self.host, self.phase))
