@@ -23,13 +23,13 @@ demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
 test: $(TESTED) tests/servers/node/node_modules/.ready
-	$(STAGE) "tests, but for the long ones (make test-all)" "90 seconds" $(PYTEST) -m "$(SHORT)"
+	$(STAGE) "tests, but for the long ones (make test-all)" "2 minutes" $(PYTEST) -m "$(SHORT)"
 
 # What `make test` leaves out: the coverage, the long tests, arbitrary input at length, and every
 # other supported Python that this machine has.
 test-all: $(TESTED) tests/servers/node/node_modules/.ready
 	@$(BIN)/python -m coverage erase
-	$(STAGE) "the tests of make test under coverage" "2 minutes" $(COVERED) -m "$(SHORT)"
+	$(STAGE) "the tests of make test under coverage" "3 minutes" $(COVERED) -m "$(SHORT)"
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python tools/coverage_gates.py
 	$(STAGE) "long tests, and more arbitrary input" "2 minutes" \

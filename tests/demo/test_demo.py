@@ -450,14 +450,14 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A walk that does not linger, but until each subscription has brought something."""
     monkeypatch.setattr(walk, "LIVE_SECONDS", 0.5)
     monkeypatch.setattr(walk, "LEGACY_SECONDS", 0.3)
-    go_on = walk.Live.go_on
+    run_for = walk.Live.run_for
 
     async def linger(live: walk.Live, seconds: float) -> None:
-        await go_on(live, seconds)
+        await run_for(live, seconds)
         while len(live.events) < len(live._tasks):
-            await go_on(live, 0.1)
+            await run_for(live, 0.1)
 
-    monkeypatch.setattr(walk.Live, "go_on", linger)
+    monkeypatch.setattr(walk.Live, "run_for", linger)
 
 
 def test_walk() -> None:
