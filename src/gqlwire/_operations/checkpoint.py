@@ -81,9 +81,8 @@ class FileCheckpoint(Generic[T]):
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(name, self._path)
-        # Ctrl-C must not leave the temporary file behind either. Not in a `finally`: after the
-        # replacement, another process may have made a file of this name.
-        except BaseException:
+        # Not in a `finally`: after the replacement, another process may have made such a file.
+        except BaseException:  # Ctrl-C as well must not leave the temporary file
             with suppress(FileNotFoundError):
                 os.unlink(name)
             raise

@@ -52,7 +52,7 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
             raise
         # Nobody cancelled this task: the CancelledError comes from the function's own awaits.
         raise _failed(name, fault) from fault
-    except Exception as fault:
+    except Exception as fault:  # the user's function may raise anything
         raise _failed(name, fault) from fault
     return value
 
