@@ -1,5 +1,6 @@
 """The servers that many tests share, each started once."""
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from gqlwire import AsyncClientSession, Client
 from gqlwire.transport import negotiation
 from servers.certificates import Certificates, make_certificates
 from servers.launch import Server, start_node_apollo, start_node_graphql_ws, start_strawberry
+
+# A shell without job control starts what is in the background with SIGINT ignored. Tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NEWER, OLDER = "graphql-transport-ws", "graphql-ws"
 
