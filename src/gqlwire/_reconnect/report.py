@@ -43,8 +43,8 @@ class Report:
         self._begun = self._now()
         self._lost: tuple[float, TransportError] | None = None
         self._warned = 0
-        # Of hooks that are coroutine functions.
-        self._tasks: set[asyncio.Task[object]] = set()
+        # Of hooks that are coroutine functions; most clients have none.
+        self._tasks: set[asyncio.Task[object]] | None = None
 
     # --- What happens -------------------------------------------------------------------------
 
@@ -145,9 +145,10 @@ class Report:
         try:
             outcome = hook(event)
             if inspect.isawaitable(outcome):
+                tasks = self._tasks = self._tasks or set()
                 task = asyncio.ensure_future(_awaited(hook, outcome))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001  # a hook harms nothing
             # A CancelledError here is of something that the hook runs; nobody cancelled us.
             _log_fault(hook, fault)
@@ -155,7 +156,7 @@ class Report:
     async def close(self) -> None:
         """Cancel the hooks that still run, and wait for their end."""
         # A hook may be the one that closes.
-        tasks = self._tasks - {asyncio.current_task()}
+        tasks = (self._tasks or set()) - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         if tasks:

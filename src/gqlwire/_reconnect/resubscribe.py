@@ -32,8 +32,9 @@ class Subscriptions:
         self._alarms: dict[Feed, asyncio.TimerHandle] = {}
         self._task: asyncio.Task[None] | None = None
         self._tries = 1
-        # Of subscriptions that are over, and how often one was resubscribed.
-        self._past = Counters()
+        self._resubscriptions = 0
+        # Of subscriptions that are over.
+        self._events = self._dropped = 0
 
     @property
     def is_busy(self) -> bool:
@@ -93,7 +94,7 @@ class Subscriptions:
 
     def _resubscribe(self, feed: Feed, connection: Connection) -> None:
         if feed.is_lost and connection.reason is None:
-            self._past.resubscriptions += 1
+            self._resubscriptions += 1
             try:
                 feed.resubscribe(connection, self._tries)
             except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
@@ -140,11 +141,11 @@ class Subscriptions:
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
-        counters.resubscriptions = self._past.resubscriptions
-        counters.events = self._past.events + sum(stream.events for stream in live)
-        counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
+        counters.resubscriptions = self._resubscriptions
+        counters.events = self._events + sum(stream.events for stream in live)
+        counters.dropped = self._dropped + sum(stream.dropped for stream in live)
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
-            self._past.events += feed.stream.events
-            self._past.dropped += feed.stream.dropped
+            self._events += feed.stream.events
+            self._dropped += feed.stream.dropped

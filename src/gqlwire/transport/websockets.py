@@ -105,6 +105,8 @@ class WebsocketsTransport(TransportOptions):
         # Connections that are still closing.
         self._leaving: list[Connection] = []
         self._connecting: asyncio.Task[Connection] | None = None
+        # Called when the current connection ends; `dial` sets it.
+        self._on_drop: Callable[[Connection], None]
         self.link: Link = Link(self)
 
     def _check(self) -> None:
@@ -149,7 +151,8 @@ class WebsocketsTransport(TransportOptions):
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(already(self.host, self.phase))
         self._let_go()
-        opening = self._open(attempt, gate, on_drop)
+        self._on_drop = on_drop
+        opening = self._open(attempt, gate)
         task = self._connecting = asyncio.get_running_loop().create_task(opening)
         try:
             connection = self._connection = self.link.live = await task
@@ -173,9 +176,7 @@ class WebsocketsTransport(TransportOptions):
         if old is not None and old.phase is Phase.CLOSING and old not in self._leaving:
             self._leaving.append(old)
 
-    async def _open(
-        self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
-    ) -> Connection:
+    async def _open(self, attempt: Attempt, gate: ReadGate) -> Connection:
         url = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         if self.ssl:
@@ -183,7 +184,7 @@ class WebsocketsTransport(TransportOptions):
         self._address = known.address
         connector = Connector(
             self._way(known),
-            partial(self._make_connection, known.init_payload, gate, on_drop),
+            partial(self._make_connection, known.init_payload, gate),
             forced=self._forced,
             ack_timeout=self.ack_timeout,
             open_websocket=self.open_websocket or open_websocket,
@@ -196,7 +197,6 @@ class WebsocketsTransport(TransportOptions):
         self,
         init_payload: InitPayload | None,
         gate: ReadGate,
-        on_drop: Callable[[Connection], None],
         offered: tuple[str, ...],
         selected: str | None,
     ) -> Connection:
@@ -207,7 +207,7 @@ class WebsocketsTransport(TransportOptions):
             close_timeout=self.close_timeout,
             signals=self._signals,
             gate=gate,
-            on_end=partial(self._on_end, on_drop),
+            on_end=self._on_end,
         )
 
     def _limits(self) -> Limits:
@@ -224,7 +224,7 @@ class WebsocketsTransport(TransportOptions):
             max_message_size=self.max_message_size,
         )
 
-    def _on_end(self, on_drop: Callable[[Connection], None], connection: Connection) -> None:
+    def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
             return
         _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
@@ -232,7 +232,7 @@ class WebsocketsTransport(TransportOptions):
             another = next_offer(connection.reason, {connection.subprotocol})
             if another is not None:
                 memory.keep(self._address.place, another)
-        on_drop(connection)
+        self._on_drop(connection)
 
     # --- Operations ---------------------------------------------------------------------------
 
