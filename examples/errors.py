@@ -42,8 +42,8 @@ async def main() -> None:
 
         # After a timeout the server is told to stop. Other operations continue.
         try:
-            late = "subscription { trades(after: 1000000000) { seq } }"
-            await session.execute(late, timeout=0.1)
+            late = gqlwire.gql("subscription { heartbeat { beat } }")
+            await session.transport.execute(late, timeout=0)
         except OperationTimeout as error:
             print(f"{type(error).__name__}: {error}")
             print(f"  a TimeoutError, too: {isinstance(error, TimeoutError)}")

@@ -97,3 +97,14 @@ def test_once_stopped_nothing_expires() -> None:
     it.clock.go_to(1_000.0)
 
     assert ([[], []], []) == ([reply.expired for reply in replies], it.clock.alarms)
+
+
+@pytest.mark.parametrize("limit", [0, 0.0, -0.5])
+def test_an_operation_without_time_expires_when_it_begins(limit: float) -> None:
+    """Not in the next turn of the loop, in which its answer might have come."""
+    it = Operations()
+    reply = it.begin(100.0, limit)
+
+    assert [100.0] == reply.expired
+    assert [] == it.clock.alarms
+    it.deadlines.remove(reply, limit)

@@ -56,7 +56,7 @@ HandshakeRejected: 127.0.0.1:... answered the WebSocket upgrade with HTTP 403: i
 TransportQueryError: there is no instrument NOPE (at instrument)
   data: ['instrument', 'lastSeq'], errors: 1
 data: {'instrument': None}, errors: 1
-OperationTimeout: 127.0.0.1:... did not answer the subscription within 0.1 seconds (...timeout)
+OperationTimeout: 127.0.0.1:... did not answer the subscription within 0 seconds (...timeout)
   a TimeoutError, too: True
 still open
 TransportClosed: the connection to 127.0.0.1:... was closed by close()

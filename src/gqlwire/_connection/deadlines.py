@@ -94,7 +94,11 @@ class Deadlines:
         self._firsts: list[tuple[float, float]] = []
 
     def add(self, reply: Reply, seconds: float) -> None:
-        """Expire `reply` after `seconds`."""
+        """Expire `reply` after `seconds`; now, if there is no time left."""
+        if seconds <= 0:
+            # By the next turn of the loop, an answer might have arrived, or might not.
+            reply.expire()
+            return
         deadline = self._clock.time() + seconds
         waiting = self._waiting.get(seconds)
         if waiting is None:
