@@ -124,17 +124,17 @@ async def roomy(
         raise unconnected(link.host, kind, limit, option, link.failure) from None
 
 
-class _Loss(Struct):
-    """A connection that a feed lost.
+class _Gap(Struct):
+    """The time without results, from the loss of a connection to the first result after it.
 
-    `sealed`: an event that the consumer had been handed and had not read, with its payload; the
-    payload is None if the message turned out to be no event.
+    `failure`: why the connection was lost. `since`: when. `attempts`: how many attempts to connect
+    it has taken so far. `refusals`: how often the server has refused to continue so far.
     """
 
     failure: TransportError
     since: float
-    sealed: tuple[Item, Raw | None] | None = None
-    is_reported: bool = False
+    attempts: int = 0
+    refusals: int = 0
 
 
 class Feed:
@@ -147,12 +147,13 @@ class Feed:
 
     __slots__ = (
         "_event_timeout",
+        "_gap",
         "_link",
         "_loop",
-        "_loss",
         "_payload",
         "_renew",
         "_running",
+        "_sealed",
         "_terms",
         "id",
         "is_over",
@@ -173,7 +174,10 @@ class Feed:
         self._payload = payload
         self._terms = terms
         self._renew = renew
-        self._loss: _Loss | None = None
+        self._gap: _Gap | None = None
+        # An event that the consumer had been handed and had not read when the connection was lost,
+        # with its payload; the payload is None if the message turned out to be no event.
+        self._sealed: tuple[Item, Raw | None] | None = None
         self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -238,8 +242,8 @@ class Feed:
         its connection: then this returns None if the feed continues on another connection, and
         raises TransportProtocolError if not.
         """
-        if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
-            return self._loss.sealed[1]
+        if self._sealed is not None and item is self._sealed[0]:
+            return self._sealed[1]
         if isinstance(item, Raw):
             return item
         running = self._running
@@ -264,27 +268,34 @@ class Feed:
         """Whether it waits for another connection."""
         return self._running is None and self.stream is not None and not self.stream.over
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether nothing has arrived since it was sent on its current, or last, connection."""
+        return self._gap is not None or self.stream is None or not self.stream.events
+
     def keeps(self, failure: TransportError) -> bool:
         """Return whether the stream continues after its connection ended by `failure`."""
         stream = self.stream
         if stream is None or self._link.is_final or not self._terms.survive:
             return False
-        self._loss = _Loss(failure, asyncio.get_running_loop().time(), self._seal(stream))
+        if self._gap is None:  # else it has lasted since an earlier connection
+            self._gap = _Gap(failure, asyncio.get_running_loop().time())
+        self._seal(stream)
         self._running = None
         return True
 
-    def _seal(self, stream: EventStream) -> tuple[Item, Raw | None] | None:
-        """Read what only this connection can read; return what the consumer holds unread."""
+    def _seal(self, stream: EventStream) -> None:
+        """Read what only this connection can read, what the consumer holds unread included."""
         untaken = stream.untaken
-        sealed: tuple[Item, Raw | None] | None = None
-        if untaken is not None:
-            sealed = untaken, None
+        if untaken is None:
+            self._sealed = None
+        elif self._sealed is None or self._sealed[0] is not untaken:
+            self._sealed = untaken, None
             try:
-                sealed = untaken, self._payload_of(untaken)
+                self._sealed = untaken, self._payload_of(untaken)
             except TransportProtocolError:
                 stream.clear()  # had it been read on arrival, nothing would have come after it
         stream.seal(self._payload_of)
-        return sealed
 
     def _payload_of(self, item: Item) -> Raw | None:
         if isinstance(item, Raw):
@@ -296,9 +307,10 @@ class Feed:
             return running.routes.read(item, self.id) if running and self.id else None
 
     def resubscribe(self, connection: Connection, tries: int) -> None:
-        """Continue on another connection; `tries` is how many attempts that connection took.
+        """Continue on `connection`; `tries` is how many attempts that connection took.
 
-        Raises what `renew` raises.
+        `tries` is 0 if the server has refused the operation on this connection before. Raises what
+        `renew` raises.
         """
         stream, renew = self.stream, self._renew
         if stream is None or self.is_over or stream.over:
@@ -306,24 +318,28 @@ class Feed:
         payload = self._payload if renew is None else renew()
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
-        loss = self._loss
-        if loss is not None and not loss.is_reported:
-            loss.is_reported = True
-            gap = asyncio.get_running_loop().time() - loss.since
-            event = Reconnected(gap, tries, loss.failure)
-            if self._terms.tell_reconnects or self._terms.key is not None:
-                stream.mark(event)
-            if self._terms.on_reconnect is not None:
-                self._link.call(self._terms.on_reconnect, event)
+        if self._gap is not None:
+            self._gap.attempts += tries
 
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused the operation; return whether it is tried again later."""
         self._running = None
+        if self._gap is not None:
+            self._gap.refusals += 1
         return self._link.refused(self, failure)
 
-    def proven(self) -> None:
-        """Note that the server sends results again."""
+    def continued(self) -> None:
+        """Note that the gap is over: the server sends results again, or the end. Report it."""
+        gap, self._gap = self._gap, None
+        if gap is None or self.stream is None:
+            return
         self._link.proven(self)
+        seconds = asyncio.get_running_loop().time() - gap.since
+        event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
+        if self._terms.tell_reconnects or self._terms.key is not None:
+            self.stream.mark(event)
+        if self._terms.on_reconnect is not None:
+            self._link.call(self._terms.on_reconnect, event)
 
     def released(self, connection: Connection) -> None:
         """Route the results of `connection` straight into the stream from now on."""
@@ -401,7 +417,6 @@ class _Resubscription:
                 self._alarm = loop.call_later(_REFUSAL_SECONDS, self._pass)
         else:
             self._pass()
-            self._feed.proven()
             self._stream.put(payload)
 
     def end(self, failure: TransportError | None) -> None:
@@ -418,7 +433,8 @@ class _Resubscription:
 
     def lost(self, failure: TransportError) -> None:
         """Pass on what was held back, then report to the stream that the connection is lost."""
-        self._release()
+        if self._held:
+            self._release()
         self._stream.lost(failure)
 
     def _pass(self) -> None:
@@ -429,6 +445,7 @@ class _Resubscription:
     def _release(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+        self._feed.continued()
         for payload in self._held:
             self._stream.put(payload)
         self._held.clear()

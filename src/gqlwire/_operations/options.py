@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 
 
 class Reconnected(Struct, frozen=True):
-    """A subscription continues on a new connection. Events sent in the gap may be missing.
+    """A subscription has continued on a new connection. Events sent in the gap may be missing.
 
-    `gap_seconds`: how long it had no connection. `attempts`: how many attempts to connect it took.
-    `failure`: why the last connection ended.
+    `gap_seconds`: the time from the loss of the connection to the first result after it, or to the
+    server's `complete`; another connection may have been lost in between. `attempts`: how many
+    attempts to connect it took. `failure`: why the connection was lost. `refusals`: how often the
+    server refused to continue, before it did.
+
+    For the hook `reconnected`, the gap ends when the new connection is acknowledged.
     """
 
     gap_seconds: float
     attempts: int
     failure: TransportError
+    refusals: int = 0
 
 
 class RequestOptions(TypedDict, total=False):

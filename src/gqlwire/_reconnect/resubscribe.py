@@ -90,13 +90,13 @@ class Subscriptions:
             if connection.is_clogged:
                 with contextlib.suppress(TransportError):  # the connection ended: `stop` follows
                     await connection.ready_to_send()
-            self._resubscribe(feed, connection)
+            self._resubscribe(feed, connection, self._tries)
 
-    def _resubscribe(self, feed: Feed, connection: Connection) -> None:
+    def _resubscribe(self, feed: Feed, connection: Connection, tries: int) -> None:
         if feed.is_lost and connection.reason is None:
             self._resubscriptions += 1
             try:
-                feed.resubscribe(connection, self._tries)
+                feed.resubscribe(connection, tries)
             except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
                 feed.fail(fault)
 
@@ -134,7 +134,7 @@ class Subscriptions:
         del self._alarms[feed]
         connection = self._link.live
         if connection is not None:  # else the next connection takes it
-            self._resubscribe(feed, connection)
+            self._resubscribe(feed, connection, tries=0)
 
     # --- Counters -----------------------------------------------------------------------------
 
