@@ -265,10 +265,14 @@ class Attempts:
             delay = self._drawn(action, retry_after(failure))
         return Decision(True, max(delay, self.until_allowed(now)), refresh, self._count)
 
+    def forgive(self) -> None:
+        """Begin a new row: the cause of the failures so far is gone."""
+        self._count, self._since, self._has_refreshed = 0, None, False
+
     def _forget_if_stable(self, now: float) -> None:
         acked_at, self._acked_at = self._acked_at, None
         if acked_at is not None and now - acked_at >= self._policy.stable_after:
-            self._count, self._since, self._has_refreshed = 0, None, False
+            self.forgive()
         if self._since is None:
             self._since = now
 

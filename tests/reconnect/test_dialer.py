@@ -55,6 +55,9 @@ class InMemory:
         connection.received(ACK)
         return connection
 
+    def another(self) -> InMemory:
+        return InMemory()
+
     async def close(self) -> None:
         for wire in self.wires:
             if wire.handler is not None:

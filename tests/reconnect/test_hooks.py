@@ -364,7 +364,7 @@ async def test_the_counters_count_over_all_connections(server: VirtualServer) ->
             await pass_time(10.5)
             server.peer.say({"type": "pong"})
             server.will(REFUSED)
-            server.peer.hang_up()
+            server.peer.hang_up(1012)
             await it.lasting.ready()
             await settle()
 

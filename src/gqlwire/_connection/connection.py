@@ -128,7 +128,7 @@ class Connection:
         Servers close a connection that does not send `connection_init` within a few seconds.
         """
         self._wire = wire
-        self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
+        self.gate.attach(self, wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
         self.routes.dialect.connection_init()
         self._flush()
@@ -372,7 +372,7 @@ class Connection:
     def _close_socket(self, code: int, *, dead: bool) -> None:
         self._keepalive.stop()
         self.deadlines.stop()
-        self.gate.open()
+        self.gate.detach(self)
         self._wire.close(code, "")
         if dead:
             self._wire.abort()

@@ -39,6 +39,10 @@ class Dialer(Protocol):
         """
         ...
 
+    def another(self) -> Dialer:
+        """Return a dialer with the same options, for one more connection at the same time."""
+        ...
+
     async def close(self) -> None:
         """Close the connection, or stop making one.
 

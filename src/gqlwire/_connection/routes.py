@@ -36,6 +36,8 @@ class Routes:
 
     `on_event` is called with each event that is neither a result nor the normal end of an
     operation. `on_reply` is called with an event when the protocol's answer to it is in the outbox.
+
+    `latest`: after the end, the stream that the last results went to, if it is known.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Routes:
         self._spelling: tuple[bytes, bytes] | None = None
         self._lessons = _LESSONS
         self._last: tuple[EventStream | None, bytes] = (None, b"")
+        self.latest: EventStream | None = None
 
     def add(self, id: str, sink: Sink) -> None:
         """Put the results of `id` into `sink` from now on."""
@@ -80,6 +83,7 @@ class Routes:
         """Tell every sink that the connection is lost, for `reason`."""
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
+        self.latest, _ = self._last
         self._last = (None, b"")
         for sink in sinks.values():
             sink.lost(reason)

@@ -92,6 +92,9 @@ class Link:
     def leave(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
 
+    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
+        """Note that the connection of `feed` is lost; `is_unheard`: nothing came for it by that."""
+
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         del feed, failure
@@ -141,8 +144,9 @@ class Feed:
     """The raw results of one operation, which `start` starts.
 
     `payload`: the request as JSON. `renew`: returns the request for each further connection; None
-    means the same request. `id`: the operation's id on the current connection. `is_over`: whether
-    the operation was stopped, or has raised its end.
+    means the same request. `id`: the operation's id on the current connection. `sent_at`: when it
+    was sent on that, by the loop's clock. `is_over`: whether the operation was stopped, or has
+    raised its end.
     """
 
     __slots__ = (
@@ -157,6 +161,7 @@ class Feed:
         "_terms",
         "id",
         "is_over",
+        "sent_at",
         "stream",
     )
 
@@ -170,6 +175,7 @@ class Feed:
         self.id: str | None = None
         self.stream: EventStream | None = None
         self.is_over: bool = False
+        self.sent_at: float = 0.0
         self._link = link
         self._payload = payload
         self._terms = terms
@@ -206,6 +212,7 @@ class Feed:
             self.is_over = True
             raise
         self._running = connection
+        self.sent_at = loop.time()
         stream.owner = self
         self._link.join(self)
         self._loop = loop
@@ -268,20 +275,17 @@ class Feed:
         """Whether it waits for another connection."""
         return self._running is None and self.stream is not None and not self.stream.over
 
-    @property
-    def is_unheard(self) -> bool:
-        """Whether nothing has arrived since it was sent on its current, or last, connection."""
-        return self._gap is not None or self.stream is None or not self.stream.events
-
     def keeps(self, failure: TransportError) -> bool:
         """Return whether the stream continues after its connection ended by `failure`."""
         stream = self.stream
         if stream is None or self._link.is_final or not self._terms.survive:
             return False
+        is_unheard = self._gap is not None or not stream.events
         if self._gap is None:  # else it has lasted since an earlier connection
             self._gap = _Gap(failure, asyncio.get_running_loop().time())
         self._seal(stream)
         self._running = None
+        self._link.lost(self, is_unheard=is_unheard)
         return True
 
     def _seal(self, stream: EventStream) -> None:
@@ -318,6 +322,7 @@ class Feed:
         payload = self._payload if renew is None else renew()
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
+        self.sent_at = asyncio.get_running_loop().time()
         if self._gap is not None:
             self._gap.attempts += tries
 

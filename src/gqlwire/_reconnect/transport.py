@@ -72,7 +72,8 @@ class ReconnectingTransport(Link):
             options.retry, options.chance, can_refresh=self.dialer.can_refresh
         )
         self._report = Report(options.hooks, self.changes)
-        self._subscriptions = Subscriptions(self, options.retry, options.chance)
+        gate = ReadGate()
+        self._subscriptions = Subscriptions(self, options, gate, on_found=self._attempts.forgive)
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
             self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
@@ -82,7 +83,7 @@ class ReconnectingTransport(Link):
         # What tasks in `ready()` wait for, and what `_keep` waits for.
         self._arrival: asyncio.Future[None] | None = None
         self._alert: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._keep(ReadGate()))
+        self._task = asyncio.get_running_loop().create_task(self._keep(gate))
         self._task.add_done_callback(self._kept)
 
     async def close(self) -> None:
@@ -109,6 +110,7 @@ class ReconnectingTransport(Link):
             raise
         else:
             await self.dialer.close()
+            await self._subscriptions.quarantine.wait_closed()
         finally:
             await self._report.close()
 
@@ -125,6 +127,11 @@ class ReconnectingTransport(Link):
         if connection is not None:
             failure = reasons.reconnecting(self.host, connection.phase, reason)
             connection.drop(failure, dead=False)
+        self._subscriptions.release(
+            lambda apart: apart.drop(
+                reasons.reconnecting(self.host, apart.phase, reason), dead=False
+            )
+        )
         self._wake_task()
         await self.ready()
 
@@ -133,6 +140,9 @@ class ReconnectingTransport(Link):
         connection = self.live
         if connection is not None:
             connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
+        if self._task is not None:
+            dropped = reasons.terminated(self.host, Phase.OPEN)
+            self._subscriptions.release(lambda apart: apart.drop(dropped, dead=True))
 
     @property
     def state(self) -> Phase:
@@ -189,6 +199,10 @@ class ReconnectingTransport(Link):
         self._subscriptions.discard(feed)
         if self._idle is not None:
             self._idle.restart()
+
+    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
+        """Note that the connection of `feed` is ending."""
+        self._subscriptions.lost(feed, is_unheard=is_unheard)
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
@@ -267,6 +281,8 @@ class ReconnectingTransport(Link):
         self.live = None
         self._subscriptions.stop()
         self._report.lost(connection, is_final=self.is_final)
+        if connection.reason is not None:
+            self._subscriptions.judge(connection, connection.reason)
         self._wake_task()
 
     async def _wait(self, failure: TransportError, delay: float) -> None:

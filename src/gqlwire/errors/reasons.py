@@ -167,6 +167,14 @@ def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrup
     )
 
 
+def blamed(failure: TransportError, count: int) -> TransportError:
+    """Return `failure`, which ended `count` connections, as that of the subscription to blame."""
+    often = "the connection" if count == 1 else f"{count} connections"
+    blame = replica(failure)
+    blame.args = (f"{failure}; {often} ended like this after this subscription had been sent",)
+    return blame
+
+
 def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
     """The user called `reconnect()`, with this reason."""
     text = f"the connection to {host} was closed by reconnect()" + (f": {reason}" if reason else "")

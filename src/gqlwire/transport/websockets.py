@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
@@ -168,6 +170,10 @@ class WebsocketsTransport(TransportOptions):
                 self._connecting = None
         _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
         return connection
+
+    def another(self) -> WebsocketsTransport:
+        """Return a transport with the same options, for one more connection at the same time."""
+        return type(self)(**structs.asdict(self))
 
     def _let_go(self) -> None:
         """Remember a connection that is still closing."""
