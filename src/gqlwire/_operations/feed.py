@@ -142,7 +142,8 @@ class Feed:
 
     `payload`: the request as JSON. `renew`: returns the request for each further connection; None
     means the same request. `id`: the operation's id on the current connection. `is_over`: whether
-    the operation was stopped, or has raised its end.
+    the operation was stopped, or has raised its end. `duplicates`: how many events were not
+    delivered because they had come before.
     """
 
     __slots__ = (
@@ -154,6 +155,7 @@ class Feed:
         "_renew",
         "_running",
         "_terms",
+        "duplicates",
         "id",
         "is_over",
         "stream",
@@ -169,6 +171,7 @@ class Feed:
         self.id: str | None = None
         self.stream: EventStream | None = None
         self.is_over: bool = False
+        self.duplicates: int = 0
         self._link = link
         self._payload = payload
         self._terms = terms
@@ -179,6 +182,10 @@ class Feed:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- Starting -----------------------------------------------------------------------------
+
+    def request(self, payload: bytes) -> None:
+        """Start the operation with this request instead."""
+        self._payload = payload
 
     async def start(self) -> EventStream:
         """Start the operation, and return the stream in which its results arrive.
@@ -304,6 +311,8 @@ class Feed:
         if stream is None or self.is_over or stream.over:
             return
         payload = self._payload if renew is None else renew()
+        if connection.reason is not None or self.is_over or stream.over:
+            return  # `renew` calls a function of the user, which may have ended either
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
         loss = self._loss

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -43,8 +43,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
         self.current: Subscription[T] | None = None
-        # The subscription whose last event is not acknowledged yet. Plain ones need none.
-        self._owing: Subscription[T] | None = None
+        # Those whose last event is not acknowledged yet, or that have ended. Plain ones need none.
+        self._owing: deque[Subscription[T]] = deque()
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
@@ -70,9 +70,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return self
 
     async def __anext__(self) -> tuple[Subscription[T], T]:
-        if self._owing is not None:
-            self._owing.acknowledge()
-            self._owing = None
+        if self._owing:
+            await self._settle()
         ready = self._line.ready
         while True:
             while self._new or not ready:
@@ -101,7 +100,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                     return subscription, result.data
             except UNREADABLE:
                 pass
-            self._owing = subscription
+            self._owing.append(subscription)
             for value in subscription.read(item):
                 return subscription, value
 
@@ -116,7 +115,15 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         elif self._held:
             await self._arrival()
         else:
+            await self._settle()
             raise StopAsyncIteration
+
+    async def _settle(self) -> None:
+        """Acknowledge the events that were handed out. After cancelling, the next step does."""
+        while self._owing:
+            self.current = self._owing[0]
+            await self.current.settle()
+            self._owing.popleft()
 
     def _next(self, subscription: Subscription[T], stream: EventStream, turn: Turn) -> Item | None:
         """Return the event of `turn` and queue the subscription again; None if it has completed.
@@ -133,6 +140,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             self._line.ready.append(turn)
         elif stream.over:
             self._leave(turn.number, stream)
+            if subscription.has_checkpoint:
+                self._owing.append(subscription)
             ending = subscription.ending()
             if not isinstance(ending, StopAsyncIteration):
                 raise ending
@@ -191,7 +200,16 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 gate.waiting -= 1
 
     async def aclose(self) -> None:
-        """End all subscriptions, and tell the server immediately. Safe to call more than once."""
+        """End all subscriptions, and tell the server immediately. Safe to call more than once.
+
+        What was processed is saved in the checkpoints. Raises what they raise, after all have
+        ended; an ExceptionGroup if several fail.
+        """
+        owing = self._take_owing()
+        await _all([each.finish for each in owing + self._stop()])
+
+    def _stop(self) -> list[Subscription[T]]:
+        """End all subscriptions, and return them."""
         for turn in self._line.ready:
             if turn.item is not None:
                 self._held[turn.number][1].forget()
@@ -200,10 +218,16 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         self._new.clear()
         self._gates.clear()
         for subscription in subscriptions:
-            await subscription.aclose()
+            subscription.stop()
         # Last, because closing a subscription queues its turn.
         self._line.ready.clear()
         self._line.wake()
+        return subscriptions
+
+    def _take_owing(self) -> list[Subscription[T]]:
+        owing = [*self._owing]
+        self._owing.clear()
+        return owing
 
     async def __aenter__(self) -> Self:
         return self
@@ -214,7 +238,28 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        owing = self._take_owing()
+        subscriptions = self._stop()
+        if exc is None:
+            ends = [*(each.settle for each in owing), *(each.finish for each in subscriptions)]
+            await _all(ends)
+        else:
+            for each in owing + subscriptions:
+                await each.finish(quietly=True)
+
+
+async def _all(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Call and await each, whatever becomes of the others; raise what they raised."""
+    failures: list[Exception] = []
+    for call in calls:
+        try:
+            await call()
+        except Exception as failure:  # noqa: BLE001  # the user's `save` may raise anything
+            failures.append(failure)
+    if len(failures) > 1:
+        raise ExceptionGroup("the checkpoints of several subscriptions failed", failures)
+    if failures:
+        raise failures[0]
 
 
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:

@@ -6,7 +6,7 @@ This module knows no protocol and no socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from gqlwire._json import UNREADABLE
 from gqlwire._operations.feed import Feed
+from gqlwire._operations.saving import NOTHING_TO_SAVE
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 
@@ -92,6 +93,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return self.stream.dropped if self.stream else 0
 
     @property
+    def duplicates(self) -> int:
+        """How many events were not delivered because they had come before (see `key`)."""
+        return self._feed.duplicates
+
+    @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
         return self.stream.buffered if self.stream else 0
@@ -137,11 +143,34 @@ class Subscription(AsyncIterator[T], Generic[T]):
             for value in self.read(item):
                 return value
 
-    def acknowledge(self) -> None:
+    def acknowledge(self) -> Awaitable[None]:
         """Count the last event as processed, and save it in the `checkpoint`, if there is one.
 
-        Taking the next event does this as well.
+        It is saved now, whatever `checkpoint_every` says; after an error, it is saved again. Taking
+        the next event does this as well. With `await` it returns when the event is saved, and
+        raises what `save` raises; cancelling does not stop the save. Without `await`, a `save` that
+        is a coroutine function runs in the background; if it fails, the error is logged, and the
+        next step saves again.
         """
+        return NOTHING_TO_SAVE
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to save."""
+        return False
+
+    async def settle(self) -> None:
+        """Count the last event as processed, and save it if that is due; a merger calls this."""
+
+    async def finish(self, *, quietly: bool = False) -> None:
+        """Save what was processed, as nothing more will come; a merger calls this.
+
+        `quietly`: whether a failure is logged, and not raised.
+        """
+
+    def stop(self) -> None:
+        """End the subscription: tell the server immediately, and save nothing."""
+        self._feed.stop()
 
     def batches(self, max_size: int = 100) -> Batches[T]:
         """Return an iterator over lists of the events that have arrived.

@@ -34,7 +34,7 @@ class Subscriptions:
         self._tries = 1
         self._resubscriptions = 0
         # Of subscriptions that are over.
-        self._events = self._dropped = 0
+        self._events = self._dropped = self._duplicates = 0
 
     @property
     def is_busy(self) -> bool:
@@ -141,11 +141,14 @@ class Subscriptions:
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
+        repeated = sum(feed.duplicates for feed in self._feeds)
         counters.resubscriptions = self._resubscriptions
         counters.events = self._events + sum(stream.events for stream in live)
         counters.dropped = self._dropped + sum(stream.dropped for stream in live)
+        counters.duplicates = self._duplicates + repeated
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
             self._events += feed.stream.events
             self._dropped += feed.stream.dropped
+            self._duplicates += feed.duplicates
