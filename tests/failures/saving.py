@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gqlwire import Subscription
     from gqlwire.client import Client
     from spelling import Spelling
+    from virtual_server import Kept
 
 FROM = "subscription From($after: Int) { n(after: $after) }"
 
@@ -103,3 +104,20 @@ async def begun(events: Subscription[Any]) -> asyncio.Task[Any]:
         await asyncio.sleep(0.001)
     await settle()
     return step
+
+
+def n(*numbers: Any) -> list[dict[str, Any]]:
+    """Events with these numbers."""
+    return [{"n": number} for number in numbers]
+
+
+async def take(events: Any, count: int) -> list[Any]:
+    """The events of so many steps."""
+    return [await anext(events) for _ in range(count)]
+
+
+async def lose(it: Kept, server: VirtualServer, code: int = 1012) -> None:
+    """Lose the connection, and get another."""
+    server.peer.hang_up(code)
+    await it.lasting.ready()
+    await settle()

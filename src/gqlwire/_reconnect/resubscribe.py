@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
@@ -71,6 +72,7 @@ class Subscriptions:
         lost = [feed for feed in self._feeds if feed.is_lost]
         if lost:
             self._task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
+            self._task.add_done_callback(partial(self._spread_ended, connection))
 
     def stop(self) -> None:
         """Resubscribe none: the connection is lost."""
@@ -91,6 +93,15 @@ class Subscriptions:
                 with contextlib.suppress(TransportError):  # the connection ended: `stop` follows
                     await connection.ready_to_send()
             self._resubscribe(feed, connection)
+
+    def _spread_ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        # A fault of ours must not leave anybody waiting, nor must a `resume` that cancels its task.
+        if task is self._task and (task.cancelled() or task.exception() is not None):
+            self._task = None
+            fault = None if task.cancelled() else task.exception()
+            _logger.error("resubscribing was interrupted; it continues", exc_info=fault)
+            for feed in [feed for feed in self._feeds if feed not in self._alarms]:
+                self._resubscribe(feed, connection)
 
     def _resubscribe(self, feed: Feed, connection: Connection) -> None:
         if feed.is_lost and connection.reason is None:
