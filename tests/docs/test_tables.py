@@ -212,6 +212,26 @@ async def slow(_: Certificates) -> tuple[str, int]:
         return await said(errors.SlowConsumer, drain(events)), server.port
 
 
+class Stale:
+    """A checkpoint of a program that had another `result_type`."""
+
+    def load(self) -> bytes:
+        return b'{"data":{"n":"one"}}'
+
+    def save(self, event: bytes) -> None: ...
+
+
+async def stale(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe(
+            "subscription { n }",
+            result_type=dict[str, int],
+            resume=lambda last, variables: variables,
+            checkpoint=Stale(),
+        )
+        return await said(errors.InvalidCheckpoint, drain(events)), server.port
+
+
 async def drain(events: gqlwire.Subscription[object]) -> None:
     async for _ in events:
         pass
@@ -357,6 +377,7 @@ SENTENCES = [
         from_peer(errors.KeepAliveTimeout, acknowledge, keep_alive_timeout=0.1),
     ),
     ("SlowConsumer", slow),
+    ("InvalidCheckpoint", stale),
     (
         "OperationTimeout",
         from_peer(errors.OperationTimeout, acknowledge, execute_timeout=0.1),

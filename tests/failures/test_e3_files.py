@@ -190,6 +190,18 @@ async def test_e3_kind_the_loop_does_not_wait_for_the_disk(tmp_path: Path) -> No
     await save
 
 
+async def test_e3_kind_loading_does_not_hold_the_loop(tmp_path: Path) -> None:
+    """Of a file that answers late; on the loop this would never end."""
+    path = tmp_path / "feed.json"
+    os.mkfifo(path)
+    load = asyncio.ensure_future(FileCheckpoint(path).load())
+    await asyncio.sleep(0)
+    assert not load.done()
+    await asyncio.to_thread(path.write_bytes, packed(b"1"))
+
+    assert b"1" == await load
+
+
 async def test_e3_kind_saves_at_the_same_time_keep_their_order(tmp_path: Path) -> None:
     """The last one wins, also if others were cancelled and still write."""
     disk = SlowDisk()
