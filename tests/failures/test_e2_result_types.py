@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -16,6 +17,7 @@ import pydantic
 import pytest
 from saving import Memory, Remote, begun, client_of, until, variables_of
 
+import gqlwire
 from gqlwire import ExecutionResult, FileCheckpoint, Scalar
 from gqlwire.errors import InvalidCheckpoint, TransportQueryError
 from spelling import Spelling, both
@@ -23,6 +25,9 @@ from virtual_server import VirtualServer, virtual_server
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from conftest import Speaker
+    from servers.launch import Server
 
 served = pytest.fixture(name="server")(virtual_server)
 
@@ -322,3 +327,62 @@ async def test_e2_kind_an_event_with_errors_is_whole(server: VirtualServer) -> N
                 else:
                     assert isinstance(step.exception(), TransportQueryError)
         assert is_whole == bool(memory.saved)
+
+
+# --- Real servers --------------------------------------------------------------------------------
+
+FEED = gqlwire.gql(
+    "subscription ($since: Float!, $after: Int) "
+    "{ feed(since: $since, intervalMs: 1, after: $after) { seq } }"
+)
+
+
+class Numbered(pydantic.BaseModel):
+    class Part(pydantic.BaseModel):
+        seq: int
+
+    feed: Part
+
+
+async def test_e2_kind_a_feed_of_a_real_server_has_no_gap_over_restarts(
+    speaker: Speaker, tmp_path: Path
+) -> None:
+    """In each life a connection is lost as well."""
+    since, taken = time.time(), []
+    for _ in range(3):
+        async with speaker.client(retry=gqlwire.RetryPolicy(first_delay=0.01)) as session:
+            feed = session.subscribe(
+                FEED,
+                result_type=Numbered,
+                variable_values={"since": since, "after": -1},
+                resume=lambda last, variables: {**variables, "after": last.feed.seq},
+                checkpoint=FileCheckpoint(tmp_path / "feed.json"),
+                checkpoint_every=7,
+            )
+            async with feed:
+                async for event in feed:
+                    taken.append(event.feed.seq)
+                    if len(taken) % 10 == 0:
+                        session.terminate()
+                    if len(taken) % 25 == 0:
+                        break
+
+    assert taken == [*range(75)]
+
+
+def test_e2_kind_a_blocking_loop_saves_too(strawberry: Server, tmp_path: Path) -> None:
+    """Up to its last event, when it has ended."""
+    checkpoint = FileCheckpoint(tmp_path / "feed.json")
+    asked: list[Any] = []
+
+    def resume(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
+        asked.append(last["countdown"])
+        return variables
+
+    for _ in range(2):
+        found = gqlwire.connect(strawberry.url).subscribe(
+            "subscription { countdown(from: 3) }", resume=resume, checkpoint=checkpoint
+        )
+        assert [3, 2, 1, 0] == [event["countdown"] for event in found]
+
+    assert [0] == asked

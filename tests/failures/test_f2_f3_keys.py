@@ -18,7 +18,7 @@ from saving import lose, n, take
 import gqlwire
 from gqlwire._operations.keys import Keys
 from spelling import Spelling, both
-from virtual_server import TICKS, VirtualServer, kept, started, tidily, virtual_server
+from virtual_server import TICKS, VirtualServer, begun, kept, started, tidily, virtual_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -165,6 +165,34 @@ async def test_f2_kind_repetitions_are_counted_in_mergers_and_lists(server: Virt
             it.session.counters.duplicates,
             it.session.counters.dropped,
         )
+
+
+async def coroutine(event: Any) -> Any:
+    return event["n"]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (lambda event: [event["n"]], "key= returned list, which cannot be hashed"),
+        (lambda event: event, "key= returned dict, which cannot be hashed"),
+        (lambda event: {event["n"]}, "key= returned set, which cannot be hashed"),
+        (lambda event: (1, [event["n"]]), "unhashable type: 'list'"),
+        (coroutine, "key= of a subscription must not be a coroutine function"),
+    ],
+)
+@tidily
+async def test_f2_kind_what_cannot_be_a_key_is_an_error(
+    server: VirtualServer, key: Any, words: str
+) -> None:
+    """Of the first step."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS, key=key)
+        step = await begun(anext(events))
+        server.peer.tell(1)
+        with pytest.raises(TypeError, match=words):
+            await step
+        await events.aclose()
 
 
 # --- F3 ------------------------------------------------------------------------------------------

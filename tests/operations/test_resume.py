@@ -12,6 +12,7 @@ from msgspec import Raw
 
 import gqlwire
 from doubles import settle
+from gqlwire import ExecutionResult
 from gqlwire._operations.options import Terms
 from gqlwire._operations.resume import Tracker
 from gqlwire.errors import TransportQueryError
@@ -108,6 +109,7 @@ def test_an_event_without_data_is_not_the_last_event() -> None:
     tracker = tracker_of(resume=after)
     accepts(tracker, {"n": 1})
     assert accepts(tracker, None)
+    assert tracker.accepts(ExecutionResult(None, [{"message": "x"}]), Raw(b"{}"))
 
     assert b'{"data": {"n": 1}}' == bytes(tracker.last or b"")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,13 +14,18 @@ def called(option: str, function: Callable[..., T], *args: Any) -> T:
 
     Raises RuntimeError in place of a CancelledError: it is of something that the function runs, and
     nobody has cancelled the task that calls it. The same holds for other exceptions of this kind.
+    Raises TypeError for a coroutine function.
     """
     try:
-        return function(*args)
+        found = function(*args)
     except (Exception, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as fault:  # it would end a task of ours, and nobody would see it
         raise RuntimeError(f"{option}= of a subscription raised {fault!r}") from fault
+    if inspect.iscoroutine(found):
+        found.close()
+        raise TypeError(f"{option}= of a subscription must not be a coroutine function")
+    return found
 
 
 def copied(variables: dict[str, Any]) -> dict[str, Any]:

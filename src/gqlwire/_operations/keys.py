@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from gqlwire._operations.functions import called
@@ -22,6 +23,19 @@ _PATIENCE = 10
 """How often as many other events as there are keys in the memory may come before a repetition."""
 
 
+class _Window(Enum):
+    """Whether repetitions are dropped."""
+
+    CLOSED = auto()
+    """No: what came since the last reconnect is new."""
+    OPEN = auto()
+    """Yes: the newest key of before the reconnect has not come yet."""
+    ENDING = auto()
+    """Yes, until an event comes with a key that is not known."""
+    OFF = auto()
+    """Never again: the keys do not identify the events."""
+
+
 class Keys(Generic[T]):
     """The last keys of a subscription, at most `memory`. None is no key.
 
@@ -33,44 +47,48 @@ class Keys(Generic[T]):
         self._key = key
         self._memory = memory
         self._known: dict[Hashable, None] = {}  # the newest is the last
-        self._is_open = False  # whether repetitions are dropped now
-        # While they are: the keys since the reconnect, and how many came; how many events were
-        # dropped; and the key that came last before the reconnect.
+        self._window = _Window.CLOSED
+        # While the window is open: the keys since the reconnect, how many events had one of them,
+        # and how many were dropped.
         self._fresh: dict[Hashable, None] = {}
         self._others = 0
         self._dropped = 0
-        self._newest: Hashable = None
-        self._has_passed = False
-        self._is_off = False
 
     def cross(self) -> None:
         """Note that the next events come by another connection."""
-        self._close()
-        if self._known and not self._is_off:
-            self._is_open, self._has_passed = True, False
+        self._merge()
+        if self._known and self._window is not _Window.OFF:
+            self._window = _Window.OPEN
             self._others = self._dropped = 0
-            self._newest = next(reversed(self._known))
 
     def is_new(self, event: T) -> bool:
-        """Return whether an event did not come before, and remember its key."""
+        """Return whether an event did not come before, and remember its key.
+
+        Raises what `key` raises, and TypeError for a list, a dict or another mutable key.
+        """
         key = called("key", self._key, event)
         if key is None:
             return True
-        if not self._is_open:
+        if not isinstance(key, Hashable):
+            raise TypeError(
+                f"key= returned {type(key).__name__}, which cannot be hashed: return an int, a "
+                f"str, or a tuple of such values"
+            )
+        if self._window in (_Window.CLOSED, _Window.OFF):
             self._remember(key, self._known)
             return True
         if key in self._known:
             return not self._drops(key)
         self._remember(key, self._fresh)
         self._others += 1
-        if self._has_passed or self._others > _PATIENCE * max(self._memory, DEFAULT_MEMORY):
-            self._close()
+        is_far = self._others > _PATIENCE * max(self._memory, DEFAULT_MEMORY)
+        if is_far or self._window is _Window.ENDING:
+            self._window = _Window.CLOSED
+            self._merge()
         return True
 
     def _drops(self, key: Hashable) -> bool:
         if self._dropped >= len(self._known):
-            self._is_off = True
-            self._close()
             _logger.warning(
                 "key= of a subscription does not identify its events: after a reconnect, %d events "
                 "had keys of earlier events, and only %d keys are remembered; from now on gqlwire "
@@ -78,16 +96,18 @@ class Keys(Generic[T]):
                 self._dropped + 1,
                 len(self._known),
             )
+            self._window = _Window.OFF
             return False
         self._dropped += 1
-        self._has_passed = self._has_passed or key == self._newest
+        if key == next(reversed(self._known)):
+            self._window = _Window.ENDING
         return True
 
-    def _close(self) -> None:
+    def _merge(self) -> None:
+        """Remember the keys since the reconnect as those before it."""
         fresh, self._fresh = self._fresh, {}
         for key in fresh:
             self._remember(key, self._known)
-        self._is_open = False
 
     def _remember(self, key: Hashable, keys: dict[Hashable, None]) -> None:
         keys.pop(key, None)

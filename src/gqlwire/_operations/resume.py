@@ -5,7 +5,6 @@ This module knows no connection and no protocol.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -18,6 +17,7 @@ from gqlwire._operations.keys import DEFAULT_MEMORY, Keys
 from gqlwire._operations.options import Terms
 from gqlwire._operations.saving import Interval, Saver, report
 from gqlwire._operations.subscription import Subscription
+from gqlwire._payloads.result import ExecutionResult
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import InvalidCheckpoint, TransportError
@@ -72,11 +72,10 @@ class Tracker(Generic[T]):
         found: Any = called("resume", self._resume, last, copied(given))
         if isinstance(found, Mapping):
             return dict(found)
-        advice = "return a dict with all variables, such as {**variables, 'after': ...}"
-        if inspect.iscoroutine(found):
-            found.close()
-            raise TypeError(f"resume= must not be a coroutine function: {advice}")
-        raise TypeError(f"resume= returned {type(found).__name__}: {advice}")
+        raise TypeError(
+            f"resume= returned {type(found).__name__}: return a dict with all variables, such as "
+            f"{{**variables, 'after': ...}}"
+        )
 
     def restore(self, payload: Raw, event: T) -> None:
         """Note the event that a checkpoint had: the next events come after it."""
@@ -89,7 +88,7 @@ class Tracker(Generic[T]):
         """Note an event that is about to be delivered; return whether it is new."""
         if self.keys is not None and not self.keys.is_new(event):
             return False
-        if event is not None:  # there is nothing in it to resume from
+        if _has_data(event):
             self.last = payload
             self._unprocessed += 1
         return True
@@ -99,6 +98,12 @@ class Tracker(Generic[T]):
         if self._unprocessed and self.saver is not None and self.last is not None:
             count, self._unprocessed = self._unprocessed, 0
             self.saver.processed(self.last, count)
+
+
+def _has_data(event: object) -> bool:
+    """Whether there is something in an event to resume from."""
+    data = event.data if isinstance(event, ExecutionResult) else event
+    return data is not None
 
 
 def _checked(memory: int | None) -> int:
@@ -154,7 +159,7 @@ class TrackedSubscription(Subscription[T]):
                     f"the event in the checkpoint cannot be read: {cause}; if the result_type or "
                     f"the document has changed, delete the checkpoint to start without it"
                 ) from cause
-            if event is not None:
+            if _has_data(event):
                 self._feed.request(self._resumed(event))
                 self._tracker.restore(payload, event)
         self._is_loaded = True
@@ -229,7 +234,7 @@ class TrackedSubscription(Subscription[T]):
                     event = None if payload is None else self._convert(payload)
                 except TransportError:
                     continue  # it has errors, or is a `Reconnected`
-                if event is not None:
+                if _has_data(event):
                     return event
         # Decoded again, because the program may have changed the object that it was given.
         return None if self._tracker.last is None else self._convert(self._tracker.last)
