@@ -15,7 +15,7 @@ from gqlwire._operations.feed import Feed
 from gqlwire._operations.functions import called, copied
 from gqlwire._operations.keys import DEFAULT_MEMORY, Keys
 from gqlwire._operations.options import Terms
-from gqlwire._operations.saving import Interval, Saver, report
+from gqlwire._operations.saving import NOTHING_TO_SAVE, Interval, Saver
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire._streams.sink import Item
@@ -144,38 +144,43 @@ class TrackedSubscription(Subscription[T]):
 
     async def started(self) -> EventStream:
         """Load the checkpoint, and start the operation after the event that it has."""
-        if not self._is_loaded:
-            await self._load()
-        return await super().started()
-
-    async def _load(self) -> None:
         saver = self._tracker.saver
-        payload = None if saver is None else await saver.load()
-        if payload is not None:
-            try:
-                event = self._convert(payload)
-            except TransportError as cause:
-                raise InvalidCheckpoint(
-                    f"the event in the checkpoint cannot be read: {cause}; if the result_type or "
-                    f"the document has changed, delete the checkpoint to start without it"
-                ) from cause
-            if _has_data(event):
-                self._feed.request(self._resumed(event))
-                self._tracker.restore(payload, event)
-        self._is_loaded = True
+        try:
+            if saver is not None and not self._is_loaded:
+                self._restore(await saver.load())
+                self._is_loaded = True
+            return await super().started()
+        except BaseException:
+            del self  # the traceback has this frame, and must not keep the subscription alive
+            raise
+
+    def _restore(self, payload: Raw | None) -> None:
+        if payload is None:
+            return
+        try:
+            event = self._convert(payload)
+        except TransportError as cause:
+            raise InvalidCheckpoint(
+                f"the event in the checkpoint cannot be read: {cause}; if the result_type or the "
+                f"document has changed, delete the checkpoint to start without it"
+            ) from cause
+        if _has_data(event):
+            self._feed.request(self._resumed(event))
+            self._tracker.restore(payload, event)
 
     async def __anext__(self) -> T:
-        if self._tracker.saver is None:
-            return await super().__anext__()
-        await self.settle()
         try:
+            if self._tracker.saver is not None:
+                await self.settle()
             return await super().__anext__()
         except StopAsyncIteration:
             await self.finish()
             raise
-        except Exception:  # what ends the subscription, or only this step
-            if self.is_over:
-                await self.finish(quietly=True)
+        except BaseException as fault:  # of the subscription, or of this step; or it is cancelled
+            is_end = isinstance(fault, Exception) and self.is_over
+            ending = self.finish(quietly=True) if is_end else NOTHING_TO_SAVE
+            del self  # the traceback has this frame, and must not keep the subscription alive
+            await ending
             raise
 
     @property
@@ -183,27 +188,24 @@ class TrackedSubscription(Subscription[T]):
         """Whether there is something to save."""
         return self._tracker.saver is not None
 
-    async def settle(self) -> None:
+    # The coroutines of these are those of the saver: a cancelled one does not keep this alive.
+
+    def settle(self) -> Awaitable[None]:
         """Count the last event as processed, and save it if that is due."""
         self._tracker.processed()
-        if self._tracker.saver is not None:
-            await self._tracker.saver.save(is_due=self.is_over)
+        saver = self._tracker.saver
+        return NOTHING_TO_SAVE if saver is None else saver.save(is_due=self.is_over)
 
-    async def finish(self, *, quietly: bool = False) -> None:
+    def finish(self, *, quietly: bool = False) -> Awaitable[None]:
         """Save what was processed, as nothing more will come; log a failure if `quietly`."""
-        if self._tracker.saver is not None:
-            try:
-                await self._tracker.saver.finish()
-            except Exception as failure:  # the user's `save` may raise anything
-                if not quietly:
-                    raise
-                report(failure)
+        saver = self._tracker.saver
+        return NOTHING_TO_SAVE if saver is None else saver.finish(quietly=quietly)
 
     def acknowledge(self) -> Awaitable[None]:
         """Count the last event as processed, and save it in the checkpoint."""
         self._tracker.processed()
         saver = self._tracker.saver
-        return super().acknowledge() if saver is None else saver.save_now()
+        return NOTHING_TO_SAVE if saver is None else saver.save_now()
 
     async def aclose(self) -> None:
         """End the subscription, and save the events that were processed."""

@@ -101,11 +101,16 @@ class Saver:
             self._begin()
             await self._ended()
 
-    async def finish(self) -> None:
-        """Do what `save` does, as the last save."""
+    async def finish(self, *, quietly: bool = False) -> None:
+        """Do what `save` does, as the last save; log a failure if `quietly`."""
         self._is_over = True
         self._stop_alarm()
-        await self.save(is_due=True)
+        try:
+            await self.save(is_due=True)
+        except Exception as failure:  # the user's `save` may raise anything
+            if not quietly:
+                raise
+            _report(failure)
 
     def save_now(self) -> Awaitable[None]:
         """Begin to save what is pending; raise what the checkpoint raises immediately.
@@ -185,7 +190,7 @@ class Saver:
                 self._try_later(failure)
 
     def _try_later(self, failure: BaseException) -> None:
-        report(failure)
+        _report(failure)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -201,7 +206,7 @@ class Saver:
             self._alarm = None
 
 
-def report(failure: BaseException) -> None:
+def _report(failure: BaseException) -> None:
     """Log the failure of a save that nobody waits for."""
     _logger.error("an event could not be saved in its checkpoint", exc_info=failure)
 

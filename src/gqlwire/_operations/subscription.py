@@ -159,14 +159,17 @@ class Subscription(AsyncIterator[T], Generic[T]):
         """Whether there is something to save."""
         return False
 
-    async def settle(self) -> None:
+    def settle(self) -> Awaitable[None]:
         """Count the last event as processed, and save it if that is due; a merger calls this."""
+        return NOTHING_TO_SAVE
 
-    async def finish(self, *, quietly: bool = False) -> None:
+    def finish(self, *, quietly: bool = False) -> Awaitable[None]:
         """Save what was processed, as nothing more will come; a merger calls this.
 
         `quietly`: whether a failure is logged, and not raised.
         """
+        del quietly
+        return NOTHING_TO_SAVE
 
     def stop(self) -> None:
         """End the subscription: tell the server immediately, and save nothing."""
