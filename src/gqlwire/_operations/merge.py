@@ -41,8 +41,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     cancelled: the task that iterates over it with `async for`, or else the one that both made it
     and took its first step. Cancelling a step ends nothing, and so does a time limit around it: no
     event is lost, and the next step continues. You can close one of the subscriptions; the merger
-    then leaves it out. Dropping the last reference to the merger ends its subscriptions, except
-    those that you still hold; you can close those, but not iterate over them.
+    then leaves it out. Dropping the last reference to the merger ends all that have started.
     """
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
@@ -254,6 +253,10 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         # Last, because closing a subscription queues its turn.
         self._line.ready.clear()
         self._line.wake()
+
+    def __del__(self) -> None:
+        for subscription, _ in self._held.values():
+            subscription.abandon_from_anywhere()
 
     async def __aenter__(self) -> Self:
         return self

@@ -117,8 +117,12 @@ class TrackedSubscription(Subscription[T]):
         self._tells_reconnects = terms.tell_reconnects
 
     async def __anext__(self) -> T:
-        self._tracker.acknowledge()
-        return await super().__anext__()
+        try:
+            self._tracker.acknowledge()
+            return await super().__anext__()
+        except BaseException:
+            del self  # the traceback has this frame, and must not keep the subscription alive
+            raise
 
     def acknowledge(self) -> None:
         """Count the last event as processed, and save it in the checkpoint."""

@@ -258,6 +258,10 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
     ) -> None:
         self._feed.stop()
 
+    def abandon_from_anywhere(self) -> None:
+        """Do what `abandon` does, from a finalizer: in any thread, at any moment."""
+        self._feed.stop_from_anywhere()
+
     def __del__(self) -> None:
         self._feed.stop_from_anywhere()
 

@@ -27,15 +27,16 @@ def within(
         return step()
     if math.isnan(timeout):
         raise ValueError("timeout must be a number of seconds or None, not nan")
-    return _limited(max(timeout, 0.0), host, step())
+    return _limited(max(timeout, 0.0), host, step)
 
 
-async def _limited(timeout: float, host: str, step: Coroutine[Any, Any, T]) -> T:
-    # No reference to what is consumed: the traceback of a cancelled step has this frame.
+async def _limited(timeout: float, host: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    step_taken = step()
+    del step  # the traceback of a cancelled step has this frame, and must not keep what it consumes
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
-            return await step
+            return await step_taken
     except OperationTimeout:
         raise  # a limit of the operation, which has ended it
     except TimeoutError:
