@@ -54,8 +54,8 @@ class Figures:
     how many they missed without an announcement. `grown` is how many objects of ours more there
     were after two thirds of the faults than before them, with the same subscriptions. `early` and
     `late` are the memory before and after these two thirds, while nobody listened and nothing was
-    under way; `resubscribed` is how often somebody was resubscribed between the two. `cancelled` is how
-    many steps were.
+    under way; `resubscribed` is how often somebody was resubscribed between the two.
+    `cancelled` is how many steps were.
     """
 
     place: str
