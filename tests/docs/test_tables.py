@@ -314,6 +314,12 @@ async def eventless(_: Certificates) -> tuple[str, int]:
         return await said(errors.OperationTimeout, drain(events)), server.port
 
 
+async def unheard(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe("subscription { n }")
+        return await said(errors.OperationTimeout, events.next(timeout=0.1)), server.port
+
+
 async def made_anew(_: Certificates) -> tuple[str, int]:
     async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
         events = drain(session.subscribe("subscription { n }", survive=False))
@@ -384,6 +390,7 @@ SENTENCES = [
     ),
     ("OperationTimeout", unconnected),
     ("OperationTimeout", eventless),
+    ("OperationTimeout", unheard),
     ("NameNotResolved", unknown_name),
     ("ConnectionRefused", refused),
     ("ProxyFailed", no_proxy),

@@ -229,10 +229,10 @@ async def test_taking_back_without_a_handed_event_does_nothing() -> None:
         if ends:
             stream.end(None)
         assert stream.untaken is None
-        stream.take_back()
-        arrival.cancel()
-        stream.take_back()
-        stream.arrived()
+        if not ends:
+            arrival.cancel()
+        stream.give_up(arrival, is_over=False)
+        stream.give_up(arrival, is_over=False)
 
         assert (0, 0, None) == (stream.buffered, stream.delivered, stream.items)
 
@@ -242,11 +242,10 @@ async def test_taking_back_without_a_handed_event_does_nothing() -> None:
 async def test_an_event_that_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
     """Also if the buffer is full: one more event is no reason to drop any."""
     stream = stream_of(Buffer(2), Overflow.DROP_OLDEST)
-    stream.arrival()
+    arrival = stream.arrival()
     fill(stream, 1, *others)
     assert event(1) == stream.untaken
-    stream.take_back()
-    stream.arrived()
+    stream.give_up(arrival, is_over=False)
 
     assert (0, 0, 1 + len(others)) == (stream.dropped, stream.delivered, stream.buffered)
     assert cost(*map(event, [1, *others])) == stream.buffered_size

@@ -147,6 +147,7 @@ class Feed:
     """
 
     __slots__ = (
+        "_begin",
         "_event_timeout",
         "_link",
         "_loop",
@@ -180,6 +181,12 @@ class Feed:
         self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin: float | None = None  # when the first attempt to start it began
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._link.host
 
     # --- Starting -----------------------------------------------------------------------------
 
@@ -191,12 +198,13 @@ class Feed:
         """Start the operation, and return the stream in which its results arrive.
 
         Raises StopAsyncIteration if the feed was stopped before, RuntimeError if another task
-        starts it, or the reason why the operation cannot start.
+        starts it, or the reason why the operation cannot start. If it is cancelled, nothing has
+        started, and the next call continues.
         """
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        begin = self._begin = loop.time() if self._begin is None else self._begin
         try:
             connection = await self._roomy(begin)
             if self.is_over:
@@ -296,6 +304,8 @@ class Feed:
     def _payload_of(self, item: Item) -> Raw | None:
         if isinstance(item, Raw):
             return item
+        if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
+            return self._loss.sealed[1]  # of an earlier connection
         try:
             return Raw(_decode_any(item))  # the item is valid JSON, so it was a plain payload
         except UNREADABLE:

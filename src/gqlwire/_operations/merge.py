@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from gqlwire._json import UNREADABLE
+from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.subscription import Subscription
+from gqlwire._operations.timed import within
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.ready import Line, Turn
 from gqlwire._streams.sink import Item
@@ -23,7 +25,7 @@ from gqlwire._streams.stream import EventStream
 T = TypeVar("T")
 
 
-class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
+class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     """The events of many subscriptions in one loop, as pairs `(subscription, event)`.
 
     `gqlwire.merge(subscriptions)` returns one. Events of one subscription keep their order, and
@@ -35,13 +37,15 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     A subscription that has ended leaves the merger, and the next step continues with the others.
     The iteration ends when all have ended; after `add` it can continue.
 
-    Cancelling a step ends all subscriptions, and so do `aclose()` and leaving `async with`. You can
-    close one of the subscriptions; the merger then leaves it out. Dropping the last reference to
-    the merger ends its subscriptions, except those that you still hold; you can close those, but
-    not iterate over them.
+    All subscriptions end by `aclose()`, at the end of `async with`, and when the merger's task is
+    cancelled: the task that iterates over it with `async for`, or else the one that both made it
+    and took its first step. Cancelling a step ends nothing, and so does a time limit around it: no
+    event is lost, and the next step continues. You can close one of the subscriptions; the merger
+    then leaves it out. Dropping the last reference to the merger ends all that have started.
     """
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
+        super().__init__()
         self.current: Subscription[T] | None = None
         # Those whose last event is not acknowledged yet, or that have ended. Plain ones need none.
         self._owing: deque[Subscription[T]] = deque()
@@ -63,67 +67,87 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         Nothing else may iterate over it: if something does, a step raises RuntimeError, and the
         subscription leaves the merger.
         """
+        subscription.handed_over()
         self._new.append(subscription)
         self._line.wake()
 
     def __aiter__(self) -> Self:
+        self.iterated()
         return self
 
     async def __anext__(self) -> tuple[Subscription[T], T]:
-        if self._owing:
-            await self._settle()
         ready = self._line.ready
-        while True:
-            while self._new or not ready:
-                await self._start_or_wait()
-            turn = ready.popleft()
-            subscription, stream = self._held[turn.number]
-            self.current = subscription
-            item, items = turn.item, stream.items
-            # The fast path for the two usual cases, one event or several: what `_next` does,
-            # without its calls.
-            if (
-                item is not None
-                and items is None
-                and stream.over is None
-                and stream.on_waiting is None
-            ):
-                turn.item, turn.is_used = None, False
-            elif item is None and items and len(items) > 1 and not stream.is_exact:
-                item = items.popleft()
-                ready.append(turn)
-            elif (item := self._next(subscription, stream, turn)) is None:
-                continue
-            try:
-                result = subscription.decode(item)
-                if not result.errors:
-                    return subscription, result.data
-            except UNREADABLE:
-                pass
-            self._owing.append(subscription)
-            for value in subscription.read(item):
-                return subscription, value
+        try:
+            while True:
+                while self._owing or self._new or not ready:
+                    await self._get_ready()
+                turn = ready.popleft()
+                subscription, stream = self._held[turn.number]
+                self.current = subscription
+                item, items = turn.item, stream.items
+                # The fast path for the two usual cases, one event or several: what `_next` does,
+                # without its calls.
+                if (
+                    item is not None
+                    and items is None
+                    and stream.over is None
+                    and stream.on_waiting is None
+                ):
+                    turn.item, turn.is_used = None, False
+                elif item is None and items and len(items) > 1 and not stream.is_exact:
+                    item = items.popleft()
+                    ready.append(turn)
+                elif (item := self._next(subscription, stream, turn)) is None:
+                    continue
+                try:
+                    result = subscription.decode(item)
+                    if not result.errors:
+                        return subscription, result.data
+                except UNREADABLE:
+                    pass
+                self._owing.append(subscription)
+                for value in subscription.read(item):
+                    return subscription, value
+        except BaseException:
+            # The traceback has this frame, and must not keep the subscriptions alive.
+            self = subscription = None  # type: ignore[assignment]  # noqa: PLW0642
+            raise
 
-    async def _start_or_wait(self) -> None:
-        """Start a new subscription, or wait until one is ready.
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, tuple[Subscription[T], T]]:
+        """Take the next pair: `await merged.next(timeout=1)`.
 
-        Called when there are new subscriptions, or none is ready. Raises StopAsyncIteration if all
-        have ended.
+        Raises OperationTimeout if there is none within `timeout` seconds (None: no limit); all
+        subscriptions continue, and the next step gets their events. Otherwise it does what
+        `anext()` does. Raises ValueError if `timeout` is not a number.
         """
-        if self._new:
-            await self._start()
-        elif self._held:
-            await self._arrival()
-        else:
-            await self._settle()
-            raise StopAsyncIteration
+        return within(timeout, self._host, self.__anext__)
 
-    async def _settle(self) -> None:
-        """Acknowledge the events that were handed out. After cancelling, the next step does."""
-        while self._owing:
-            self.current = self._owing[0]
-            await self.current.settle()
-            self._owing.popleft()
+    @property
+    def _host(self) -> str:
+        for subscription, _ in self._held.values():
+            return subscription.host
+        return self._new[0].host if self._new else ""
+
+    async def _get_ready(self) -> None:
+        """Acknowledge an event, start a new subscription, or wait until one is ready.
+
+        Called until there is nothing of this to do. Raises StopAsyncIteration if all have ended.
+        """
+        try:
+            if self._owing:
+                self.current = self._owing[0]
+                await self.current.settle()
+                if self._owing:  # it was not closed by now
+                    self._owing.popleft()
+            elif self._new:
+                await self._start()
+            elif self._held:
+                await self._arrival()
+            else:
+                raise StopAsyncIteration
+        except asyncio.CancelledError:
+            del self  # as in `__anext__`
+            raise
 
     def _next(self, subscription: Subscription[T], stream: EventStream, turn: Turn) -> Item | None:
         """Return the event of `turn` and queue the subscription again; None if it has completed.
@@ -157,18 +181,23 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return item
 
     async def _start(self) -> None:
-        # It stays in `_new` until it has started, so that `aclose` finds it.
+        # It stays in `_new` until it has started, so that `aclose` finds it, and that the next step
+        # starts it if this one is cancelled.
         subscription = self.current = self._new[0]
+        if not self._numbers:
+            self.begun()
         try:
             stream = await subscription.started()
-        except asyncio.CancelledError:
-            await self.aclose()
-            raise
         except StopAsyncIteration:
-            return  # it was closed before it began
-        finally:
-            with suppress(ValueError):
-                self._new.remove(subscription)
+            self._forget_new(subscription)  # it was closed before it began
+            return
+        except Exception:
+            self._forget_new(subscription)
+            raise
+        except asyncio.CancelledError:
+            del self, subscription  # as in `__anext__`
+            raise
+        self._forget_new(subscription)
         self._numbers += 1
         turn = Turn(self._line, self._numbers)
         if stream.buffered or stream.over:
@@ -177,6 +206,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             stream.line_up(turn)
         self._held[self._numbers] = subscription, stream
         self._gates[stream.gate] += 1
+
+    def _forget_new(self, subscription: Subscription[T]) -> None:
+        with suppress(ValueError):
+            self._new.remove(subscription)
 
     def _leave(self, number: int, stream: EventStream) -> None:
         del self._held[number]
@@ -192,12 +225,21 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 gate.check()
         try:
             await self._line.wait()
-        except asyncio.CancelledError:
-            await self.aclose()
+        except (asyncio.CancelledError, GeneratorExit):
+            self._put_back()
+            del self  # as in `__anext__`
             raise
         finally:
             for gate in gates:
                 gate.waiting -= 1
+
+    def _put_back(self) -> None:
+        """Put the events back that were passed to a step that was cancelled."""
+        for turn in self._line.ready:
+            item, turn.item = turn.item, None
+            if item is not None:
+                subscription, stream = self._held[turn.number]
+                stream.put_back(item, is_over=subscription.is_over)
 
     async def aclose(self) -> None:
         """End all subscriptions, and tell the server immediately. Safe to call more than once.
@@ -208,11 +250,14 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         owing = self._take_owing()
         await _all([each.finish for each in owing + self._stop()])
 
+    def abandon(self) -> None:
+        """Do what `aclose` does; called when the task was cancelled that consumes this."""
+        for subscription in self._stop():
+            subscription.abandon()
+
     def _stop(self) -> list[Subscription[T]]:
         """End all subscriptions, and return them."""
-        for turn in self._line.ready:
-            if turn.item is not None:
-                self._held[turn.number][1].forget()
+        self._put_back()
         subscriptions = [*(subscription for subscription, _ in self._held.values()), *self._new]
         self._held.clear()
         self._new.clear()
@@ -228,6 +273,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         owing = [*self._owing]
         self._owing.clear()
         return owing
+
+    def __del__(self) -> None:
+        for subscription, _ in self._held.values():
+            subscription.abandon_from_anywhere()
 
     async def __aenter__(self) -> Self:
         return self

@@ -207,6 +207,12 @@ class TrackedSubscription(Subscription[T]):
         saver = self._tracker.saver
         return NOTHING_TO_SAVE if saver is None else saver.save_now()
 
+    def abandon(self) -> None:
+        """End the subscription, and save what was processed in the background."""
+        super().abandon()
+        if self._tracker.saver is not None:
+            self._tracker.saver.abandon()
+
     async def aclose(self) -> None:
         """End the subscription, and save the events that were processed."""
         await super().aclose()
