@@ -363,6 +363,28 @@ async def test_f4_kind_a_subscription_that_is_dropped_while_it_saves_saves(
         assert server.peer.started == server.peer.stopped
 
 
+@MEMORIES
+@tidily
+async def test_f4_kind_a_subscription_that_is_dropped_saves_what_was_processed(
+    server: VirtualServer, kind: Any
+) -> None:
+    """As after a `break`; the event of the `break` is not, as nobody knows."""
+    memory = kind()
+    async with kept(server) as it:
+        events = follow(it.session, memory, checkpoint_every=100)
+        await started(events, server.peer, 1)
+        server.peer.tell(2, 3)
+        async for event in events:
+            if event["n"] == 3:
+                break
+        assert [] == memory.numbers
+        del events
+        await settle()
+
+        assert [2] == memory.numbers
+        assert server.peer.started == server.peer.stopped
+
+
 @tidily
 async def test_f4_kind_acknowledging_without_awaiting_saves_too(server: VirtualServer) -> None:
     """In the background, the newest as soon as the one before it is saved."""

@@ -231,6 +231,11 @@ class TrackedSubscription(Subscription[T]):
         # While another exception is on its way, a failure is not raised.
         await self.finish(quietly=exc is not None)
 
+    def __del__(self) -> None:
+        super().__del__()
+        if self._tracker.saver is not None:
+            self._tracker.saver.abandon_from_anywhere()
+
     def newest(self) -> Any:
         """Return the newest event that arrived, delivered or not; None if there was none."""
         stream = self.stream

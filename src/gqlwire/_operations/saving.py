@@ -68,6 +68,7 @@ class Saver:
         self._failure: BaseException | None = None  # for those
         self._alarm: asyncio.TimerHandle | None = None
         self._is_over = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def load(self) -> Raw | None:
         """Return what the checkpoint holds. Raises what it raises, and TypeError if that is odd."""
@@ -87,6 +88,7 @@ class Saver:
         """Note that the program has processed `count` events more, of which `event` is the last."""
         self._pending = event
         self._processed += count
+        self._loop = asyncio.get_running_loop()
 
     async def save(self, *, is_due: bool = False) -> None:
         """Save what is pending, if it is due, and return when it is saved.
@@ -111,6 +113,18 @@ class Saver:
             if not quietly:
                 raise
             _report(failure)
+
+    def abandon(self) -> None:
+        """Do what `finish` does, in the background."""
+        self._is_over = self._is_next_wanted = True
+        self._stop_alarm()
+        self._save_unattended()
+
+    def abandon_from_anywhere(self) -> None:
+        """Do what `abandon` does, from a finalizer: in any thread, at any moment."""
+        loop = self._loop
+        if self._pending is not None and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self.abandon)
 
     def save_now(self) -> Awaitable[None]:
         """Begin to save what is pending; raise what the checkpoint raises immediately.
