@@ -385,6 +385,34 @@ async def test_f4_kind_a_subscription_that_is_dropped_saves_what_was_processed(
         assert server.peer.started == server.peer.stopped
 
 
+@MEMORIES
+@pytest.mark.parametrize("is_merged", [False, True])
+@tidily
+async def test_f4_kind_a_task_that_is_cancelled_saves_what_it_has_processed(
+    server: VirtualServer, kind: Any, is_merged: bool
+) -> None:
+    """In the background, as its subscription ends."""
+    memory = kind()
+    async with kept(server) as it:
+        events = follow(it.session, memory, checkpoint_every=100)
+
+        async def consume() -> None:
+            async for _ in gqlwire.merge([events]) if is_merged else events:
+                pass
+
+        task = await begun(consume())
+        server.peer.tell(1, 2, 3, id=events.id)
+        await settle()
+        assert [] == memory.numbers
+        task.cancel()
+        await asyncio.wait([task])
+        await settle()
+
+        assert [3] == memory.numbers
+        assert events.is_over
+        assert server.peer.started == server.peer.stopped
+
+
 @tidily
 async def test_f4_kind_acknowledging_without_awaiting_saves_too(server: VirtualServer) -> None:
     """In the background, the newest as soon as the one before it is saved."""

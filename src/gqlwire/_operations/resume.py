@@ -231,8 +231,9 @@ class TrackedSubscription(Subscription[T]):
         # While another exception is on its way, a failure is not raised.
         await self.finish(quietly=exc is not None)
 
-    def __del__(self) -> None:
-        super().__del__()
+    def abandon_from_anywhere(self) -> None:
+        """Do what `abandon` does, from a finalizer: in any thread, at any moment."""
+        super().abandon_from_anywhere()
         if self._tracker.saver is not None:
             self._tracker.saver.abandon_from_anywhere()
 

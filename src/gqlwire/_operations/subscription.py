@@ -295,7 +295,7 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
         self._feed.stop_from_anywhere()
 
     def __del__(self) -> None:
-        self._feed.stop_from_anywhere()
+        self.abandon_from_anywhere()
 
 
 class Batches(AsyncIterator[list[T]], Generic[T]):
