@@ -524,7 +524,8 @@ async def test_g4_kind_what_a_cancelled_step_was_passed_outlives_connections(
             await it.lasting.ready()
             await settle()
             server.peer.tell(number, number + 1)
-            server.peer.hang_up()
+            await pass_time(100)  # else it might be to blame for the end of its connection
+            server.peer.hang_up(1012)
         await it.lasting.ready()
         await settle()
         server.peer.complete()
