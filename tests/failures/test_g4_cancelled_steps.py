@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gqlwire
-from doubles import pass_time
+from doubles import pass_time, settle
 from gqlwire import AsyncClientSession, RetryPolicy, Subscription
 from gqlwire.errors import TransportError
 from servers.fake import Peer as RealPeer
@@ -27,13 +27,18 @@ from spelling import NEWER, OLDER, Spelling
 from stepped import Stepped, SteppedOnVirtualTime
 from support import BOUND
 from virtual_server import (
+    TICKS,
     Kept,
     Peer,
     VirtualServer,
     assert_nothing_is_left,
+    begun,
     hangs_up,
     keeping,
+    kept,
     slowly,
+    started,
+    tidily,
     virtual_server,
 )
 
@@ -485,3 +490,94 @@ def test_g4_a_step_can_be_cancelled_at_each_moment_over_a_socket(
         if taken < step:
             break
     assert 5 <= points
+
+
+# --- What a cancelled step was passed, over lost connections -------------------------------------
+
+PASSED: dict[str, bytes] = {
+    "plain": b'{"type":"next","id":"%s","payload":{"data":{"n":1}}}',
+    "another key": b'{"type":"next","id":"%s","payload":{"data":{"n":1}},"more":[1]}',
+    "extensions": b'{"type":"next","id":"%s","payload":{"data":{"n":1},"extensions":{"a":1}}}',
+    "a lone surrogate": b'{"type":"next","id":"%s","payload":{"data":{"n":1,"s":"\\ud800"}}}',
+    "errors": b'{"type":"next","id":"%s","payload":{"errors":[{"message":"odd"}]}}',
+    "not readable": b'{"type":"next","id":"%s","payload":{]}',
+}
+
+
+@pytest.mark.parametrize("merges", [False, True])
+@pytest.mark.parametrize("message", PASSED.values(), ids=PASSED)
+@tidily
+async def test_g4_kind_what_a_cancelled_step_was_passed_outlives_connections(
+    server: VirtualServer, message: bytes, merges: bool
+) -> None:
+    """Whoever takes it later, and though only its own connection could read it."""
+    async with kept(server) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        taking: Any = gqlwire.merge([events]) if merges else events
+        step = await begun(anext(taking))
+        server.peer.say(message % (events.id or "").encode())
+        server.peer.hang_up()
+        step.cancel()
+        await asyncio.wait([step])
+        for number in (2, 4):
+            await it.lasting.ready()
+            await settle()
+            server.peer.tell(number, number + 1)
+            await pass_time(100)  # else it might be to blame for the end of its connection
+            server.peer.hang_up(1012)
+        await it.lasting.ready()
+        await settle()
+        server.peer.complete()
+
+        told: list[Any] = []
+        while True:
+            try:
+                event = await anext(taking)
+                told.append((event[1] if merges else event)["n"])
+            except StopAsyncIteration:
+                break
+            except TransportError as failure:
+                told.append(failure)
+        assert [2, 3, 4, 5] == told[-4:]
+        if b"{]" not in message:
+            [first] = told[:-4]
+            assert first == 1 or "odd" in str(first)
+
+
+# --- The changes of a state ----------------------------------------------------------------------
+
+
+@either
+def test_g4_kind_states_lose_no_change(factory: Any) -> None:
+    """A step of `session.states()` can be cancelled at each moment."""
+
+    async def states(steps: list[int]) -> tuple[int, int]:
+        loop: Any = asyncio.get_running_loop()
+        server = VirtualServer()
+        async with kept(server, RetryPolicy(first_delay=0.5, growth=1)) as it:
+            changes = it.session.states()
+            run = Run(it.session, Scene(), [], {})
+            server.will(hangs_up(1012))
+            server.peer.hang_up()
+            loop.steps.plan(steps, run.cancel)
+            told: list[Any] = []
+            while told[-1:] != ["open"]:
+                run.current = task = loop.create_task(_next(changes))
+                await asyncio.wait([task])
+                if task.cancelled():
+                    run.cancelled += 1
+                else:
+                    told.append(str(task.result().state))
+            taken = loop.steps.taken
+            loop.steps.plan([], lambda: None)
+        expected.append(told)
+        return run.cancelled, taken
+
+    expected: list[Any] = []
+    for step in itertools.count(1):
+        _, taken = run_trial(factory, states([step, step + 2]))
+        if taken < step:
+            break
+    assert 5 <= step
+    assert all(told == expected[-1] for told in expected)

@@ -304,8 +304,6 @@ class Feed:
     def _payload_of(self, item: Item) -> Raw | None:
         if isinstance(item, Raw):
             return item
-        if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
-            return self._loss.sealed[1]  # of an earlier connection
         try:
             return Raw(_decode_any(item))  # the item is valid JSON, so it was a plain payload
         except UNREADABLE:

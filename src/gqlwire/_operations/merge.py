@@ -238,8 +238,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         for turn in self._line.ready:
             item, turn.item = turn.item, None
             if item is not None:
-                subscription, stream = self._held[turn.number]
-                stream.put_back(item, is_over=subscription.is_over)
+                self._held[turn.number][0].put_back(item)
 
     async def aclose(self) -> None:
         """End all subscriptions, and tell the server immediately. Safe to call more than once.

@@ -159,7 +159,19 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
 
     def _give_up(self, arrival: asyncio.Future[Item | None] | None) -> None:
         if self.stream is not None and arrival is not None:
-            self.stream.give_up(arrival, is_over=self._feed.is_over)
+            item = self.stream.give_up(arrival)
+            if item is not None:
+                self.put_back(item)
+
+    def put_back(self, item: Item) -> None:
+        """Make an event that was passed to a cancelled step the next one again."""
+        if self.stream is not None:
+            # Only its own connection can read it. If that is lost, the feed has read it.
+            payload = self._feed.payload(item) if self._feed.is_lost else item
+            if payload is None or self.is_over:
+                self.stream.forget()
+            else:
+                self.stream.put_back(payload)
 
     def next(self, timeout: float | None = None) -> Coroutine[Any, Any, T]:
         """Take the next event: `await events.next(timeout=1)`.

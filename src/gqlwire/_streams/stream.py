@@ -248,27 +248,22 @@ class EventStream:
         if self._held:
             self._release_if_roomy()
 
-    def give_up(self, arrival: asyncio.Future[Item | None], *, is_over: bool) -> None:
+    def give_up(self, arrival: asyncio.Future[Item | None]) -> Item | None:
         """Note that the consumer no longer waits, because it was cancelled.
 
-        Does nothing if it does not wait for `arrival`. An event that was passed to it, but that it
-        has not taken, is the next one again. If the operation `is_over` on our side, nobody will
-        take that event.
+        Returns an event that was passed to it, but that it has not taken: `put_back` or `forget`
+        it. Does nothing if the consumer does not wait for `arrival`.
         """
         if self._waiter is not arrival:
-            return
+            return None
         item = self.untaken
-        if item is not None:
-            self.put_back(item, is_over=is_over)
-        elif self.on_given_up is not None:
+        if item is None and self.on_given_up is not None:
             self.on_given_up()
         self.arrived()
+        return item
 
-    def put_back(self, item: Item, *, is_over: bool) -> None:
+    def put_back(self, item: Item) -> None:
         """Make an event that was passed to the consumer, but not taken, the next one again."""
-        if is_over:
-            self._forgotten += 1
-            return
         if not self.items:
             self.items = deque()
             self._size, self.is_exact = 0, False
@@ -323,7 +318,7 @@ class EventStream:
         return StopAsyncIteration() if failure is None else replica(failure)
 
     def forget(self) -> None:
-        """Note that the event that a `Turn` carries will not be taken."""
+        """Note that an event that was passed to the consumer will not be taken."""
         self._forgotten += 1
 
     def clear(self) -> None:
