@@ -317,6 +317,36 @@ async def test_f4_kind_cancelling_at_any_moment_loses_nothing(
         await events.aclose()
 
 
+@pytest.mark.parametrize("turns", range(8))
+@tidily
+async def test_f4_kind_a_save_that_fails_as_its_step_is_cancelled_is_seen(
+    server: VirtualServer, turns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Raised or logged, once, in whichever order both happen; it is not raised later."""
+    memory = Remote()
+    async with kept(server) as it:
+        events = follow(it.session, memory)
+        await started(events, server.peer, 1)
+        server.peer.tell(2, 3)
+        memory.gate.clear()
+        step = await begun(anext(events))
+        memory.fault = full()
+        memory.gate.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        step.cancel()
+        await asyncio.wait([step])
+        await settle()
+        is_raised = not step.cancelled() and isinstance(step.exception(), OSError)
+        is_logged = caplog.text.count("an event could not be saved in its checkpoint")
+        assert 1 == is_raised + is_logged
+        memory.fault = None
+        assert [{"n": 2}, {"n": 3}] == [await anext(events), await anext(events)]
+
+        assert [1, 2] == memory.numbers
+        await events.aclose()
+
+
 @tidily
 async def test_f4_kind_a_save_that_fails_after_its_step_was_cancelled_is_logged(
     server: VirtualServer, caplog: pytest.LogCaptureFixture

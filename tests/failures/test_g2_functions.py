@@ -15,7 +15,7 @@ from saving import FROM, Memory, lose, n, take
 
 import gqlwire
 from doubles import settle
-from gqlwire import RetryPolicy
+from gqlwire import RetryPolicy, Scalar
 from spelling import Spelling, both
 from virtual_server import TICKS, Kept, VirtualServer, kept, started, tidily, virtual_server
 
@@ -260,6 +260,32 @@ async def test_g2_kind_whatever_a_key_does_nothing_hangs(server: VirtualServer, 
             assert n(4) == await take(events, 1)
         await events.aclose()
         await other.aclose()
+
+
+class Money:
+    """Written by a scalar of the user's."""
+
+
+@pytest.mark.parametrize("fault", FAULTS[:4], ids=repr)
+@tidily
+async def test_g2_kind_whatever_writes_the_variables_ends_its_subscription_alone(
+    server: VirtualServer, fault: BaseException
+) -> None:
+    """Here a scalar; it is called while the subscription is sent again."""
+    async with server.client(scalars={Money: Scalar(encode=raising(fault))}) as session:
+        others = [session.subscribe(TICKS), session.subscribe(TICKS)]
+        bad = session.subscribe(FROM, resume=lambda last, variables: {"after": Money()})
+        for events in (others[0], bad, others[1]):
+            await started(events, server.peer)
+        server.peer.hang_up(1012)
+        await asyncio.sleep(60)
+        for events in others:
+            server.peer.tell(5, id=events.id)
+            assert n(5) == await take(events, 1)
+
+        with pytest.raises(RuntimeError, match="a function of yours raised") as caught:
+            await anext(bad)
+        assert fault is caught.value.__cause__
 
 
 @pytest.mark.parametrize("option", ["resume", "key"])

@@ -187,6 +187,11 @@ class Saver:
             self._waiting += 1
             try:
                 await asyncio.wait([self._running])
+            except asyncio.CancelledError:
+                failure, self._failure = self._failure, None
+                if failure is not None:
+                    self._try_later(failure)
+                raise
             finally:
                 self._waiting -= 1
             failure, self._failure = self._failure, None

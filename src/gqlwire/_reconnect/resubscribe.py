@@ -21,6 +21,12 @@ from gqlwire.retry import Attempts, RetryPolicy
 _logger = logging.getLogger("gqlwire")
 
 
+def _caused_by(fault: BaseException) -> RuntimeError:
+    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
+    error.__cause__ = fault
+    return error
+
+
 class Subscriptions:
     """The subscriptions of a kept connection. `chance` returns a number from 0 to 1."""
 
@@ -108,8 +114,11 @@ class Subscriptions:
             self._resubscriptions += 1
             try:
                 feed.resubscribe(connection, self._tries)
-            except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
-                feed.fail(fault)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
+                # Even a CancelledError is not of this task: nothing was awaited.
+                feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
 
     # --- Refusals -----------------------------------------------------------------------------
 
