@@ -301,6 +301,7 @@ class StreamFeed:
 
     id = "1"
     is_over = False
+    is_lost = False
 
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream

@@ -212,6 +212,26 @@ async def slow(_: Certificates) -> tuple[str, int]:
         return await said(errors.SlowConsumer, drain(events)), server.port
 
 
+class Stale:
+    """A checkpoint of a program that had another `result_type`."""
+
+    def load(self) -> bytes:
+        return b'{"data":{"n":"one"}}'
+
+    def save(self, event: bytes) -> None: ...
+
+
+async def stale(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe(
+            "subscription { n }",
+            result_type=dict[str, int],
+            resume=lambda last, variables: variables,
+            checkpoint=Stale(),
+        )
+        return await said(errors.InvalidCheckpoint, drain(events)), server.port
+
+
 async def drain(events: gqlwire.Subscription[object]) -> None:
     async for _ in events:
         pass
@@ -294,6 +314,12 @@ async def eventless(_: Certificates) -> tuple[str, int]:
         return await said(errors.OperationTimeout, drain(events)), server.port
 
 
+async def unheard(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe("subscription { n }")
+        return await said(errors.OperationTimeout, events.next(timeout=0.1)), server.port
+
+
 async def made_anew(_: Certificates) -> tuple[str, int]:
     async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
         events = drain(session.subscribe("subscription { n }", survive=False))
@@ -357,12 +383,14 @@ SENTENCES = [
         from_peer(errors.KeepAliveTimeout, acknowledge, keep_alive_timeout=0.1),
     ),
     ("SlowConsumer", slow),
+    ("InvalidCheckpoint", stale),
     (
         "OperationTimeout",
         from_peer(errors.OperationTimeout, acknowledge, execute_timeout=0.1),
     ),
     ("OperationTimeout", unconnected),
     ("OperationTimeout", eventless),
+    ("OperationTimeout", unheard),
     ("NameNotResolved", unknown_name),
     ("ConnectionRefused", refused),
     ("ProxyFailed", no_proxy),

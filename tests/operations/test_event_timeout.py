@@ -165,6 +165,7 @@ async def test_the_alarm_ends_with_the_subscription(
             case "cancel":
                 step.cancel()
                 await asyncio.wait([step])
+                await events.aclose()
             case "aclose":
                 await events.aclose()
                 with pytest.raises(StopAsyncIteration):

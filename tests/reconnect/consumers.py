@@ -7,16 +7,20 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from hardship import PATIENCE
 
+import gqlwire
 from gqlwire import AsyncClientSession, Reconnected, Subscription, gql
 
 CURSORS, WATCHERS, PASSERS_BY = 20, 4, 2
+
+MERGED = 5
+"""So many of those with a cursor are in one merger."""
 
 FEED = gql(
     "subscription ($since: Float!, $every: Int!, $after: Int) "
@@ -83,6 +87,7 @@ class Consumers:
         self._chance = random.Random(seed)
         self._session = session
         self._is_hurried = False
+        self.cancelled = 0
 
     @property
     def head(self) -> int:
@@ -90,9 +95,10 @@ class Consumers:
         return int((time.time() - self._since) / self._interval)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        for number, tally in enumerate(self.cursors):
+        for number, tally in enumerate(self.cursors[MERGED:]):
             follow = self._follow_typed if number % 2 else self._follow
             tasks.create_task(follow(tally, number % 5))
+        tasks.create_task(self._follow_merged(self.cursors[:MERGED]))
         for tally in self.watchers:
             tasks.create_task(self._watch(tally))
         for tally in self.passers_by:
@@ -114,7 +120,7 @@ class Consumers:
 
     async def _follow(self, tally: Tally, pace: int) -> None:
         async with self._followed(0, lambda last: last["feed"]["seq"]) as events:
-            async for event in events:
+            async for event in self._hasty(events):
                 if await self._take(tally, pace, event["feed"]["seq"]):
                     return
 
@@ -123,10 +129,49 @@ class Consumers:
             return event.feed.seq
 
         async with self._followed(0, seq_of, result_type=Feed, buffer=16) as events:
-            async for batch in events.batches(50):
+            async for batch in self._hasty(events.batches(50)):
                 for event in batch:
                     if await self._take(tally, pace, event.feed.seq):
                         return
+
+    async def _follow_merged(self, tallies: list[Tally]) -> None:
+        """Several in one loop; each ends at the goal."""
+        many = {self._followed(0, lambda last: last["feed"]["seq"]): each for each in tallies}
+        async with gqlwire.merge(many) as merged:
+            async for subscription, event in self._hasty(merged):
+                tally, seq = many[subscription], event["feed"]["seq"]
+                tally.take(seq)
+                if self._is_reached(seq):
+                    await subscription.aclose()
+
+    async def _hasty(self, events: Any) -> AsyncIterator[Any]:
+        """Take steps, some of which are cancelled: by a time limit, or with a task of their own."""
+        while True:
+            limit = self._chance.choice((0, 0.001, 0.01, self._interval, 60))
+            try:
+                match self._chance.randrange(4):
+                    case 0:
+                        yield await events.next(timeout=limit)
+                    case 1:
+                        yield await asyncio.wait_for(anext(events), limit)
+                    case 2:
+                        yield await self._in_a_task(events, limit)
+                    case _:
+                        yield await anext(events)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                self.cancelled += 1
+
+    async def _in_a_task(self, events: Any, limit: float) -> Any:
+        step = asyncio.ensure_future(anext(events))
+        try:
+            await asyncio.wait([step], timeout=limit)
+        finally:
+            step.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            return await step
+        raise TimeoutError
 
     def _followed(
         self, after: int, seq_of: Callable[[Any], int], **options: Any

@@ -55,6 +55,7 @@ class Figures:
     were after two thirds of the faults than before them, with the same subscriptions. `early` and
     `late` are the memory before and after these two thirds, while nobody listened and nothing was
     under way; `resubscribed` is how often somebody was resubscribed between the two.
+    `cancelled` is how many steps were.
     """
 
     place: str
@@ -78,6 +79,7 @@ class Figures:
     early: Memory
     late: Memory
     resubscribed: int
+    cancelled: int
 
     def judge(self) -> Self:
         """Compare them with the promises. Raises AssertionError."""
@@ -86,6 +88,7 @@ class Figures:
         # Without: what is missing was announced, and it is what came while nobody listened.
         assert (0, []) == (self.unannounced, self.doubts), str(self)
         assert self.missed >= self.gaps > 0, str(self)
+        assert self.cancelled > self.faults.total(), str(self)
         # Nothing has grown: half an object that each resubscription leaves in its subscription, or
         # a tenth of one, or 200 bytes, that it leaves anywhere else, would be over these bounds.
         assert self.grown.total() < self.resubscribed / 2, str(self)
@@ -102,7 +105,7 @@ class Figures:
   connections    {self.connections}, {self.tokens} times a new token
   ended by       {listed(self.ends)}
   with a cursor  {CURSORS} subscriptions, and {self.visits} for a moment: \
-{self.events} events, {self.lost} lost, {self.doubled} doubled
+{self.events} events, {self.lost} lost, {self.doubled} doubled, {self.cancelled} steps cancelled
   without one    {WATCHERS} subscriptions: \
 {self.watched} events, {self.gaps} gaps announced, {self.missed} events missing in them, \
 {self.unannounced} elsewhere
@@ -163,6 +166,7 @@ async def _weathered(
         early=early,
         late=late,
         resubscribed=counters.resubscriptions - before,
+        cancelled=first.cancelled + second.cancelled,
     )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ import pytest
 from graphql import build_schema, introspection_from_schema
 
 import gqlwire
-from doubles import VirtualTimeLoop, pass_time, settle
+from doubles import pass_time, settle
 from gqlwire import AsyncClientSession, Client, RetryPolicy
 from gqlwire._operations.subscription import Subscription
 from gqlwire._reconnect.options import ReconnectOptions
@@ -33,6 +32,7 @@ from gqlwire.retry import Attempt
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import Fake, fake
 from servers.fake import Peer as RealPeer
+from stepped import Stepped, SteppedOnVirtualTime
 from support import BOUND, _open_sockets, _pending_timers
 from virtual_server import (
     HOST,
@@ -57,48 +57,6 @@ NUMBERS = "subscription Numbers { n }"
 QUIET = "subscription Quiet { n }"
 REFUSED = ConnectionRefused("nobody listens", host=HOST, phase=Phase.CONNECT)
 SCHEMA = introspection_from_schema(build_schema("type Query { get: Int }"))
-
-# --- Steps ---------------------------------------------------------------------------------------
-
-
-class Steps(deque[Any]):
-    """What a loop is about to run. Does what is asked for before the n-th of them."""
-
-    taken = 0
-    planned: dict[int, Callable[[], object]]
-
-    def popleft(self) -> Any:
-        self.taken += 1
-        act = self.planned.pop(self.taken, None)
-        if act is not None:
-            act()
-        return super().popleft()
-
-    def plan(self, steps: list[int], act: Callable[[], object]) -> None:
-        """Do it before each of these, counted from now."""
-        self.taken = 0
-        self.planned = dict.fromkeys(steps, act)
-
-
-class Stepped(asyncio.SelectorEventLoop):
-    """A loop whose steps are counted."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.faults: list[dict[str, Any]] = []
-        self.steps = Steps(self._ready)  # type: ignore[attr-defined]  # asyncio's own
-        self.steps.planned = {}
-        self._ready = self.steps
-        self.set_exception_handler(lambda _, fault: self.faults.append(fault))
-
-
-class SteppedOnVirtualTime(VirtualTimeLoop):
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps = Steps(self._ready)  # type: ignore[attr-defined]  # asyncio's own
-        self.steps.planned = {}
-        self._ready = self.steps
-
 
 # --- Scenes --------------------------------------------------------------------------------------
 

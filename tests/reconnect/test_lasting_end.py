@@ -59,6 +59,11 @@ async def test_a_stop_while_it_is_lost_sends_nothing(server: VirtualServer) -> N
         )
 
 
+async def _consume(events: Subscription[Any]) -> None:
+    async for _ in events:
+        pass
+
+
 @tidily
 async def test_a_stop_after_a_loss_is_sent_once(server: VirtualServer) -> None:
     """To the connection that it runs on, with the id that it has there."""
@@ -73,15 +78,15 @@ async def test_a_stop_after_a_loss_is_sent_once(server: VirtualServer) -> None:
 
 
 @tidily
-async def test_a_step_that_is_cancelled_while_it_is_lost_ends_it(server: VirtualServer) -> None:
+async def test_a_task_that_is_cancelled_while_it_is_lost_ends_it(server: VirtualServer) -> None:
     """Nothing is sent, and nothing begun again."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
-        step = await begun(anext(events))
+        task = await begun(_consume(events))
         server.peer.hang_up()
-        step.cancel()
-        await asyncio.wait([step])
+        task.cancel()
+        await asyncio.wait([task])
         await it.lasting.ready()
         await settle()
 

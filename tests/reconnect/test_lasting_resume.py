@@ -129,6 +129,7 @@ async def test_before_the_first_event_a_subscription_starts_as_given(server: Vir
         assert [[-1], [-1]] == [asked_after(peer) for peer in server.peers]
         step.cancel()
         await asyncio.wait([step])
+        await events.aclose()
 
 
 @tidily

@@ -229,10 +229,10 @@ async def test_taking_back_without_a_handed_event_does_nothing() -> None:
         if ends:
             stream.end(None)
         assert stream.untaken is None
-        stream.take_back()
-        arrival.cancel()
-        stream.take_back()
-        stream.arrived()
+        if not ends:
+            arrival.cancel()
+        assert stream.give_up(arrival) is None
+        assert stream.give_up(arrival) is None
 
         assert (0, 0, None) == (stream.buffered, stream.delivered, stream.items)
 
@@ -242,16 +242,35 @@ async def test_taking_back_without_a_handed_event_does_nothing() -> None:
 async def test_an_event_that_is_taken_back_is_counted_and_comes_first(others: list[int]) -> None:
     """Also if the buffer is full: one more event is no reason to drop any."""
     stream = stream_of(Buffer(2), Overflow.DROP_OLDEST)
-    stream.arrival()
+    arrival = stream.arrival()
     fill(stream, 1, *others)
     assert event(1) == stream.untaken
-    stream.take_back()
-    stream.arrived()
+    item = stream.give_up(arrival)
+    assert event(1) == item
+    stream.put_back(item)
 
     assert (0, 0, 1 + len(others)) == (stream.dropped, stream.delivered, stream.buffered)
     assert cost(*map(event, [1, *others])) == stream.buffered_size
     assert [1, *others] == take_all(stream)
     assert 0 == stream.buffered_size
+
+
+@pytest.mark.parametrize(("others", "expected"), [([], [1]), ([2], [2]), ([2, 3], [3])])
+@on_virtual_time
+async def test_an_event_that_is_taken_back_is_not_newer_than_the_latest(
+    others: list[int], expected: list[int]
+) -> None:
+    """With `latest` it is dropped if a newer one is there, and counted."""
+    stream = stream_of(overflow=Overflow.LATEST)
+    arrival = stream.arrival()
+    fill(stream, 1, *others)
+    item = stream.give_up(arrival)
+    assert item is not None
+    stream.put_back(item)
+
+    assert len(others) == stream.dropped
+    assert expected == take_all(stream)
+    assert 1 == stream.delivered
 
 
 def test_a_forgotten_event_is_not_counted_as_delivered() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypedDict, assert_type
 
@@ -195,32 +196,42 @@ def behind(last: Struct, variables: dict[str, Any]) -> dict[str, Any]:
 class Elsewhere:
     """A checkpoint need not be one of ours."""
 
-    def load(self) -> Struct | None:
+    def load(self) -> bytes | None:
         return None
 
-    def save(self, event: Struct, /) -> None: ...
+    def save(self, event: bytes, /) -> None: ...
+
+
+class Remote:
+    """A checkpoint in a database."""
+
+    async def load(self) -> bytes | None:
+        return None
+
+    async def save(self, event: bytes, /) -> None: ...
 
 
 async def resumed(session: AsyncClientSession, is_told: bool) -> None:
-    file = FileCheckpoint("a.json", Struct, fsync=True)
-    assert_type(file, FileCheckpoint[Struct])
-    assert_type(file.load(), Struct | None)
-    assert_type(FileCheckpoint("a.json"), FileCheckpoint[dict[str, Any]])
-    kept: Checkpoint[Struct] = file
-    for checkpoint in (kept, Elsewhere()):
+    file = FileCheckpoint("a.json", fsync=True)
+    assert_type(await file.load(), bytes | None)
+    kept: Checkpoint = file
+    for checkpoint in (kept, Elsewhere(), Remote()):
         events = session.subscribe(
             "{ a }",
             result_type=Struct,
             resume=behind,
             key=lambda event: event.a,
+            key_memory=10,
             checkpoint=checkpoint,
+            checkpoint_every=timedelta(seconds=5),
             on_reconnect=told,
             first_event_timeout=1,
             idle_timeout=2.5,
             survive=True,
         )
         assert_type(events, Subscription[Struct])
-        events.acknowledge()
+        assert_type(await events.acknowledge(), None)
+        assert_type(events.duplicates, int)
 
     marked = session.subscribe("{ a }", result_type=Struct, tell_reconnects=True)
     assert_type(marked, Subscription[Struct | Reconnected])

@@ -17,9 +17,20 @@ class EventTimeout:
 
     `first` limits the time from `since` to the first event; `idle` limits each later wait. Both are
     in seconds; None means no limit. What the consumer does between two events takes its own time.
+    A wait that was cancelled continues with the next step.
     """
 
-    __slots__ = ("_alarm", "_clock", "_first", "_idle", "_on_expire", "_since", "_stream")
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_first",
+        "_idle",
+        "_on_expire",
+        "_seen",
+        "_since",
+        "_stream",
+        "_waited",
+    )
 
     def __init__(
         self,
@@ -35,11 +46,14 @@ class EventTimeout:
         self._clock = asyncio.get_running_loop()
         self._alarm = Alarm(self._clock, self)
         self._stream: EventStream
+        # How long cancelled steps have waited since there were so many events.
+        self._waited, self._seen = 0.0, 0
 
     def start(self, stream: EventStream) -> None:
         """Limit the waits for events of `stream`."""
         self._stream = stream
         stream.on_waiting = self._wait_begins
+        stream.on_given_up = self._wait_is_cancelled
 
     def stop(self) -> None:
         """Stop: `on_expire` is not called any more."""
@@ -48,10 +62,16 @@ class EventTimeout:
     def _wait_begins(self) -> None:
         # The alarm serves many waits: setting a timer for each would cost more than the event.
         if self._stream.events:
-            self._since = self._clock.time()
+            waited = self._waited if self._seen == self._stream.events else 0.0
+            self._waited = 0.0
+            self._since = self._clock.time() - waited
         limit, _ = self._limit()
         if limit is not None:
             self._alarm.ring_by(self._since + limit)
+
+    def _wait_is_cancelled(self) -> None:
+        self._waited = self._clock.time() - self._since
+        self._seen = self._stream.events
 
     def _limit(self) -> tuple[float | None, str]:
         if self._stream.events:

@@ -146,10 +146,11 @@ class Feed:
     `payload`: the request as JSON. `renew`: returns the request for each further connection; None
     means the same request. `id`: the operation's id on the current connection. `sent_at`: when it
     was sent on that, by the loop's clock. `is_over`: whether the operation was stopped, or has
-    raised its end.
+    raised its end. `duplicates`: how many events were not delivered because they had come before.
     """
 
     __slots__ = (
+        "_begin",
         "_event_timeout",
         "_gap",
         "_link",
@@ -159,6 +160,7 @@ class Feed:
         "_running",
         "_sealed",
         "_terms",
+        "duplicates",
         "id",
         "is_over",
         "sent_at",
@@ -176,6 +178,7 @@ class Feed:
         self.stream: EventStream | None = None
         self.is_over: bool = False
         self.sent_at: float = 0.0
+        self.duplicates: int = 0
         self._link = link
         self._payload = payload
         self._terms = terms
@@ -187,19 +190,30 @@ class Feed:
         self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin: float | None = None  # when the first attempt to start it began
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._link.host
 
     # --- Starting -----------------------------------------------------------------------------
+
+    def request(self, payload: bytes) -> None:
+        """Start the operation with this request instead."""
+        self._payload = payload
 
     async def start(self) -> EventStream:
         """Start the operation, and return the stream in which its results arrive.
 
         Raises StopAsyncIteration if the feed was stopped before, RuntimeError if another task
-        starts it, or the reason why the operation cannot start.
+        starts it, or the reason why the operation cannot start. If it is cancelled, nothing has
+        started, and the next call continues.
         """
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        begin = self._begin = loop.time() if self._begin is None else self._begin
         try:
             connection = await self._roomy(begin)
             if self.is_over:
@@ -320,6 +334,8 @@ class Feed:
         if stream is None or self.is_over or stream.over:
             return
         payload = self._payload if renew is None else renew()
+        if connection.reason is not None or self.is_over or stream.over:
+            return  # `renew` calls a function of the user, which may have ended either
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
         self.sent_at = asyncio.get_running_loop().time()

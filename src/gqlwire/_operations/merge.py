@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from gqlwire._json import UNREADABLE
+from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.subscription import Subscription
+from gqlwire._operations.timed import within
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.ready import Line, Turn
 from gqlwire._streams.sink import Item
@@ -23,7 +25,7 @@ from gqlwire._streams.stream import EventStream
 T = TypeVar("T")
 
 
-class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
+class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     """The events of many subscriptions in one loop, as pairs `(subscription, event)`.
 
     `gqlwire.merge(subscriptions)` returns one. Events of one subscription keep their order, and
@@ -35,16 +37,18 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     A subscription that has ended leaves the merger, and the next step continues with the others.
     The iteration ends when all have ended; after `add` it can continue.
 
-    Cancelling a step ends all subscriptions, and so do `aclose()` and leaving `async with`. You can
-    close one of the subscriptions; the merger then leaves it out. Dropping the last reference to
-    the merger ends its subscriptions, except those that you still hold; you can close those, but
-    not iterate over them.
+    All subscriptions end by `aclose()`, at the end of `async with`, and when the merger's task is
+    cancelled: the task that iterates over it with `async for`, or else the one that both made it
+    and took its first step. Cancelling a step ends nothing, and so does a time limit around it: no
+    event is lost, and the next step continues. You can close one of the subscriptions; the merger
+    then leaves it out. Dropping the last reference to the merger ends all that have started.
     """
 
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
+        super().__init__()
         self.current: Subscription[T] | None = None
-        # The subscription whose last event is not acknowledged yet. Plain ones need none.
-        self._owing: Subscription[T] | None = None
+        # Those whose last event is not acknowledged yet, or that have ended. Plain ones need none.
+        self._owing: deque[Subscription[T]] = deque()
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
@@ -63,60 +67,87 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         Nothing else may iterate over it: if something does, a step raises RuntimeError, and the
         subscription leaves the merger.
         """
+        subscription.handed_over()
         self._new.append(subscription)
         self._line.wake()
 
     def __aiter__(self) -> Self:
+        self.iterated()
         return self
 
     async def __anext__(self) -> tuple[Subscription[T], T]:
-        if self._owing is not None:
-            self._owing.acknowledge()
-            self._owing = None
         ready = self._line.ready
-        while True:
-            while self._new or not ready:
-                await self._start_or_wait()
-            turn = ready.popleft()
-            subscription, stream = self._held[turn.number]
-            self.current = subscription
-            item, items = turn.item, stream.items
-            # The fast path for the two usual cases, one event or several: what `_next` does,
-            # without its calls.
-            if (
-                item is not None
-                and items is None
-                and stream.over is None
-                and stream.on_waiting is None
-            ):
-                turn.item, turn.is_used = None, False
-            elif item is None and items and len(items) > 1 and not stream.is_exact:
-                item = items.popleft()
-                ready.append(turn)
-            elif (item := self._next(subscription, stream, turn)) is None:
-                continue
-            try:
-                result = subscription.decode(item)
-                if not result.errors:
-                    return subscription, result.data
-            except UNREADABLE:
-                pass
-            self._owing = subscription
-            for value in subscription.read(item):
-                return subscription, value
+        try:
+            while True:
+                while self._owing or self._new or not ready:
+                    await self._get_ready()
+                turn = ready.popleft()
+                subscription, stream = self._held[turn.number]
+                self.current = subscription
+                item, items = turn.item, stream.items
+                # The fast path for the two usual cases, one event or several: what `_next` does,
+                # without its calls.
+                if (
+                    item is not None
+                    and items is None
+                    and stream.over is None
+                    and stream.on_waiting is None
+                ):
+                    turn.item, turn.is_used = None, False
+                elif item is None and items and len(items) > 1 and not stream.is_exact:
+                    item = items.popleft()
+                    ready.append(turn)
+                elif (item := self._next(subscription, stream, turn)) is None:
+                    continue
+                try:
+                    result = subscription.decode(item)
+                    if not result.errors:
+                        return subscription, result.data
+                except UNREADABLE:
+                    pass
+                self._owing.append(subscription)
+                for value in subscription.read(item):
+                    return subscription, value
+        except BaseException:
+            # The traceback has this frame, and must not keep the subscriptions alive.
+            self = subscription = None  # type: ignore[assignment]  # noqa: PLW0642
+            raise
 
-    async def _start_or_wait(self) -> None:
-        """Start a new subscription, or wait until one is ready.
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, tuple[Subscription[T], T]]:
+        """Take the next pair: `await merged.next(timeout=1)`.
 
-        Called when there are new subscriptions, or none is ready. Raises StopAsyncIteration if all
-        have ended.
+        Raises OperationTimeout if there is none within `timeout` seconds (None: no limit); all
+        subscriptions continue, and the next step gets their events. Otherwise it does what
+        `anext()` does. Raises ValueError if `timeout` is not a number.
         """
-        if self._new:
-            await self._start()
-        elif self._held:
-            await self._arrival()
-        else:
-            raise StopAsyncIteration
+        return within(timeout, self._host, self.__anext__)
+
+    @property
+    def _host(self) -> str:
+        for subscription, _ in self._held.values():
+            return subscription.host
+        return self._new[0].host if self._new else ""
+
+    async def _get_ready(self) -> None:
+        """Acknowledge an event, start a new subscription, or wait until one is ready.
+
+        Called until there is nothing of this to do. Raises StopAsyncIteration if all have ended.
+        """
+        try:
+            if self._owing:
+                self.current = self._owing[0]
+                await self.current.settle()
+                if self._owing:  # it was not closed by now
+                    self._owing.popleft()
+            elif self._new:
+                await self._start()
+            elif self._held:
+                await self._arrival()
+            else:
+                raise StopAsyncIteration
+        except asyncio.CancelledError:
+            del self  # as in `__anext__`
+            raise
 
     def _next(self, subscription: Subscription[T], stream: EventStream, turn: Turn) -> Item | None:
         """Return the event of `turn` and queue the subscription again; None if it has completed.
@@ -133,6 +164,8 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             self._line.ready.append(turn)
         elif stream.over:
             self._leave(turn.number, stream)
+            if subscription.has_checkpoint:
+                self._owing.append(subscription)
             ending = subscription.ending()
             if not isinstance(ending, StopAsyncIteration):
                 raise ending
@@ -148,18 +181,23 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         return item
 
     async def _start(self) -> None:
-        # It stays in `_new` until it has started, so that `aclose` finds it.
+        # It stays in `_new` until it has started, so that `aclose` finds it, and that the next step
+        # starts it if this one is cancelled.
         subscription = self.current = self._new[0]
+        if not self._numbers:
+            self.begun()
         try:
             stream = await subscription.started()
-        except asyncio.CancelledError:
-            await self.aclose()
-            raise
         except StopAsyncIteration:
-            return  # it was closed before it began
-        finally:
-            with suppress(ValueError):
-                self._new.remove(subscription)
+            self._forget_new(subscription)  # it was closed before it began
+            return
+        except Exception:
+            self._forget_new(subscription)
+            raise
+        except asyncio.CancelledError:
+            del self, subscription  # as in `__anext__`
+            raise
+        self._forget_new(subscription)
         self._numbers += 1
         turn = Turn(self._line, self._numbers)
         if stream.buffered or stream.over:
@@ -168,6 +206,10 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             stream.line_up(turn)
         self._held[self._numbers] = subscription, stream
         self._gates[stream.gate] += 1
+
+    def _forget_new(self, subscription: Subscription[T]) -> None:
+        with suppress(ValueError):
+            self._new.remove(subscription)
 
     def _leave(self, number: int, stream: EventStream) -> None:
         del self._held[number]
@@ -183,27 +225,57 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 gate.check()
         try:
             await self._line.wait()
-        except asyncio.CancelledError:
-            await self.aclose()
+        except (asyncio.CancelledError, GeneratorExit):
+            self._put_back()
+            del self  # as in `__anext__`
             raise
         finally:
             for gate in gates:
                 gate.waiting -= 1
 
-    async def aclose(self) -> None:
-        """End all subscriptions, and tell the server immediately. Safe to call more than once."""
+    def _put_back(self) -> None:
+        """Put the events back that were passed to a step that was cancelled."""
         for turn in self._line.ready:
-            if turn.item is not None:
-                self._held[turn.number][1].forget()
+            item, turn.item = turn.item, None
+            if item is not None:
+                self._held[turn.number][0].put_back(item)
+
+    async def aclose(self) -> None:
+        """End all subscriptions, and tell the server immediately. Safe to call more than once.
+
+        What was processed is saved in the checkpoints. Raises what they raise, after all have
+        ended; an ExceptionGroup if several fail.
+        """
+        owing = self._take_owing()
+        await _all([each.finish for each in owing + self._stop()])
+
+    def abandon(self) -> None:
+        """Do what `aclose` does; called when the task was cancelled that consumes this."""
+        for subscription in self._stop():
+            subscription.abandon()
+
+    def _stop(self) -> list[Subscription[T]]:
+        """End all subscriptions, and return them."""
+        self._put_back()
         subscriptions = [*(subscription for subscription, _ in self._held.values()), *self._new]
         self._held.clear()
         self._new.clear()
         self._gates.clear()
         for subscription in subscriptions:
-            await subscription.aclose()
+            subscription.stop()
         # Last, because closing a subscription queues its turn.
         self._line.ready.clear()
         self._line.wake()
+        return subscriptions
+
+    def _take_owing(self) -> list[Subscription[T]]:
+        owing = [*self._owing]
+        self._owing.clear()
+        return owing
+
+    def __del__(self) -> None:
+        for subscription, _ in self._held.values():
+            subscription.abandon_from_anywhere()
 
     async def __aenter__(self) -> Self:
         return self
@@ -214,7 +286,28 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        owing = self._take_owing()
+        subscriptions = self._stop()
+        if exc is None:
+            ends = [*(each.settle for each in owing), *(each.finish for each in subscriptions)]
+            await _all(ends)
+        else:
+            for each in owing + subscriptions:
+                await each.finish(quietly=True)
+
+
+async def _all(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Call and await each, whatever becomes of the others; raise what they raised."""
+    failures: list[Exception] = []
+    for call in calls:
+        try:
+            await call()
+        except Exception as failure:  # noqa: BLE001  # the user's `save` may raise anything
+            failures.append(failure)
+    if len(failures) > 1:
+        raise ExceptionGroup("the checkpoints of several subscriptions failed", failures)
+    if failures:
+        raise failures[0]
 
 
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:

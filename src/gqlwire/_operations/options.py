@@ -7,6 +7,7 @@ and the place that uses it.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from msgspec import Struct, field
@@ -78,10 +79,11 @@ class SubscribeOptions(RequestOptions, total=False):
     `on_reconnect`: called with a `Reconnected` each time; may be a coroutine function.
     `resume`: a function of the newest event that arrived and of the given variables. It returns the
     variables for the next subscription. It is not called before the first event.
-    `key`: a function of an event that returns a hashable value which identifies the event. Leading
-    events of a new connection are dropped if their key is among the last 1,000.
+    `key`: a function of an event that returns a hashable value which identifies the event; None is
+    no key. After a reconnect, events are dropped whose key is among the last `key_memory` (1,000).
     `checkpoint`: stores the last event, so that `resume` works after a restart of the process; see
-    `Checkpoint`.
+    `Checkpoint`. `checkpoint_every`: how often it saves: an int is a number of events, a float or a
+    timedelta is a time, in seconds. The default is each event. What is left is saved at the end.
     """
 
     buffer: Buffer | int | None
@@ -92,7 +94,9 @@ class SubscribeOptions(RequestOptions, total=False):
     on_reconnect: Callable[[Reconnected], object] | None
     resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None
     key: Callable[[Any], Hashable] | None
-    checkpoint: Checkpoint[Any] | None
+    key_memory: int | None
+    checkpoint: Checkpoint | None
+    checkpoint_every: int | float | timedelta | None
 
 
 class Terms(Struct, frozen=True):
@@ -109,7 +113,9 @@ class Terms(Struct, frozen=True):
     on_reconnect: Callable[[Reconnected], object] | None = None
     resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
     key: Callable[[Any], Hashable] | None = None
-    checkpoint: Checkpoint[Any] | None = None
+    key_memory: int | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_every: int | float | timedelta | None = None
     tell_reconnects: bool = False
 
     @classmethod

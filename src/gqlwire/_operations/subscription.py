@@ -6,14 +6,17 @@ This module knows no protocol and no socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from msgspec import Raw
 
 from gqlwire._json import UNREADABLE
+from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.feed import Feed
+from gqlwire._operations.saving import NOTHING_TO_SAVE
+from gqlwire._operations.timed import within
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 
@@ -47,13 +50,18 @@ def _unread(_: Item) -> Result[Any]:
     return _UNREAD
 
 
-class Subscription(AsyncIterator[T], Generic[T]):
+class Subscription(Consumed, AsyncIterator[T], Generic[T]):
     """The events of one operation. Take them with `async for`; you can iterate once.
 
-    A *step* is one request for the next event. The first step starts the operation on the server.
-    gqlwire tells the server to stop, exactly once, when the subscription ends on this side: by
-    `aclose()`, at the end of `async with`, by cancelling the task that waits for the next event, or
-    when the last reference is dropped (as after a `break`).
+    A *step* is one request for the next event: a turn of `async for`, `anext()`, or `next()`. The
+    first step starts the operation on the server. gqlwire tells the server to stop, exactly once,
+    when the subscription ends on this side: by `aclose()`, at the end of `async with`, when the
+    last reference is dropped (as after a `break`), or when its task is cancelled.
+
+    Cancelling a step ends nothing, and so does a time limit around it: no event is lost, and the
+    next step continues. The subscription ends when its task has ended by a cancellation: the task
+    that iterates over it with `async for`, or else the one that both called `subscribe()` and took
+    the first step.
 
     A step raises if its event is faulty (TransportQueryError for an event with GraphQL errors,
     ResultMismatch for one that does not fit `result_type`); the next step continues. What ends the
@@ -61,7 +69,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
     SlowConsumer, OperationTimeout, or the final failure of the connection.
     """
 
-    __slots__ = ("__weakref__", "_convert", "_feed", "decode", "stream")
+    __slots__ = ("_convert", "_feed", "decode", "stream")
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class Subscription(AsyncIterator[T], Generic[T]):
         convert: Callable[[Raw], T],
         decode: Callable[[Item], Result[T]] | None = None,
     ) -> None:
+        super().__init__()
         self._feed = feed
         self.stream: EventStream | None = None
         self._convert = convert
@@ -82,6 +91,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return self._feed.id
 
     @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._feed.host
+
+    @property
     def delivered(self) -> int:
         """How many events you have taken."""
         return self.stream.delivered if self.stream else 0
@@ -90,6 +104,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
     def dropped(self) -> int:
         """How many events were dropped because the buffer was full."""
         return self.stream.dropped if self.stream else 0
+
+    @property
+    def duplicates(self) -> int:
+        """How many events were not delivered because they had come before (see `key`)."""
+        return self._feed.duplicates
 
     @property
     def buffered(self) -> int:
@@ -102,46 +121,99 @@ class Subscription(AsyncIterator[T], Generic[T]):
         return self.stream.buffered_size if self.stream else 0
 
     def __aiter__(self) -> Self:
+        self.iterated()
         return self
 
     async def __anext__(self) -> T:
         # All in one coroutine, without calls for a buffered event: each call would cost a quarter
         # of the decoding.
-        while True:
-            stream = self.stream or await self.started()
-            if stream.items:
-                item = stream.items.popleft()
-                if stream.is_exact:
-                    stream.settle(item)
-            elif stream.over:
-                raise self.ending()
-            else:
-                arrival = stream.arrival()
-                try:
+        arrival = None
+        try:
+            while True:
+                stream = self.stream or await self.started()
+                if stream.items:
+                    item = stream.items.popleft()
+                    if stream.is_exact:
+                        stream.settle(item)
+                elif stream.over:
+                    raise self.ending()
+                else:
+                    arrival = stream.arrival()
                     handed = await arrival
-                except asyncio.CancelledError:
-                    stream.take_back()
-                    self._feed.stop()
-                    raise
-                finally:
                     stream.arrived()
-                if handed is None:
-                    continue
-                item = handed
-            try:
-                result = self.decode(item)
-                if not result.errors:
-                    return result.data
-            except UNREADABLE:
-                pass
-            for value in self.read(item):
-                return value
+                    if handed is None:
+                        continue
+                    item = handed
+                try:
+                    result = self.decode(item)
+                    if not result.errors:
+                        return result.data
+                except UNREADABLE:
+                    pass
+                for value in self.read(item):
+                    return value
+        except BaseException:  # a cancellation as well, or that the coroutine was closed
+            self._give_up(arrival)
+            del self  # the traceback has this frame, and must not keep the subscription alive
+            raise
 
-    def acknowledge(self) -> None:
+    def _give_up(self, arrival: asyncio.Future[Item | None] | None) -> None:
+        if self.stream is not None and arrival is not None:
+            item = self.stream.give_up(arrival)
+            if item is not None:
+                self.put_back(item)
+
+    def put_back(self, item: Item) -> None:
+        """Make an event that was passed to a cancelled step the next one again."""
+        if self.stream is not None:
+            # Only its own connection can read it. If that is lost, the feed has read it.
+            payload = self._feed.payload(item) if self._feed.is_lost else item
+            if payload is None or self.is_over:
+                self.stream.forget()
+            else:
+                self.stream.put_back(payload)
+
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, T]:
+        """Take the next event: `await events.next(timeout=1)`.
+
+        Raises OperationTimeout if there is none within `timeout` seconds (None: no limit); the
+        subscription continues, and the next step gets the event. Otherwise it does what `anext()`
+        does, and raises StopAsyncIteration after the last event. Raises ValueError if `timeout` is
+        not a number.
+        """
+        return within(timeout, self.host, self.__anext__)
+
+    def acknowledge(self) -> Awaitable[None]:
         """Count the last event as processed, and save it in the `checkpoint`, if there is one.
 
-        Taking the next event does this as well.
+        It is saved now, whatever `checkpoint_every` says; after an error, it is saved again. Taking
+        the next event does this as well. With `await` it returns when the event is saved, and
+        raises what `save` raises; cancelling does not stop the save. Without `await`, a `save` that
+        is a coroutine function runs in the background; if it fails, the error is logged, and the
+        next step saves again.
         """
+        return NOTHING_TO_SAVE
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to save."""
+        return False
+
+    def settle(self) -> Awaitable[None]:
+        """Count the last event as processed, and save it if that is due; a merger calls this."""
+        return NOTHING_TO_SAVE
+
+    def finish(self, *, quietly: bool = False) -> Awaitable[None]:
+        """Save what was processed, as nothing more will come; a merger calls this.
+
+        `quietly`: whether a failure is logged, and not raised.
+        """
+        del quietly
+        return NOTHING_TO_SAVE
+
+    def stop(self) -> None:
+        """End the subscription: tell the server immediately, and save nothing."""
+        self._feed.stop()
 
     def batches(self, max_size: int = 100) -> Batches[T]:
         """Return an iterator over lists of the events that have arrived.
@@ -191,10 +263,11 @@ class Subscription(AsyncIterator[T], Generic[T]):
         Raises what the first step would raise.
         """
         if self.stream is None:
+            self.begun()
             try:
                 self.stream = await self._feed.start()
             except asyncio.CancelledError:
-                self._feed.stop()
+                del self  # as in `__anext__`
                 raise
         return self.stream
 
@@ -214,6 +287,10 @@ class Subscription(AsyncIterator[T], Generic[T]):
         """
         self._feed.stop()
 
+    def abandon(self) -> None:
+        """Do what `aclose` does; called when the task was cancelled that consumes this."""
+        self._feed.stop()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -225,12 +302,20 @@ class Subscription(AsyncIterator[T], Generic[T]):
     ) -> None:
         self._feed.stop()
 
-    def __del__(self) -> None:
+    def abandon_from_anywhere(self) -> None:
+        """Do what `abandon` does, from a finalizer: in any thread, at any moment."""
         self._feed.stop_from_anywhere()
+
+    def __del__(self) -> None:
+        self.abandon_from_anywhere()
 
 
 class Batches(AsyncIterator[list[T]], Generic[T]):
-    """The events of one subscription in lists; see `Subscription.batches`."""
+    """The events of one subscription in lists; see `Subscription.batches`.
+
+    Cancelling a step ends nothing, as for the subscription. `async for` over the lists counts as
+    one over the subscription.
+    """
 
     def __init__(self, subscription: Subscription[T], max_size: int) -> None:
         if max_size < 1:
@@ -240,15 +325,24 @@ class Batches(AsyncIterator[list[T]], Generic[T]):
         self._failure: Exception | None = None  # what the next step raises
 
     def __aiter__(self) -> Self:
+        self._subscription.iterated()
         return self
 
     async def __anext__(self) -> list[T]:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
-        batch = [await anext(self._subscription)]
+        try:
+            batch = [await anext(self._subscription)]
+        except asyncio.CancelledError:
+            del self  # as in the step of the subscription
+            raise
         try:
             self._subscription.take_into(batch, self._max_size)
         except Exception as fault:  # noqa: BLE001  # it is raised after the events before it
             self._failure = fault
         return batch
+
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, list[T]]:
+        """Take the next list, within `timeout` seconds; see `Subscription.next`."""
+        return within(timeout, self._subscription.host, self.__anext__)

@@ -8,6 +8,7 @@ object raises. This module knows no protocol.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,5 +66,33 @@ def _envelope(text: bytes) -> _Envelope:
         raise TransportProtocolError(
             f"the server sent a message that is not a JSON object: {excerpt(text)}"
         )
-    payload = Raw(json.dumps(message["payload"]).encode()) if "payload" in message else NOTHING
+    payload = _payload_in(text) if "payload" in message else NOTHING
     return _Envelope(message.get("type"), message.get("id"), payload)
+
+
+_scan = json.JSONDecoder().raw_decode
+_punctuation = re.compile(r"[ \t\n\r]*[{:,]?[ \t\n\r]*")
+
+
+def _payload_in(text: bytes) -> Raw:
+    """Return the `payload` of a message as it came: to encode it again could round its numbers.
+
+    `text` is a JSON object that `decode` has read.
+    """
+    message = text.decode(json.detect_encoding(text), "surrogatepass")
+    payload = ""
+    place = _after(message, 0)
+    while message[place] != "}":
+        key, place = _scan(message, place)
+        start = _after(message, place)
+        _, place = _scan(message, start)
+        if key == "payload":
+            payload = message[start:place]
+        place = _after(message, place)
+    return Raw(payload.encode("utf-8", "surrogatepass"))
+
+
+def _after(message: str, place: int) -> int:
+    """Return the place behind white space and one sign of punctuation."""
+    found = _punctuation.match(message, place)
+    return place if found is None else found.end()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
@@ -24,6 +25,12 @@ from gqlwire.errors import TransportError, reasons
 from gqlwire.retry import Attempts
 
 _logger = logging.getLogger("gqlwire")
+
+
+def _caused_by(fault: BaseException) -> RuntimeError:
+    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
+    error.__cause__ = fault
+    return error
 
 
 class Subscriptions:
@@ -60,7 +67,7 @@ class Subscriptions:
         self._tries, self._began = 1, 0.0  # of the main connection
         self._resubscriptions = 0
         # Of subscriptions that are over.
-        self._events = self._dropped = 0
+        self._events = self._dropped = self._duplicates = 0
 
     @property
     def is_busy(self) -> bool:
@@ -126,7 +133,7 @@ class Subscriptions:
         if lost:
             task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._spread_ended, connection))
 
     async def _spread(self, feeds: list[Feed], connection: Connection) -> None:
         pause = self._policy.spread / len(feeds)
@@ -139,6 +146,17 @@ class Subscriptions:
                     await connection.ready_to_send()
             self._resubscribe(feed, connection, self._tries)
 
+    def _spread_ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        # A fault of ours must not leave anybody waiting, nor must a `resume` that cancels its task.
+        is_current = task in self._tasks
+        self._tasks.discard(task)
+        if is_current and (task.cancelled() or task.exception() is not None):
+            fault = None if task.cancelled() else task.exception()
+            _logger.error("resubscribing was interrupted; it continues", exc_info=fault)
+            for feed in [*self._feeds]:
+                if feed not in self._alarms and feed not in self.quarantine:
+                    self._resubscribe(feed, connection, self._tries)
+
     def _resubscribe_apart(self, feed: Feed, connection: Connection) -> None:
         self._resubscribe(feed, connection, tries=1)
 
@@ -147,8 +165,11 @@ class Subscriptions:
             self._resubscriptions += 1
             try:
                 feed.resubscribe(connection, tries)
-            except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
-                feed.fail(fault)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
+                # Even a CancelledError is not of this task: nothing was awaited.
+                feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
 
     # --- Suspects -----------------------------------------------------------------------------
 
@@ -283,11 +304,14 @@ class Subscriptions:
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
+        repeated = sum(feed.duplicates for feed in self._feeds)
         counters.resubscriptions = self._resubscriptions
         counters.events = self._events + sum(stream.events for stream in live)
         counters.dropped = self._dropped + sum(stream.dropped for stream in live)
+        counters.duplicates = self._duplicates + repeated
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
             self._events += feed.stream.events
             self._dropped += feed.stream.dropped
+            self._duplicates += feed.duplicates

@@ -43,6 +43,7 @@ class EventStream:
     - `dropped`: how many events were dropped because the buffer was full.
     - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
     - `on_waiting`: called when the consumer starts to wait.
+    - `on_given_up`: called when a consumer was cancelled while it waited, and got nothing.
     - `items`: the buffered events; None or empty if there are none.
     - `is_exact`: whether `_size` is the exact size of `items`. If it is, call `settle` for each
       event that is taken out of `items`.
@@ -61,6 +62,7 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
+        "on_given_up",
         "on_waiting",
         "over",
         "owner",
@@ -70,6 +72,7 @@ class EventStream:
         self.dropped: int = 0
         self.owner: Owner | None = None
         self.on_waiting: Callable[[], None] | None = None
+        self.on_given_up: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate: ReadGate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
@@ -245,22 +248,37 @@ class EventStream:
         if self._held:
             self._release_if_roomy()
 
-    def take_back(self) -> None:
-        """Put an event back that was passed to a consumer that was cancelled before it ran."""
+    def give_up(self, arrival: asyncio.Future[Item | None]) -> Item | None:
+        """Note that the consumer no longer waits, because it was cancelled.
+
+        Returns an event that was passed to it, but that it has not taken: `put_back` or `forget`
+        it. Does nothing if the consumer does not wait for `arrival`.
+        """
+        if self._waiter is not arrival:
+            return None
         item = self.untaken
-        if item is not None:
-            if not self.items:
-                self.items = deque()
-                self._size, self.is_exact = 0, False
-            self.items.appendleft(item)
-            self._size += len(item) + EVENT_OVERHEAD
+        if item is None and self.on_given_up is not None:
+            self.on_given_up()
+        self.arrived()
+        return item
+
+    def put_back(self, item: Item) -> None:
+        """Make an event that was passed to the consumer, but not taken, the next one again."""
+        if not self.items:
+            self.items = deque()
+            self._size, self.is_exact = 0, False
+        self.items.appendleft(item)
+        self._size += len(item) + EVENT_OVERHEAD
+        if self._overflow is Overflow.LATEST:  # a newer one may have arrived
+            self._size, self.is_exact = size_of(self.items), True
+            self._drop(self.items)
 
     def arrival(self) -> asyncio.Future[Item | None]:
         """Return a future for the next event, or for the end (None).
 
-        Call it only if nothing is buffered. The consumer awaits the future, then calls `arrived`. A
-        consumer that is cancelled while it waits calls `take_back` before `arrived`. Raises
-        RuntimeError if another task already waits.
+        Call it only if nothing is buffered. The consumer awaits the future, then calls `arrived`;
+        if it is cancelled while it waits, `give_up`. Raises RuntimeError if another task already
+        waits.
         """
         if self._waiter is not None:
             raise _taken()
@@ -300,7 +318,7 @@ class EventStream:
         return StopAsyncIteration() if failure is None else replica(failure)
 
     def forget(self) -> None:
-        """Note that the event that a `Turn` carries will not be taken."""
+        """Note that an event that was passed to the consumer will not be taken."""
         self._forgotten += 1
 
     def clear(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.functions import copied
 from gqlwire._operations.options import RequestOptions, SubscribeOptions, Terms
 from gqlwire._operations.resume import TrackedSubscription, Tracker
 from gqlwire._operations.subscription import Subscription
@@ -137,24 +138,23 @@ def subscription(
 ) -> Subscription[Any]:
     """Return a subscription on `link`. Nothing is sent before the first step."""
     tracker = Tracker.of(terms)
-    last = None if tracker is None else tracker.last
-    given = _given_variables(source, options)
-    first = None if tracker is None or last is None else tracker.variables(last, given)
-    request = prepare(settings, source, options, first)
+    request = prepare(settings, source, options)
     convert, decode = converters(settings, request, options, result_type, whole=whole)
     _ = request.kind  # raises if it is not clear which operation to run
     if tracker is None:
         return Subscription(Feed(link, request.encode(), terms), convert, decode)
+    given = copied(_given_variables(source, options))
+
+    def resumed(last: Any) -> bytes:
+        return prepare(settings, source, options, tracker.variables(last, given)).encode()
 
     def renew() -> bytes:
         # A weak reference, because the feed must not keep its subscription alive.
         current = reference()
         last = None if current is None else current.newest()
-        if last is None:
-            return request.encode()
-        return prepare(settings, source, options, tracker.variables(last, given)).encode()
+        return request.encode() if last is None else resumed(last)
 
     feed = Feed(link, request.encode(), terms, renew if terms.resume is not None else None)
-    tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms)
+    tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms, resumed)
     reference = weakref.ref(tracked)
     return tracked

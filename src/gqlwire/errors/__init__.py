@@ -10,6 +10,7 @@
     │   ├── ConnectionRejected          `connection_error`     (also TransportConnectionFailed)
     │   └── KeepAliveTimeout            the server went silent (also TransportConnectionFailed)
     ├── SlowConsumer                    the buffer of a subscription overflowed
+    ├── InvalidCheckpoint               what a checkpoint holds cannot be read (also a ValueError)
     ├── OperationTimeout                (also a TimeoutError)
     └── TransportConnectionFailed       carries `code`, `reason`, `status`, `phase`, `host`
         ├── NameNotResolved
@@ -45,6 +46,7 @@ __all__ = [
     "ConnectionRejected",
     "CredentialsFailed",
     "HandshakeRejected",
+    "InvalidCheckpoint",
     "InvalidURL",
     "KeepAliveTimeout",
     "MessageTooBig",
@@ -204,6 +206,13 @@ class SlowConsumer(TransportError):
         super().__init__(message)
         self.events = events
         self.size = size
+
+
+class InvalidCheckpoint(TransportError, ValueError):
+    """What a `checkpoint` holds is no event, or does not fit the `result_type`.
+
+    The message says what to do. The `__cause__` is the error of the reader, if there is one.
+    """
 
 
 class OperationTimeout(TransportError, TimeoutError):

@@ -154,6 +154,16 @@ def eventless(host: str, limit: float, option: str) -> OperationTimeout:
     return OperationTimeout(text, limit=limit, host=host)
 
 
+def unheard(host: str, limit: float) -> OperationTimeout:
+    """A step of a subscription got no event within `limit` seconds; the subscription continues."""
+    unit = "second" if limit == 1 else "seconds"
+    text = (
+        f"{host} sent no event within {limit:g} {unit} (timeout of next()); the subscription "
+        f"continues: take the next step, or end it with aclose()"
+    )
+    return OperationTimeout(text, limit=limit, host=host)
+
+
 def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrupted:
     """The connection ended, with the error `lost`, while a query or mutation ran (`kind`)."""
     note = " (the server may or may not have executed it)" if kind == "mutation" else ""

@@ -12,9 +12,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
 from msgspec import Struct
 
+from gqlwire._json import encode
 from gqlwire._wire.address import Address, parse
 from gqlwire.errors import CredentialsFailed, Phase
 from gqlwire.retry import Attempt
@@ -109,11 +109,8 @@ def header_items(headers: Headers | None) -> list[tuple[str, str]]:
 
 
 def _check_init_payload(payload: InitPayload | None) -> None:
-    """Raise TypeError for a payload that cannot be written as JSON."""
-    try:
-        msgspec.json.encode(payload)
-    except (TypeError, ValueError, RecursionError) as cause:
-        raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
+    """Raise TypeError for a payload that JSON cannot represent, such as NaN; say where it is."""
+    encode(payload, "init_payload")
 
 
 def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:
