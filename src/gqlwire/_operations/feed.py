@@ -24,7 +24,7 @@ from gqlwire._payloads.result import decode_result
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
-from gqlwire.errors.reasons import eventless, late, not_connected, unconnected
+from gqlwire.errors.reasons import eventless, not_connected, unsent
 
 T = TypeVar("T")
 
@@ -105,12 +105,18 @@ class Link:
 
 
 async def roomy(
-    link: Link, kind: str, deadline: float | None, limit: float | None, option: str
+    link: Link,
+    kind: str,
+    deadline: float | None,
+    limit: float | None,
+    option: str,
+    *,
+    was_sent: bool = False,
 ) -> Connection:
     """Return what `link.roomy()` returns, if it does so before `deadline`, by the loop's clock.
 
     Raises OperationTimeout after `deadline`; its message names the `limit` in seconds and the
-    `option` that sets it.
+    `option` that sets it. `was_sent`: whether the operation was sent on an earlier connection.
     """
     scope = asyncio.timeout_at(deadline)
     try:
@@ -119,9 +125,15 @@ async def roomy(
     except TimeoutError:
         if not scope.expired():
             raise
-        if link.live is not None:
-            raise late(link.host, kind, limit, option) from None
-        raise unconnected(link.host, kind, limit, option, link.failure) from None
+        raise unsent(
+            link.host,
+            kind,
+            limit,
+            option,
+            is_connected=link.live is not None,
+            was_sent=was_sent,
+            last=link.failure,
+        ) from None
 
 
 class _Loss(Struct):
@@ -345,6 +357,8 @@ class Feed:
     def end(self, stream: EventStream) -> Exception:
         """Return what to raise at the end: the failure, once, if there was one."""
         ending = StopAsyncIteration() if self.is_over else stream.ending()
+        if isinstance(ending, TransportError):
+            ending.maybe_executed = True
         self._running = None
         self._finish()
         return ending

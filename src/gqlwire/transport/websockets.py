@@ -21,7 +21,7 @@ from gqlwire._operations.feed import Feed, Link
 from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._payloads.result import ExecutionResult, decode_result, decode_single
 from gqlwire._protocols import Setup, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
@@ -242,11 +242,12 @@ class WebsocketsTransport(TransportOptions):
         """Run an operation and return its first result, errors included.
 
         Raises TransportQueryError if the server refuses the operation, TransportProtocolError if
-        it sends an invalid result, TransportClosed or what ended the connection if there is none,
+        it sends an invalid result, IncompleteResult if it sends the result in parts (`@defer`,
+        `@stream`), TransportClosed or what ended the connection if there is none,
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
-        return decode_result(await ask(self.link, request.encode(), request.kind, timeout))
+        return await ask(self.link, request.encode(), request.kind, timeout, decode_single)
 
     def subscribe(
         self,
