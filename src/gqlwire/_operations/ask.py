@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Link, roomy
 from gqlwire._payloads.request import OperationKind
@@ -37,9 +38,13 @@ async def ask(
     Raises what `read` raises, TransportQueryError if the server refuses the operation or completes
     it without a result, OperationTimeout, OperationInterrupted if the connection was lost and
     another one follows, or the failure that ended the last one. Each has `maybe_executed`.
-    Cancelling tells the server to stop.
+    Raises RuntimeError in another event loop than that of the link. Cancelling tells the server to
+    stop.
     """
-    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    loop = asyncio.get_running_loop()
+    if loop is not link.loop:
+        _loop.check(link.loop)
+    deadline = None if timeout is None else loop.time() + timeout
     left = timeout
     was_sent = False  # on an earlier connection
     reply: Reply | None = None
@@ -49,19 +54,16 @@ async def ask(
             connection = link.live
             if connection is None or connection.is_clogged:
                 connection = await _roomy(link, kind, deadline, timeout, was_sent=was_sent)
-                left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+                left = None if deadline is None else deadline - loop.time()
             reply = Reply(connection.gate)
             try:
                 return await _answer(connection, payload, kind, left, reply, read)
             except OperationTimeout:
                 raise late(connection.host, kind, timeout) from None
             except TransportError as failure:
-                if link.is_final or reply.state not in (State.LOST, State.UNSENT):
-                    raise
-                if reply.state is State.LOST:
-                    if not (idempotent or (link.retry_queries and kind != "mutation")):
-                        raise interrupted(connection.host, kind, failure) from failure
-                    was_sent = True
+                is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
+                _raise_unless_repeated(link, kind, reply, failure, is_repeatable=is_repeatable)
+                was_sent = was_sent or _is_sent(reply)
     except BaseException as failure:  # a cancellation is told as well
         tell_sent(failure, kind, was_sent=was_sent or _is_sent(reply))
         raise
@@ -80,6 +82,16 @@ def _roomy(
     was_sent: bool,
 ) -> Awaitable[Connection]:
     return roomy(link, kind, deadline, timeout, "execute_timeout", was_sent=was_sent)
+
+
+def _raise_unless_repeated(
+    link: Link, kind: OperationKind, reply: Reply, failure: TransportError, *, is_repeatable: bool
+) -> None:
+    """Raise what an operation ends with, unless it is sent on the next connection."""
+    if link.is_final or reply.state not in (State.LOST, State.UNSENT):
+        raise failure
+    if reply.state is State.LOST and not is_repeatable:
+        raise interrupted(link.host, kind, failure) from failure
 
 
 def _is_sent(reply: Reply | None) -> bool:

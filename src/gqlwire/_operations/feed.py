@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
@@ -42,14 +43,16 @@ class Link:
     `live`: the connection to use; None if there is none now. `is_final`: whether no other
     connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
     that is final, what operations raise. `running`: how many operations with one result run;
-    `on_finished` is called when one is over.
+    `on_finished` is called when one is over. `loop`: the event loop in which it was connected, and
+    in which alone it can be used; None while it is not connected.
     """
 
-    __slots__ = ("dialer", "failure", "is_final", "live", "on_finished", "running")
+    __slots__ = ("dialer", "failure", "is_final", "live", "loop", "on_finished", "running")
 
     def __init__(self, dialer: Dialer) -> None:
         self.dialer: Dialer = dialer
         self.live: Connection | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.failure: Exception | None = None
         self.is_final: bool = True
         self.running: int = 0
@@ -70,6 +73,7 @@ class Link:
 
         Raises TransportClosed, or the failure that is not retried.
         """
+        _loop.check(self.loop)
         if self.live is None:
             raise not_connected(self.host, "connect() first, or use `async with`")
         return self.live
@@ -201,6 +205,8 @@ class Feed:
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
+        if loop is not self._link.loop:
+            _loop.check(self._link.loop)
         begin = loop.time()
         try:
             connection = await self._roomy(begin)
@@ -209,6 +215,7 @@ class Feed:
             if self.stream is not None:
                 raise RuntimeError("another task is already starting this subscription")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
+            stream.loop = loop
             self.id = connection.start(self._payload, stream)
         except TransportError:
             self.is_over = True
@@ -355,7 +362,12 @@ class Feed:
             self.stream.end(failure)
 
     def end(self, stream: EventStream) -> Exception:
-        """Return what to raise at the end: the failure, once, if there was one."""
+        """Return what to raise at the end: the failure, once, if there was one.
+
+        Raises RuntimeError in another event loop, as the end may be that of its own.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         ending = StopAsyncIteration() if self.is_over else stream.ending()
         if isinstance(ending, TransportError):
             ending.maybe_executed = True
@@ -364,7 +376,12 @@ class Feed:
         return ending
 
     def stop(self) -> None:
-        """End the operation: tell the server, once, and drop what is buffered."""
+        """End the operation: tell the server, once, and drop what is buffered.
+
+        Raises RuntimeError in another event loop, unless the operation is over.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         self._finish()
         if self.stream is not None:
             self.stream.end(None)

@@ -149,6 +149,7 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
 
     async def _start(self) -> None:
         # It stays in `_new` until it has started, so that `aclose` finds it.
+        self._line.bind()
         subscription = self.current = self._new[0]
         try:
             stream = await subscription.started()
@@ -191,7 +192,12 @@ class Merged(AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 gate.waiting -= 1
 
     async def aclose(self) -> None:
-        """End all subscriptions, and tell the server immediately. Safe to call more than once."""
+        """End all subscriptions, and tell the server immediately. Safe to call more than once.
+
+        Raises RuntimeError in another event loop than that of the steps.
+        """
+        if self._held:
+            self._line.bind()
         for turn in self._line.ready:
             if turn.item is not None:
                 self._held[turn.number][1].forget()

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._json import UNREADABLE
 from gqlwire._operations.feed import Feed
 from gqlwire._streams.sink import Item
@@ -196,6 +197,8 @@ class Subscription(AsyncIterator[T], Generic[T]):
             except asyncio.CancelledError:
                 self._feed.stop()
                 raise
+        else:
+            _loop.check(self.stream.loop)
         return self.stream
 
     @property

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
 from gqlwire._streams.ready import Turn
@@ -42,6 +43,7 @@ class EventStream:
     - `over`: how the stream ended; None before. Buffered events can still be taken after the end.
     - `dropped`: how many events were dropped because the buffer was full.
     - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
+    - `loop`: the event loop in which alone a consumer can wait; None means any.
     - `on_waiting`: called when the consumer starts to wait.
     - `items`: the buffered events; None or empty if there are none.
     - `is_exact`: whether `_size` is the exact size of `items`. If it is, call `settle` for each
@@ -61,6 +63,7 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
+        "loop",
         "on_waiting",
         "over",
         "owner",
@@ -69,6 +72,7 @@ class EventStream:
     def __init__(self, gate: ReadGate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.owner: Owner | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.on_waiting: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate: ReadGate = gate
@@ -260,12 +264,15 @@ class EventStream:
 
         Call it only if nothing is buffered. The consumer awaits the future, then calls `arrived`. A
         consumer that is cancelled while it waits calls `take_back` before `arrived`. Raises
-        RuntimeError if another task already waits.
+        RuntimeError if another task already waits, or in another event loop.
         """
+        loop = asyncio.get_running_loop()
+        if loop is not self.loop:
+            _loop.check(self.loop)
         if self._waiter is not None:
             raise _taken()
         self.items = None
-        arrival: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
+        arrival: asyncio.Future[Item | None] = loop.create_future()
         self._waiter = arrival
         if self.on_waiting is not None:
             self.on_waiting()

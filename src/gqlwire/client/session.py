@@ -241,7 +241,7 @@ class AsyncClientSession:
 
         The iteration ends after `closed`.
         """
-        return self._kept.changes.watch()
+        return self._kept.changes.watch(self._kept.loop)
 
     async def wait_ready(self) -> None:
         """Wait for an acknowledged connection. Raises the final failure if there will be none."""
