@@ -253,9 +253,8 @@ class Feed:
     def payload(self, item: Item) -> Raw | None:
         """Return the payload of an event that the fast path could not decode.
 
-        Returns None if the message was no event of this operation. A message that is not JSON ends
-        its connection: then this returns None if the feed continues on another connection, and
-        raises TransportProtocolError if not.
+        Returns None if the message was no event of this operation. The payload of an event that is
+        not JSON cannot be read, which is the affair of the step that takes it.
         """
         if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
             return self._loss.sealed[1]
@@ -264,17 +263,7 @@ class Feed:
         running = self._running
         if running is None or self.id is None:
             return Raw(item) if self.is_lost else None
-        try:
-            return running.routes.read(item, self.id)
-        except TransportProtocolError as unreadable:
-            running.failed(unreadable, code=1002)
-            # Had it been read on arrival, the connection would have ended there: drop the rest.
-            if self.stream is not None:
-                self.stream.clear()
-            if self.is_lost:
-                return None
-            self.is_over = True
-            raise
+        return running.routes.read(item, self.id)
 
     # --- From one connection to the next --------------------------------------------------------
 
@@ -295,13 +284,7 @@ class Feed:
     def _seal(self, stream: EventStream) -> tuple[Item, Raw | None] | None:
         """Read what only this connection can read; return what the consumer holds unread."""
         untaken = stream.untaken
-        sealed: tuple[Item, Raw | None] | None = None
-        if untaken is not None:
-            sealed = untaken, None
-            try:
-                sealed = untaken, self._payload_of(untaken)
-            except TransportProtocolError:
-                stream.clear()  # had it been read on arrival, nothing would have come after it
+        sealed = None if untaken is None else (untaken, self._payload_of(untaken))
         stream.seal(self._payload_of)
         return sealed
 

@@ -151,10 +151,16 @@ def decode_single(payload: Raw) -> ExecutionResult:
 def _decode_leniently(payload: Raw) -> _Payload:
     try:
         said = decode(payload, number) if payload else None
-    except (ValueError, RecursionError) as cause:
+        if isinstance(said, dict):
+            return _payload_of(said)
+    except RecursionError as cause:
+        raise _unusable(payload, "it is nested too deeply to be read") from cause
+    except ValueError as cause:
         raise _unusable(payload, f"it cannot be read: {cause}") from cause
-    if not isinstance(said, dict):
-        raise _unusable(payload, "it is not an object")
+    raise _unusable(payload, "it is not an object")
+
+
+def _payload_of(said: dict[str, Any]) -> _Payload:
     lists = (said.get(key) for key in ("incremental", "pending", "completed", "path"))
     incremental, pending, completed, path = (
         part if isinstance(part, list) else None for part in lists

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from msgspec import Raw
 
@@ -21,7 +20,7 @@ from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
 from gqlwire._streams.ready import Turn
 from gqlwire._streams.sink import Item, Owner
-from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
+from gqlwire.errors import SlowConsumer, TransportError
 from gqlwire.errors.reasons import replica
 
 
@@ -183,13 +182,11 @@ class EventStream:
         """Replace the buffered events by their payloads, as the connection is lost.
 
         `read` returns the payload of an event, or None if the message turns out not to be an event.
-        If `read` raises TransportProtocolError, that event and all later ones are discarded.
         """
         if not self.items:
             return
         waiting, self.items = self.items, deque()
-        with suppress(TransportProtocolError):
-            self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
+        self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
         self._forgotten += len(waiting) - len(self.items)
         self._size, self.is_exact = size_of(self.items), True
         self._release_if_roomy()

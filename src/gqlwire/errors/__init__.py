@@ -111,8 +111,10 @@ class TransportAlreadyConnected(TransportError):
 class TransportProtocolError(TransportError):
     """The server sent something that gqlwire cannot read; the message shows an excerpt.
 
-    It ends the connection: text that is not a JSON object, a binary message, or a violation of
-    RFC 6455. A result that cannot be read fails only its own operation.
+    It ends the connection: text that is not a JSON object and does not show which operation it is
+    for, a binary message, or a violation of RFC 6455. A result that cannot be read, because it is
+    no JSON or is nested too deeply, fails only its own query or mutation, or its own step of a
+    subscription; the next step continues.
     """
 
 
@@ -166,6 +168,13 @@ class TransportQueryError(TransportError):
 
 
 def _summary(errors: Sequence[Any]) -> str:
+    try:
+        return _sentence(errors)
+    except RecursionError:
+        return "the server reported an error that is nested too deeply to be shown"
+
+
+def _sentence(errors: Sequence[Any]) -> str:
     if not errors:
         return "the server reported an error without details"
     first = errors[0]
