@@ -25,6 +25,7 @@ from virtual_server import QUERY, VirtualServer, answering, kept, tidily, virtua
 served = pytest.fixture(name="server")(virtual_server)
 
 COUNT = 5_000
+TRACED = 500
 FEW = 64
 """Alarms and groups of time limits that a connection may keep for its next operations."""
 
@@ -60,19 +61,21 @@ async def test_f11_each_operation_with_a_time_limit_of_its_own(
             await settle()
 
         await run(-100, 100)
+        timers_before = timers()
+        await run(0)
+        assert timers() <= timers_before + 200  # asyncio keeps up to a hundred cancelled ones
         gc.collect()
         tracemalloc.start()
-        before, timers_before = tracemalloc.take_snapshot(), timers()
-        await run(0)
+        before = tracemalloc.take_snapshot()
+        await run(COUNT, TRACED)
         gc.collect()
         grown = tracemalloc.take_snapshot().compare_to(before, "filename")
         tracemalloc.stop()
 
         deadlines = server.peer.connection.deadlines
         assert size_of(deadlines) < FEW
-        assert timers() <= timers_before + 200  # asyncio keeps up to a hundred cancelled ones
         ours = sum(each.size_diff for each in grown if "/gqlwire/" in each.traceback[0].filename)
-        assert ours < 10 * COUNT  # bytes; it was 1.4 kB for each
+        assert ours < 50 * TRACED  # bytes; it was 1.4 kB for each
 
 
 # --- Any limits ----------------------------------------------------------------------------------

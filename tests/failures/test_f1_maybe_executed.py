@@ -42,6 +42,7 @@ from virtual_server import (
     HOST,
     MUTATION,
     QUERY,
+    SPELT,
     UNREACHABLE,
     Kept,
     Meeting,
@@ -314,8 +315,29 @@ async def test_f1_kind_a_subscription_to_a_mutation_is_not_sent_again(
         await it.lasting.ready()
         await pass_time(5)
 
+        waiting = await begun(anext(it.session.subscribe(MUTATION, first_event_timeout=1)))
+        server.peer.say(server.peer.result(5))
+        unreadable = await ended_by(waiting)
+        server.otherwise = UNREACHABLE
+        server.peer.hang_up(1012)
+        unsent = await ended_by(anext(it.session.subscribe(MUTATION, first_event_timeout=1)))
+
     assert (ConnectionClosed, True) == (type(told), told.maybe_executed)
-    assert [1, 0] == [len(peer.started) for peer in server.peers]
+    assert [1, 1] == [len(peer.started) for peer in server.peers]
+    assert (TransportProtocolError, True) == (type(unreadable), unreadable.maybe_executed)
+    assert (OperationTimeout, False) == (type(unsent), unsent.maybe_executed)
+
+
+@both
+@pytest.mark.parametrize("greeting", [4403, b"hello", b"[]", None])
+@tidily
+async def test_f1_kind_one_connection_for_one_mutation_that_cannot_be_made(
+    server: VirtualServer, spelling: Spelling, greeting: bytes | int | None
+) -> None:
+    """What ends the attempt to connect ends the mutation."""
+    server.otherwise = Meeting(greeting=greeting)
+    client = server.client(subprotocols=[SPELT[id(spelling)]], ack_timeout=1)
+    assert not (await ended_by(client.execute_async(MUTATION))).maybe_executed
 
 
 # --- Any order of faults -------------------------------------------------------------------------

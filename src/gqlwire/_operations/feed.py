@@ -217,7 +217,8 @@ class Feed:
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
             stream.loop = loop
             self.id = connection.start(self._payload, stream)
-        except TransportError:
+        except TransportError as failure:
+            failure.maybe_executed = False
             self.is_over = True
             raise
         self._running = connection

@@ -182,4 +182,6 @@ def _payload_of(said: dict[str, Any]) -> _Payload:
 
 def _unusable(payload: Raw, why: str) -> TransportProtocolError:
     beginning = excerpt(bytes(payload)) if payload else "no payload"
-    return TransportProtocolError(f"the server sent an invalid result: {why}: {beginning}")
+    failure = TransportProtocolError(f"the server sent an invalid result: {why}: {beginning}")
+    failure.maybe_executed = True  # it has answered
+    return failure
