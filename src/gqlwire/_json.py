@@ -68,7 +68,9 @@ def errors_of(payload: Raw) -> list[Any]:
     """
     try:
         said = decode_payload(payload)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return [{"message": f"unreadable error, nested too deeply: {excerpt(bytes(payload))}"}]
+    except ValueError:
         return [{"message": f"unreadable error: {excerpt(bytes(payload))}"}]
     if isinstance(said, dict) and isinstance(said.get("errors"), list):
         said = said["errors"]

@@ -187,6 +187,14 @@ async def misfit(_: Certificates) -> tuple[str, int]:
         return await said(errors.ResultMismatch, asked), server.port
 
 
+async def defer(peer: Peer) -> None:
+    await peer.ack()
+    start = await peer.expect("subscribe")
+    payload = {"data": {"user": {}}, "hasNext": True}
+    await peer.send({"id": start["id"], "type": "next", "payload": payload})
+    await peer.closed()
+
+
 async def reject(peer: Peer) -> None:
     await peer.expect("connection_init")
     await peer.send({"type": "connection_error", "payload": {"message": "Invalid token"}})
@@ -373,6 +381,7 @@ SENTENCES = [
     ("TransportProtocolError", from_peer(errors.TransportProtocolError, no_json)),
     ("TransportQueryError", from_peer(errors.TransportQueryError, graphql_errors)),
     ("ResultMismatch", misfit),
+    ("IncompleteResult", from_peer(errors.IncompleteResult, defer)),
     ("ConnectionRejected", from_peer(errors.ConnectionRejected, reject)),
     (
         "KeepAliveTimeout",

@@ -1,6 +1,6 @@
 """Only type-checked, never run: what a checker sees of the public face."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -30,7 +30,13 @@ from gqlwire import (
     Subscription,
     gql,
 )
-from gqlwire.errors import HandshakeRejected, OperationInterrupted, Phase, TransportError
+from gqlwire.errors import (
+    HandshakeRejected,
+    IncompleteResult,
+    OperationInterrupted,
+    Phase,
+    TransportError,
+)
 from gqlwire.retry import Action
 from gqlwire.transport.exceptions import (
     ResultMismatch,
@@ -247,6 +253,16 @@ async def resumed(session: AsyncClientSession, is_told: bool) -> None:
 
 def interruptions(interrupted: OperationInterrupted) -> None:
     assert_type(interrupted.maybe_executed, bool)
+
+
+def ends(end: TransportError, part: IncompleteResult) -> None:
+    assert_type(end.maybe_executed, bool)
+    assert_type(part.errors, Sequence[Any] | None)
+
+
+def parts(result: ExecutionResult) -> None:
+    assert_type(result.is_part, bool)
+    assert_type(result.pending, Sequence[Any] | None)
 
 
 async def typed_one_by_one(client: Client) -> None:

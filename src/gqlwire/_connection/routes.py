@@ -91,12 +91,15 @@ class Routes:
     def read(self, payload: bytes, id: str) -> Raw | None:
         """Read a message again that took the fast path to `id`, and cannot be decoded strictly.
 
-        Return the payload if the message is a result that only the lenient decoder accepts.
-        Otherwise handle the message as if it arrived now, and return None. Raises
-        TransportProtocolError if the message is not JSON.
+        Return the payload if the message is a result, or begins as one and is no JSON: then the
+        payload cannot be read either. Otherwise handle the message as if it arrived now, and return
+        None.
         """
         text = b"%s%s}" % (self._prefix(id), payload)
-        message = self.dialect.read(text)
+        try:
+            message = self.dialect.read(text)
+        except TransportProtocolError:
+            return Raw(payload)
         if isinstance(message, events.Result) and message.id == id:
             return message.payload
         self.take_slowly([text])

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
@@ -24,7 +25,7 @@ from gqlwire._payloads.result import decode_result
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
-from gqlwire.errors.reasons import eventless, late, not_connected, unconnected
+from gqlwire.errors.reasons import eventless, not_connected, unsent
 
 T = TypeVar("T")
 
@@ -42,14 +43,16 @@ class Link:
     `live`: the connection to use; None if there is none now. `is_final`: whether no other
     connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
     that is final, what operations raise. `running`: how many operations with one result run;
-    `on_finished` is called when one is over.
+    `on_finished` is called when one is over. `loop`: the event loop in which it was connected, and
+    in which alone it can be used; None while it is not connected.
     """
 
-    __slots__ = ("dialer", "failure", "is_final", "live", "on_finished", "running")
+    __slots__ = ("dialer", "failure", "is_final", "live", "loop", "on_finished", "running")
 
     def __init__(self, dialer: Dialer) -> None:
         self.dialer: Dialer = dialer
         self.live: Connection | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.failure: Exception | None = None
         self.is_final: bool = True
         self.running: int = 0
@@ -70,6 +73,7 @@ class Link:
 
         Raises TransportClosed, or the failure that is not retried.
         """
+        _loop.check(self.loop)
         if self.live is None:
             raise not_connected(self.host, "connect() first, or use `async with`")
         return self.live
@@ -108,12 +112,18 @@ class Link:
 
 
 async def roomy(
-    link: Link, kind: str, deadline: float | None, limit: float | None, option: str
+    link: Link,
+    kind: str,
+    deadline: float | None,
+    limit: float | None,
+    option: str,
+    *,
+    was_sent: bool = False,
 ) -> Connection:
     """Return what `link.roomy()` returns, if it does so before `deadline`, by the loop's clock.
 
     Raises OperationTimeout after `deadline`; its message names the `limit` in seconds and the
-    `option` that sets it.
+    `option` that sets it. `was_sent`: whether the operation was sent on an earlier connection.
     """
     scope = asyncio.timeout_at(deadline)
     try:
@@ -122,9 +132,15 @@ async def roomy(
     except TimeoutError:
         if not scope.expired():
             raise
-        if link.live is not None:
-            raise late(link.host, kind, limit, option) from None
-        raise unconnected(link.host, kind, limit, option, link.failure) from None
+        raise unsent(
+            link.host,
+            kind,
+            limit,
+            option,
+            is_connected=link.live is not None,
+            was_sent=was_sent,
+            last=link.failure,
+        ) from None
 
 
 class _Gap(Struct):
@@ -213,6 +229,8 @@ class Feed:
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
+        if loop is not self._link.loop:
+            _loop.check(self._link.loop)
         begin = self._begin = loop.time() if self._begin is None else self._begin
         try:
             connection = await self._roomy(begin)
@@ -221,8 +239,10 @@ class Feed:
             if self.stream is not None:
                 raise RuntimeError("another task is already starting this subscription")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
+            stream.loop = loop
             self.id = connection.start(self._payload, stream)
-        except TransportError:
+        except TransportError as failure:
+            failure.maybe_executed = False
             self.is_over = True
             raise
         self._running = connection
@@ -259,9 +279,8 @@ class Feed:
     def payload(self, item: Item) -> Raw | None:
         """Return the payload of an event that the fast path could not decode.
 
-        Returns None if the message was no event of this operation. A message that is not JSON ends
-        its connection: then this returns None if the feed continues on another connection, and
-        raises TransportProtocolError if not.
+        Returns None if the message was no event of this operation. The payload of an event that is
+        not JSON cannot be read, which is the affair of the step that takes it.
         """
         if self._sealed is not None and item is self._sealed[0]:
             return self._sealed[1]
@@ -270,17 +289,7 @@ class Feed:
         running = self._running
         if running is None or self.id is None:
             return Raw(item) if self.is_lost else None
-        try:
-            return running.routes.read(item, self.id)
-        except TransportProtocolError as unreadable:
-            running.failed(unreadable, code=1002)
-            # Had it been read on arrival, the connection would have ended there: drop the rest.
-            if self.stream is not None:
-                self.stream.clear()
-            if self.is_lost:
-                return None
-            self.is_over = True
-            raise
+        return running.routes.read(item, self.id)
 
     # --- From one connection to the next --------------------------------------------------------
 
@@ -308,11 +317,7 @@ class Feed:
         if untaken is None:
             self._sealed = None
         elif self._sealed is None or self._sealed[0] is not untaken:
-            self._sealed = untaken, None
-            try:
-                self._sealed = untaken, self._payload_of(untaken)
-            except TransportProtocolError:
-                stream.clear()  # had it been read on arrival, nothing would have come after it
+            self._sealed = untaken, self._payload_of(untaken)
         stream.seal(self._payload_of)
 
     def _payload_of(self, item: Item) -> Raw | None:
@@ -380,14 +385,26 @@ class Feed:
             self.stream.end(failure)
 
     def end(self, stream: EventStream) -> Exception:
-        """Return what to raise at the end: the failure, once, if there was one."""
+        """Return what to raise at the end: the failure, once, if there was one.
+
+        Raises RuntimeError in another event loop, as the end may be that of its own.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         ending = StopAsyncIteration() if self.is_over else stream.ending()
+        if isinstance(ending, TransportError):
+            ending.maybe_executed = True
         self._running = None
         self._finish()
         return ending
 
     def stop(self) -> None:
-        """End the operation: tell the server, once, and drop what is buffered."""
+        """End the operation: tell the server, once, and drop what is buffered.
+
+        Raises RuntimeError in another event loop, unless the operation is over.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         self._finish()
         if self.stream is not None:
             self.stream.end(None)

@@ -183,6 +183,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     async def _start(self) -> None:
         # It stays in `_new` until it has started, so that `aclose` finds it, and that the next step
         # starts it if this one is cancelled.
+        self._line.bind()
         subscription = self.current = self._new[0]
         if not self._numbers:
             self.begun()
@@ -244,8 +245,11 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         """End all subscriptions, and tell the server immediately. Safe to call more than once.
 
         What was processed is saved in the checkpoints. Raises what they raise, after all have
-        ended; an ExceptionGroup if several fail.
+        ended; an ExceptionGroup if several fail. Raises RuntimeError in another event loop than
+        that of the steps.
         """
+        if self._held:
+            self._line.bind()
         owing = self._take_owing()
         await _all([each.finish for each in owing + self._stop()])
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._json import UNREADABLE
 from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.feed import Feed
@@ -269,6 +270,8 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
             except asyncio.CancelledError:
                 del self  # as in `__anext__`
                 raise
+        else:
+            _loop.check(self.stream.loop)
         return self.stream
 
     @property

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
@@ -68,6 +69,7 @@ class ReconnectingTransport(Link):
         options = self._options
         self.failure = None
         self.is_final = False
+        self.loop = asyncio.get_running_loop()
         self._attempts = Attempts(
             options.retry, options.chance, can_refresh=self.dialer.can_refresh
         )
@@ -83,17 +85,23 @@ class ReconnectingTransport(Link):
         # What tasks in `ready()` wait for, and what `_keep` waits for.
         self._arrival: asyncio.Future[None] | None = None
         self._alert: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._keep(gate))
+        self._task = self.loop.create_task(self._keep(gate))
         self._task.add_done_callback(self._kept)
 
     async def close(self) -> None:
         """Close the connection, or stop making one; what runs raises TransportClosed immediately.
 
         Takes the transport's `close_timeout` at most. Safe at any time, more than once. Raises
-        CloseTimeout as the transport's `close` does. Cancelling drops the socket.
+        CloseTimeout as the transport's `close` does, and RuntimeError in another event loop,
+        unless its own one is closed. Cancelling drops the socket.
         """
         task = self._task
-        if task is None:
+        if task is None or self.loop is None:
+            return
+        if not _loop.check_open(self.loop):
+            self.failure = reasons.closed_by_user(self.host, self.state)
+            self.is_final, self.live, self.loop = True, None, None
+            await self.dialer.close()
             return
         task.cancel()
         connection = self.live
@@ -111,6 +119,8 @@ class ReconnectingTransport(Link):
         else:
             await self.dialer.close()
             await self._subscriptions.quarantine.wait_closed()
+            if task is self._task:
+                self.loop = None  # nothing is left that belongs to it
         finally:
             await self._report.close()
 
@@ -121,6 +131,7 @@ class ReconnectingTransport(Link):
         new connection is acknowledged. Raises the failure if there will be none. Cancelling does
         not stop it.
         """
+        _loop.check(self.loop)
         self._raise_if_final()
         self._wanted = Attempt(1, refresh=True)
         connection = self.live
@@ -137,6 +148,7 @@ class ReconnectingTransport(Link):
 
     def terminate(self) -> None:
         """Drop the socket immediately, without a close frame, and connect again."""
+        _loop.check(self.loop)
         connection = self.live
         if connection is not None:
             connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
@@ -175,6 +187,7 @@ class ReconnectingTransport(Link):
 
         Raises the failure that is not retried.
         """
+        _loop.check(self.loop)
         while (connection := self.live) is None:
             self._raise_if_final()
             if self.state is Phase.IDLE:

@@ -21,7 +21,7 @@ from gqlwire.cli._losses import Losses
 from gqlwire.cli._output import Output, OutputError
 from gqlwire.cli._progress import Tally, shown
 from gqlwire.cli._tls import make_context
-from gqlwire.errors import TransportError
+from gqlwire.errors import IncompleteResult, TransportError
 from gqlwire.transport.websockets import WebsocketsTransport
 
 CLOSE_SECONDS = 3.0
@@ -58,15 +58,15 @@ async def _query(
 ) -> int:
     del operation  # the client has its time limit
     async with client as session:
-        result = await session.execute(request, get_execution_result=True)
+        try:
+            result = await session.execute(request, get_execution_result=True)
+        except IncompleteResult as part:
+            with contextlib.suppress(BrokenPipeError):
+                await output.write(part.data)
+            raise
         if result.data is not None or not result.errors:
             with contextlib.suppress(BrokenPipeError):
                 await output.write(result.data)
-    if result.has_next:
-        console.complain(
-            "warning: the server announced more parts of the result (@defer, @stream): "
-            "use subscribe to get them"
-        )
     for sentence in graphql_errors(result.errors or []):
         console.complain(sentence)
     return Exit.GRAPHQL if result.errors else Exit.OK
@@ -122,12 +122,15 @@ async def _print(
 
 
 def _shown(event: ExecutionResult) -> Any:
-    if not event.errors and event.has_next is None and event.incremental is None:
+    is_plain = event.has_next is None and event.incremental is None and not event.is_part
+    if not event.errors and is_plain:
         return event.data
     parts = {
         "data": event.data,
         "errors": event.errors,
+        "pending": event.pending,
         "incremental": event.incremental or None,
+        "completed": event.completed,
         "hasNext": event.has_next,
     }
     kept = {name: part for name, part in parts.items() if part is not None}

@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import structs
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
@@ -23,7 +24,7 @@ from gqlwire._operations.feed import Feed, Link
 from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._payloads.result import ExecutionResult, decode_result, decode_single
 from gqlwire._protocols import Setup, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
@@ -150,12 +151,14 @@ class WebsocketsTransport(TransportOptions):
         old = self._connection
         if old is not None and old.phase is not Phase.CLOSED and old.is_orphaned:
             self._connection = None
+        if self._connecting is not None and self._connecting.get_loop().is_closed():
+            self._connecting = None
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(already(self.host, self.phase))
         self._let_go()
         self._on_drop = on_drop
-        opening = self._open(attempt, gate)
-        task = self._connecting = asyncio.get_running_loop().create_task(opening)
+        loop = self.link.loop = asyncio.get_running_loop()
+        task = self._connecting = loop.create_task(self._open(attempt, gate))
         try:
             connection = self._connection = self.link.live = await task
         except asyncio.CancelledError:
@@ -168,6 +171,7 @@ class WebsocketsTransport(TransportOptions):
         finally:
             if self._connecting is task:
                 self._connecting = None
+            self._unbind()
         _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
         return connection
 
@@ -178,7 +182,11 @@ class WebsocketsTransport(TransportOptions):
     def _let_go(self) -> None:
         """Remember a connection that is still closing."""
         old = self._connection
-        self._leaving = [left for left in self._leaving if left.phase is not Phase.CLOSED]
+        self._leaving = [
+            left
+            for left in self._leaving
+            if left.phase is not Phase.CLOSED and not left.is_orphaned
+        ]
         if old is not None and old.phase is Phase.CLOSING and old not in self._leaving:
             self._leaving.append(old)
 
@@ -248,11 +256,12 @@ class WebsocketsTransport(TransportOptions):
         """Run an operation and return its first result, errors included.
 
         Raises TransportQueryError if the server refuses the operation, TransportProtocolError if
-        it sends an invalid result, TransportClosed or what ended the connection if there is none,
+        it sends an invalid result, IncompleteResult if it sends the result in parts (`@defer`,
+        `@stream`), TransportClosed or what ended the connection if there is none,
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
-        return decode_result(await ask(self.link, request.encode(), request.kind, timeout))
+        return await ask(self.link, request.encode(), request.kind, timeout, decode_single)
 
     def subscribe(
         self,
@@ -293,8 +302,12 @@ class WebsocketsTransport(TransportOptions):
 
         Running operations raise TransportClosed immediately. Takes `close_timeout` seconds at most.
         It is safe to call it from any task, at any time, and more than once. Raises CloseTimeout if
-        the server did not answer the close frame; the socket is closed all the same.
+        the server did not answer the close frame; the socket is closed all the same. Raises
+        RuntimeError in another event loop than that of `connect()`, unless that one is closed.
         """
+        if not _loop.check_open(self.link.loop):
+            self._forget()
+            return
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -302,13 +315,25 @@ class WebsocketsTransport(TransportOptions):
             if not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
         self._let_go()
-        if self._connection is not None and not self._connection.is_orphaned:
+        if self._connection is not None:
             await self._connection.close()
         for old in self._leaving:
             await old.wait_gone()
+        self._unbind()
+
+    def _forget(self) -> None:
+        """Forget what belongs to a closed event loop: it cannot even end."""
+        self._connection = self._connecting = self.link.live = self.link.loop = None
+        self._leaving.clear()
+
+    def _unbind(self) -> None:
+        """Let the next `connect()` choose the event loop, if nothing is left of the last one."""
+        if self.phase is Phase.CLOSED and not self._leaving:
+            self.link.loop = None
 
     async def wait_closed(self) -> None:
         """Wait until the socket is closed, whichever side closes it."""
+        _loop.check(self.link.loop)
         if self._connection is not None:
             await self._connection.wait_gone()
 
