@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from gqlwire import Client, ExecutionResult, GraphQLRequest, Subscription
+from gqlwire import Client, ExecutionResult, GraphQLRequest, RetryPolicy, Subscription
 from gqlwire.cli import _signals
 from gqlwire.cli._arguments import Operation
 from gqlwire.cli._console import Console
@@ -22,6 +22,7 @@ from gqlwire.cli._output import Output, OutputError
 from gqlwire.cli._progress import Tally, shown
 from gqlwire.cli._tls import make_context
 from gqlwire.errors import TransportError
+from gqlwire.retry import Action
 from gqlwire.transport.websockets import WebsocketsTransport
 
 CLOSE_SECONDS = 3.0
@@ -174,8 +175,19 @@ def _client(operation: Operation, console: Console) -> Client:
         transport=transport,
         execute_timeout=operation.timeout,
         reconnecting=operation.reconnecting,
+        retry=RetryPolicy(should_retry=_refused),
         hooks=Losses(console).hooks(),
     )
+
+
+def _refused(failure: TransportError) -> Action | None:
+    """End with a failure that would end the first attempt as well.
+
+    The credentials are those of the command line, and whoever runs the command learns of it by its
+    exit status.
+    """
+    action, _ = RetryPolicy().judge(failure)
+    return Action.STOP if action in (Action.STOP, Action.REFRESH) else None
 
 
 class _ToConsole(logging.Handler):

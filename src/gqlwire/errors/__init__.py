@@ -36,6 +36,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from gqlwire.errors.text import harmless
+
 __all__ = [
     "AckTimeout",
     "CloseTimeout",
@@ -88,7 +90,24 @@ class Phase(StrEnum):
 
 
 class TransportError(Exception):
-    """Base of every error that gqlwire raises about a server or a connection."""
+    """Base of every error that gqlwire raises about a server or a connection.
+
+    Every error has the attributes of `TransportConnectionFailed`, so that a function for all
+    failures, such as `RetryPolicy.should_retry`, can read them. Where there is nothing to say, they
+    are None or "".
+
+    What is not printable is escaped in `str(error)`: a server cannot forge lines of a log with it.
+    The other attributes are as the server sent them.
+    """
+
+    host: str = ""
+    phase: Phase | None = None
+    code: int | None = None
+    reason: str = ""
+    status: int | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(harmless, args))
 
 
 class InvalidURL(TransportError, ValueError):

@@ -169,14 +169,18 @@ def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrup
 
 def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
     """The user called `reconnect()`, with this reason."""
-    text = f"the connection to {host} was closed by reconnect()" + (f": {reason}" if reason else "")
+    text = f"{_subject(host, phase)} was closed by reconnect()" + (f": {reason}" if reason else "")
     return TransportClosed(text, host=host, phase=phase)
 
 
 def terminated(host: str, phase: Phase) -> TransportConnectionFailed:
     """The user called `terminate()`."""
-    text = f"the connection to {host} was dropped by terminate()"
+    text = f"{_subject(host, phase)} was dropped by terminate()"
     return TransportConnectionFailed(text, host=host, phase=phase)
+
+
+def _subject(host: str, phase: Phase) -> str:
+    return f"the {'attempt to connect' if phase in _CONNECTING else 'connection'} to {host}"
 
 
 def idle(host: str, limit: float) -> TransportClosed:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gqlwire._connection.guests import leave_behind
 from gqlwire._wire.address import Address, parse
 from gqlwire.errors import CredentialsFailed, Phase
 from gqlwire.retry import Attempt
@@ -38,14 +39,14 @@ class Credentials(Struct, frozen=True):
 async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | None) -> T:
     """Return the value; if it is a function, call it, for `limit` seconds at most.
 
-    Raises CredentialsFailed if the function raises, or takes longer.
+    Raises CredentialsFailed if the function raises, or takes longer. A function that is cancelled
+    is not waited for.
     """
     if not callable(given):
         return given
     try:
-        async with asyncio.timeout(limit):
-            answer: Any = given(attempt)
-            value: T = await answer if inspect.isawaitable(answer) else answer
+        answer: Any = given(attempt)
+        value: T = await _within(limit, answer) if inspect.isawaitable(answer) else answer
     except asyncio.CancelledError as fault:
         task = asyncio.current_task()
         if task and task.cancelling():
@@ -55,6 +56,23 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
     except Exception as fault:  # the user's function may raise anything
         raise _failed(name, fault) from fault
     return value
+
+
+async def _within(limit: float | None, answer: Awaitable[T]) -> T:
+    """Await what a function of the user returned, in a task of its own.
+
+    It may swallow a cancellation. In our task, that would undo the one of `close()`.
+    """
+    task = asyncio.ensure_future(answer)
+    try:
+        await asyncio.wait([task], timeout=limit)
+    finally:
+        is_late = not task.done()
+        if is_late:
+            leave_behind(task)
+    if is_late:
+        raise TimeoutError
+    return task.result()
 
 
 def _failed(name: str, fault: BaseException) -> CredentialsFailed:

@@ -139,7 +139,10 @@ class WebsocketsTransport(TransportOptions):
         TransportConnectionFailed if the server cannot be reached, refuses the connection or takes
         too long. Cancelling leaves no connection behind.
         """
-        await self.dial(Attempt(), ReadGate(), lambda _: None)
+        await self.dial(Attempt(), ReadGate(), self._log_end)
+
+    def _log_end(self, connection: Connection) -> None:
+        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
 
     async def dial(
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
@@ -166,7 +169,10 @@ class WebsocketsTransport(TransportOptions):
         finally:
             if self._connecting is task:
                 self._connecting = None
-        _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
+        # A connection that is kept has one line for each loss, and that is not here.
+        is_first = attempt.failure is None and not attempt.refresh
+        level = logging.INFO if is_first else logging.DEBUG
+        _logger.log(level, "connected to %s (%s)", self._address.place, connection.subprotocol)
         return connection
 
     def _let_go(self) -> None:
@@ -227,7 +233,6 @@ class WebsocketsTransport(TransportOptions):
     def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
             return
-        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
         if connection.was_guessed:
             another = next_offer(connection.reason, {connection.subprotocol})
             if another is not None:
