@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from msgspec import Raw
 
 from gqlwire._json import UNREADABLE
+from gqlwire._numbers import check_count
 from gqlwire._operations.feed import Feed
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
@@ -233,8 +234,7 @@ class Batches(AsyncIterator[list[T]], Generic[T]):
     """The events of one subscription in lists; see `Subscription.batches`."""
 
     def __init__(self, subscription: Subscription[T], max_size: int) -> None:
-        if max_size < 1:
-            raise ValueError(f"max_size must be at least 1, not {max_size}")
+        check_count("max_size", max_size)
         self._subscription = subscription
         self._max_size = max_size
         self._failure: Exception | None = None  # what the next step raises

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gqlwire._connection.dialer import Dialer
+from gqlwire._numbers import check_seconds
 from gqlwire._operations.options import ExecuteOptions, SubscribeOptions
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._payloads.request import GraphQLRequest
@@ -65,7 +66,8 @@ class Client:
     operation connects again.
     `hooks`: functions to call when something happens to the connection.
 
-    Raises ValueError for more than one source of the schema.
+    Raises ValueError for more than one source of the schema, and ValueError or TypeError for times
+    that cannot be.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class Client:
         hooks: Hooks | None = None,
     ) -> None:
         _check_one(schema is not None, introspection is not None, fetch_schema_from_transport)
+        check_seconds("execute_timeout", execute_timeout)
+        check_seconds("idle_close_after", idle_close_after, zero=False)
         self.transport: Transport | None = transport
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
@@ -125,6 +129,7 @@ class Client:
 
     @execute_timeout.setter
     def execute_timeout(self, seconds: float | None) -> None:
+        check_seconds("execute_timeout", seconds)
         self._settings.execute_timeout = seconds
 
     def validate(self, request: GraphQLRequest | DocumentNode | str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Link
 from gqlwire._operations.options import ExecuteOptions, Reconnected, SubscribeOptions, Terms
@@ -116,7 +117,8 @@ class AsyncClientSession:
         `result_type`; OperationTimeout after `timeout` or the client's `execute_timeout`;
         OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
         connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
-        for a document that is not valid; TypeError for an unsupported `result_type`.
+        for a document that is not valid; TypeError for an unsupported `result_type`; ValueError or
+        TypeError for a `timeout` that cannot be.
 
         Cancelling tells the server to stop.
         """
@@ -126,11 +128,15 @@ class AsyncClientSession:
         convert, _ = converters(
             settings, prepared, options, result_type, whole=get_execution_result
         )
+        timeout = settings.execute_timeout
+        if "timeout" in options:
+            timeout = options["timeout"]
+            check_seconds("timeout", timeout)
         payload = await ask(
             self._link,
             prepared.encode(),
             prepared.kind,
-            options.get("timeout", settings.execute_timeout),
+            timeout,
             idempotent=options.get("idempotent", False),
         )
         return convert(payload)

@@ -16,6 +16,7 @@ from typing import Any
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
+from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._operations.options import Terms
@@ -114,10 +115,9 @@ class WebsocketsTransport(TransportOptions):
         check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self.url):
             proxy_for(self._address.url, self.proxy)
-        if self.max_message_size < 1:
-            raise ValueError(
-                f"max_message_size must be at least 1 byte, not {self.max_message_size}"
-            )
+        check_count("max_message_size", self.max_message_size, "byte")
+        for name in ("connect_timeout", "ack_timeout", "close_timeout"):
+            check_seconds(name, getattr(self, name))
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
         check_ssl(self.ssl, self._address)
 
@@ -251,6 +251,7 @@ class WebsocketsTransport(TransportOptions):
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
+        check_seconds("timeout", timeout)
         return decode_result(await ask(self.link, request.encode(), request.kind, timeout))
 
     def subscribe(
