@@ -90,8 +90,7 @@ class Client:
         hooks: Hooks | None = None,
     ) -> None:
         _check_one(schema is not None, introspection is not None, fetch_schema_from_transport)
-        check_seconds("execute_timeout", execute_timeout)
-        check_seconds("idle_close_after", idle_close_after, zero=False)
+        _check_times(execute_timeout, idle_close_after)
         self.transport: Transport | None = transport
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
@@ -396,6 +395,11 @@ def _check_one(*sources: bool) -> None:
         raise ValueError(
             "the schema comes from one of schema, introspection and fetch_schema_from_transport"
         )
+
+
+def _check_times(execute_timeout: float | None, idle_close_after: float | None) -> None:
+    check_seconds("execute_timeout", execute_timeout)
+    check_seconds("idle_close_after", idle_close_after, zero=False)
 
 
 def _built(source: str | GraphQLSchema | dict[str, Any] | None) -> GraphQLSchema | None:

@@ -21,6 +21,7 @@ from gqlwire.errors import CredentialsFailed, Phase
 from gqlwire.retry import Attempt
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 InitPayload = Mapping[str, Any]
@@ -58,6 +59,27 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
     return value
 
 
+class UnusableCredentials(CredentialsFailed, TypeError, ValueError):
+    """A function for credentials returned something that cannot be used."""
+
+
+def used(given: object, name: str, use: Callable[[U], T], value: U) -> T:
+    """Return `use(value)`; what that raises is the fault of the function that `given` may be.
+
+    Before the first acknowledgement this is a TypeError or a ValueError, as it is for a value.
+    Later it is a failure that is retried, like one of a function that raises.
+    """
+    try:
+        return use(value)
+    except (TypeError, ValueError) as wrong:
+        if not callable(given):
+            raise
+        text = f"no connection was attempted: the function for {name} returned what cannot be used"
+        raise UnusableCredentials(f"{text}: {wrong}", phase=Phase.CONNECT) from wrong
+    except Exception as fault:  # an iterator of the user's may raise anything
+        raise _failed(name, fault) from fault
+
+
 async def _within(limit: float | None, answer: Awaitable[T]) -> T:
     """Await what a function of the user returned, in a task of its own.
 
@@ -93,15 +115,17 @@ async def gather(
     `url` is an `Address` if it was parsed before.
 
     Raises CredentialsFailed as `read` does, and InvalidURL, ValueError or TypeError for a URL,
-    headers or a payload that cannot be used.
+    headers or a payload that cannot be used. If a function returned them, the error is a
+    CredentialsFailed as well.
     """
     if isinstance(url, Address):
         address = url
     else:
         address = parse(await read(url, attempt, name="url", limit=limit))
-    pairs = header_items(await read(headers, attempt, name="headers", limit=limit))
+    said = await read(headers, attempt, name="headers", limit=limit)
+    pairs = used(headers, "headers", header_items, said)
     payload = await read(init_payload, attempt, name="init_payload", limit=limit)
-    _check_init_payload(payload)
+    used(init_payload, "init_payload", _check_init_payload, payload)
     return Credentials(address, pairs, payload)
 
 
@@ -127,11 +151,14 @@ def header_items(headers: Headers | None) -> list[tuple[str, str]]:
 
 
 def _check_init_payload(payload: InitPayload | None) -> None:
-    """Raise TypeError for a payload that cannot be written as JSON."""
+    """Raise TypeError for a payload that cannot be written as a JSON object."""
     try:
-        msgspec.json.encode(payload)
+        text = msgspec.json.encode(payload)
     except (TypeError, ValueError, RecursionError) as cause:
         raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
+    if payload is not None and not text.startswith(b"{"):
+        kind = type(payload).__name__  # and not the value: it may be a secret
+        raise TypeError(f"init_payload must be a JSON object, such as a dict, not {kind}")
 
 
 def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:

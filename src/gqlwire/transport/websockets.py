@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.guests import leave_behind
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
 from gqlwire._numbers import check_count, check_seconds
@@ -41,6 +42,7 @@ from gqlwire.transport.credentials import (
     gather,
     header_items,
     lasting,
+    used,
 )
 from gqlwire.transport.negotiation import Connector, memory, next_offer
 from gqlwire.transport.options import (
@@ -186,7 +188,7 @@ class WebsocketsTransport(TransportOptions):
         url = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         if self.ssl:
-            check_ssl(self.ssl, known.address)
+            used(self.url, "url", partial(check_ssl, self.ssl), known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -298,8 +300,10 @@ class WebsocketsTransport(TransportOptions):
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-            await asyncio.wait([connecting])
-            if not connecting.cancelled() and connecting.exception() is None:
+            await asyncio.wait([connecting], timeout=self.close_timeout)
+            if not connecting.done():  # only what the user gave can take so long
+                leave_behind(connecting)
+            elif not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
         self._let_go()
         if self._connection is not None and not self._connection.is_orphaned:
