@@ -24,10 +24,27 @@ class _Escaping(logging.Filter):
         return True
 
 
+class _Escaped:
+    """Stands for an argument whose text must be escaped."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return printable(str(self._value))
+
+    def __repr__(self) -> str:
+        return printable(repr(self._value))
+
+
 def _escaped(value: object) -> object:
     if value is None or isinstance(value, int | float):
         return value
-    return printable(value if isinstance(value, str) else str(value))
+    if isinstance(value, str):
+        return printable(value)
+    # Handlers may want the object itself.
+    is_harmless = str(value).isprintable() and repr(value).isprintable()
+    return value if is_harmless else _Escaped(value)
 
 
 logger = logging.getLogger("gqlwire")
