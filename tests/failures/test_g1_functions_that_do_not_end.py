@@ -115,7 +115,7 @@ async def test_g1_a_hook_that_takes_long_to_cancel(
 
     assert 1 == await closed(it)
     [warning] = [it for it in caplog.records if it.levelno == logging.WARNING]
-    assert "1 hooks did not end within 1 seconds (close_timeout)" in warning.getMessage()
+    assert "1 hook did not end within 1 second (close_timeout)" in warning.getMessage()
     await pass_time(10)
 
 

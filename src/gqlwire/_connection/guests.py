@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from gqlwire._log import logger
+from gqlwire.errors.text import counted, seconds
 
 Guest = asyncio.Future[Any]
 
@@ -52,10 +53,10 @@ async def dismiss(guests: Collection[Guest], limit: float | None) -> None:
         leave_behind(guest)
     if late:
         logger.warning(
-            "%d hooks did not end within %g seconds (close_timeout) after they were cancelled; "
-            "gqlwire does not wait for them",
-            len(late),
-            limit,
+            "%s did not end within %s (close_timeout) after being cancelled; gqlwire does not wait "
+            "any longer",
+            counted(len(late), "hook"),
+            seconds(limit or 0.0),
         )
 
 

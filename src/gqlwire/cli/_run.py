@@ -36,7 +36,10 @@ def run(operation: Operation, console: Console) -> int:
     client = _client(operation, console)
     if operation.tls.insecure:
         console.complain("warning: --insecure: the certificate of the server is not checked")
-    output = Output(console, pretty=operation.pretty, color=operation.color)
+    pretty = operation.pretty
+    if operation.command == "subscribe":
+        pretty = bool(pretty)  # one line for each event, also on a terminal
+    output = Output(console, pretty=pretty, color=operation.color)
     work = _query if operation.command == "query" else _subscribe
     with _logging(operation, console):
         try:
@@ -202,6 +205,11 @@ class _ToConsole(logging.Handler):
         self._console.complain(self.format(record))
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record says something else than the error that ends the command."""
+    return record.levelno < logging.ERROR or record.exc_info is not None
+
+
 @contextlib.contextmanager
 def _logging(operation: Operation, console: Console) -> Iterator[None]:
     ours, wire = logging.getLogger("gqlwire"), logging.getLogger("gqlwire.wire")
@@ -210,6 +218,8 @@ def _logging(operation: Operation, console: Console) -> Iterator[None]:
     style = "%(asctime)s.%(msecs)03d %(message)s" if is_chatty else "warning: %(message)s"
     handler.setFormatter(logging.Formatter(style, "%H:%M:%S"))
     former = ours.level, wire.level
+    if not is_chatty:
+        handler.addFilter(_is_news)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO if operation.verbose else logging.WARNING)
     wire.setLevel(logging.DEBUG if operation.wire else logging.WARNING)

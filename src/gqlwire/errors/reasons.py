@@ -23,6 +23,7 @@ from gqlwire.errors import (
     TransportConnectionFailed,
     TransportError,
 )
+from gqlwire.errors.text import seconds
 
 ABNORMAL = 1006
 """The close code for "no close frame arrived" (RFC 6455, section 7.1.5)."""
@@ -95,7 +96,7 @@ def given_up(host: str, phase: Phase) -> TransportClosed:
 
 def not_acknowledged(host: str, limit: float) -> AckTimeout:
     """No `connection_ack` arrived within `limit` seconds."""
-    text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
+    text = f"{host} did not acknowledge connection_init within {seconds(limit)} (ack_timeout)"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
 
 
@@ -107,7 +108,7 @@ def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
 
 def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
     """Nothing arrived from the server for `limit` seconds; `when` names the option."""
-    text = f"{host} sent nothing for {limit:g} seconds {when}"
+    text = f"{host} sent nothing for {seconds(limit)} {when}"
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
 
 
@@ -130,7 +131,7 @@ def late(
     `kind` is "query", "mutation" or "subscription".
     """
     limit = limit or 0.0
-    text = f"{host} did not answer the {kind} within {limit:g} seconds ({option})"
+    text = f"{host} did not answer the {kind} within {seconds(limit)} ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 
@@ -140,7 +141,7 @@ def unconnected(
     """There was no connection for an operation within `limit` seconds; `option` sets the limit."""
     limit = limit or 0.0
     text = (
-        f"the {kind} was not sent: there was no connection to {host} within {limit:g} seconds "
+        f"the {kind} was not sent: there was no connection to {host} within {seconds(limit)} "
         f"({option})"
     )
     if last is not None:
@@ -150,7 +151,7 @@ def unconnected(
 
 def eventless(host: str, limit: float, option: str) -> OperationTimeout:
     """A subscription got no event within `limit` seconds; `option` sets the limit."""
-    text = f"{host} sent no event of the subscription within {limit:g} seconds ({option})"
+    text = f"{host} sent no event of the subscription within {seconds(limit)} ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 
@@ -192,7 +193,7 @@ def idle(host: str, limit: float) -> TransportClosed:
 def not_answered(host: str, limit: float) -> CloseTimeout:
     """The server did not answer the close frame within `limit` seconds."""
     text = (
-        f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
+        f"{host} did not answer the close frame within {seconds(limit)} (close_timeout); "
         f"the socket was dropped"
     )
     return CloseTimeout(text, limit=limit, host=host, phase=Phase.CLOSING)

@@ -55,6 +55,21 @@ def printable_json(text: str) -> str:
     return text if text.isprintable() else text.translate(_JSON_ESCAPES)
 
 
+def counted(number: float, noun: str) -> str:
+    """Return "1 hook", "2 hooks"."""
+    return f"{number:g} {noun}" + ("" if number == 1 else "s")
+
+
+def seconds(number: float) -> str:
+    """Return "1 second", "0.5 seconds"."""
+    return counted(number, "second")
+
+
+def tame(fault: BaseException) -> None:
+    """Escape the text of an exception of another library, which a traceback shows as a cause."""
+    fault.args = tuple(map(harmless, fault.args))
+
+
 def harmless(value: T) -> T | str:
     """Return `value`, escaped if it is a str."""
     return printable(value) if isinstance(value, str) else value
