@@ -107,7 +107,7 @@ class Tokens:
         self._end = time.time() + seconds
 
 
-POLICY = RetryPolicy(first_delay=0.02, longest_delay=0.2, stable_after=0.2)
+POLICY = RetryPolicy(first_delay=0.02, longest_delay=0.2, stable_after=0.2, later=0.2)
 
 IMPATIENT: dict[str, Any] = {
     "retry": POLICY,

@@ -29,6 +29,7 @@ class InMemory:
 
     host = "memory"
     can_refresh = False
+    close_timeout = 10.0
     is_alive = True
 
     def __init__(self) -> None:

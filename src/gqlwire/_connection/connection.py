@@ -20,8 +20,9 @@ from msgspec import Raw
 from gqlwire._connection.deadlines import Deadlines
 from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._connection.routes import Routes
-from gqlwire._connection.telemetry import Signals, Telemetry, wire_logger
+from gqlwire._connection.telemetry import Signals, Telemetry
 from gqlwire._json import errors_of, shown
+from gqlwire._log import wire_logger
 from gqlwire._protocols import Dialect, Undecided, events
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.sink import Sink

@@ -27,6 +27,11 @@ class Dialer(Protocol):
         """Whether an attempt with `refresh=True` may use other credentials than the last one."""
         ...
 
+    @property
+    def close_timeout(self) -> float | None:
+        """How many seconds `close()` may take, its hooks included; None means no limit."""
+        ...
+
     async def dial(
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
     ) -> Connection:

@@ -58,6 +58,12 @@ class Routes:
         self._last: tuple[EventStream | None, bytes] = (None, b"")
         self.latest: EventStream | None = None
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a result of any operation has arrived."""
+        # The first result always takes the slow path, which tries to learn from it.
+        return self._spelling is not None or self._lessons < _LESSONS
+
     def add(self, id: str, sink: Sink) -> None:
         """Put the results of `id` into `sink` from now on."""
         self._sinks[id] = sink

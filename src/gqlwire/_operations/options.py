@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from msgspec import Struct, field
 
+from gqlwire._numbers import check_seconds
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._streams.buffer import Buffer, Overflow
 from gqlwire.errors import TransportError
@@ -122,15 +123,18 @@ class Terms(Struct, frozen=True):
     def of(cls, options: Mapping[str, Any], *, tell_reconnects: bool = False) -> Terms:
         """Return the terms for the options of a call, in which `buffer` may be a number of events.
 
-        Raises ValueError for an `overflow` or a `buffer` that cannot be.
+        Raises ValueError or TypeError for an `overflow`, a `buffer` or a time that cannot be.
         """
         chosen = {name: options[name] for name in cls.__struct_fields__ if name in options}
         if not chosen and not tell_reconnects:
             return USUAL_TERMS  # shared, because there may be very many subscriptions
         buffer = chosen.pop("buffer", None)
-        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
+        if not isinstance(buffer, Buffer):
+            buffer = Buffer() if buffer is None else Buffer(events=buffer)
+        for name in ("first_event_timeout", "idle_timeout"):
+            check_seconds(name, chosen.get(name))
         overflow = Overflow(chosen.pop("overflow", Overflow.BLOCK))
-        return cls(bound, overflow, **chosen, tell_reconnects=tell_reconnects)
+        return cls(buffer, overflow, **chosen, tell_reconnects=tell_reconnects)
 
 
 USUAL_TERMS = Terms()

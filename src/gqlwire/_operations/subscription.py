@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from gqlwire import _loop
 from gqlwire._json import UNREADABLE
+from gqlwire._numbers import check_count
 from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.feed import Feed
 from gqlwire._operations.saving import NOTHING_TO_SAVE
@@ -321,8 +322,7 @@ class Batches(AsyncIterator[list[T]], Generic[T]):
     """
 
     def __init__(self, subscription: Subscription[T], max_size: int) -> None:
-        if max_size < 1:
-            raise ValueError(f"max_size must be at least 1, not {max_size}")
+        check_count("max_size", max_size)
         self._subscription = subscription
         self._max_size = max_size
         self._failure: Exception | None = None  # what the next step raises

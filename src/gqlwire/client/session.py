@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Link
 from gqlwire._operations.options import ExecuteOptions, Reconnected, SubscribeOptions, Terms
@@ -117,8 +118,9 @@ class AsyncClientSession:
         `@stream`); OperationTimeout after `timeout` or the client's `execute_timeout`;
         OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
         connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
-        for a document that is not valid; TypeError for an unsupported `result_type`. Every
-        TransportError has `maybe_executed`: whether the server may have executed the operation.
+        for a document that is not valid; TypeError for an unsupported `result_type`; ValueError or
+        TypeError for a `timeout` that cannot be. Every TransportError has `maybe_executed`: whether
+        the server may have executed the operation.
 
         Cancelling tells the server to stop. For a mutation, a note on the CancelledError says
         whether it was sent.
@@ -129,11 +131,15 @@ class AsyncClientSession:
         convert, _ = converters(
             settings, prepared, options, result_type, whole=get_execution_result, single=True
         )
+        timeout = settings.execute_timeout
+        if "timeout" in options:
+            timeout = options["timeout"]
+            check_seconds("timeout", timeout)
         return await ask(
             self._link,
             prepared.encode(),
             prepared.kind,
-            options.get("timeout", settings.execute_timeout),
+            timeout,
             convert,
             idempotent=options.get("idempotent", False),
         )

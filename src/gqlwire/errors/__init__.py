@@ -38,6 +38,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from gqlwire.errors.text import harmless
+
 __all__ = [
     "AckTimeout",
     "CloseTimeout",
@@ -97,9 +99,24 @@ class TransportError(Exception):
     `maybe_executed`: whether the server may have executed the operation that raised this error.
     True as soon as gqlwire has passed the operation to a socket, even once of several times, and
     whatever became of it then. False means for sure that no server has seen it.
+
+    Every error has the attributes of `TransportConnectionFailed`, so that a function for all
+    failures, such as `RetryPolicy.should_retry`, can read them. Where there is nothing to say, they
+    are None or "".
+
+    What is not printable is escaped in `str(error)`: a server cannot forge lines of a log with it.
+    The other attributes are as the server sent them.
     """
 
     maybe_executed: bool = False
+    host: str = ""
+    phase: Phase | None = None
+    code: int | None = None
+    reason: str = ""
+    status: int | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(harmless, args))
 
 
 class InvalidURL(TransportError, ValueError):

@@ -26,6 +26,7 @@ from gqlwire.errors import (
     TransportError,
     TransportQueryError,
 )
+from gqlwire.errors.text import seconds
 
 ABNORMAL = 1006
 """The close code for "no close frame arrived" (RFC 6455, section 7.1.5)."""
@@ -100,7 +101,7 @@ def given_up(host: str, phase: Phase) -> TransportClosed:
 
 def not_acknowledged(host: str, limit: float) -> AckTimeout:
     """No `connection_ack` arrived within `limit` seconds."""
-    text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
+    text = f"{host} did not acknowledge connection_init within {seconds(limit)} (ack_timeout)"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
 
 
@@ -112,7 +113,7 @@ def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
 
 def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
     """Nothing arrived from the server for `limit` seconds; `when` names the option."""
-    text = f"{host} sent nothing for {limit:g} seconds {when}"
+    text = f"{host} sent nothing for {seconds(limit)} {when}"
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
 
 
@@ -133,7 +134,7 @@ def late(host: str, kind: str, limit: float | None) -> OperationTimeout:
     `kind` is "query", "mutation" or "subscription".
     """
     limit = limit or 0.0
-    text = f"{host} did not answer the {kind} within {limit:g} seconds (execute_timeout)"
+    text = f"{host} did not answer the {kind} within {seconds(limit)} (execute_timeout)"
     if kind == "mutation":
         text += f"; {_MAYBE}"
     timeout = OperationTimeout(text, limit=limit, host=host)
@@ -161,7 +162,7 @@ def unsent(
     why = f"there was no connection to {host}"
     if is_connected:
         why = f"the connection to {host} took no data"
-    when = f"within {limit:g} seconds ({option})"
+    when = f"within {seconds(limit)} ({option})"
     if was_sent:
         text = f"the {kind} was sent, its connection was lost, and then {why} {when}"
         text += f"; {_MAYBE}"
@@ -176,7 +177,7 @@ def unsent(
 
 def eventless(host: str, limit: float, option: str) -> OperationTimeout:
     """A subscription got no event within `limit` seconds; `option` sets the limit."""
-    text = f"{host} sent no event of the subscription within {limit:g} seconds ({option})"
+    text = f"{host} sent no event of the subscription within {seconds(limit)} ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 
@@ -238,14 +239,18 @@ def tell_sent(failure: BaseException, kind: str, *, was_sent: bool) -> None:
 
 def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
     """The user called `reconnect()`, with this reason."""
-    text = f"the connection to {host} was closed by reconnect()" + (f": {reason}" if reason else "")
+    text = f"{_subject(host, phase)} was closed by reconnect()" + (f": {reason}" if reason else "")
     return TransportClosed(text, host=host, phase=phase)
 
 
 def terminated(host: str, phase: Phase) -> TransportConnectionFailed:
     """The user called `terminate()`."""
-    text = f"the connection to {host} was dropped by terminate()"
+    text = f"{_subject(host, phase)} was dropped by terminate()"
     return TransportConnectionFailed(text, host=host, phase=phase)
+
+
+def _subject(host: str, phase: Phase) -> str:
+    return f"the {'attempt to connect' if phase in _CONNECTING else 'connection'} to {host}"
 
 
 def idle(host: str, limit: float) -> TransportClosed:
@@ -257,7 +262,7 @@ def idle(host: str, limit: float) -> TransportClosed:
 def not_answered(host: str, limit: float) -> CloseTimeout:
     """The server did not answer the close frame within `limit` seconds."""
     text = (
-        f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
+        f"{host} did not answer the close frame within {seconds(limit)} (close_timeout); "
         f"the socket was dropped"
     )
     return CloseTimeout(text, limit=limit, host=host, phase=Phase.CLOSING)

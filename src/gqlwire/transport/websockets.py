@@ -17,8 +17,10 @@ from msgspec import structs
 
 from gqlwire import _loop
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.guests import leave_behind
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
+from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._operations.options import Terms
@@ -43,6 +45,7 @@ from gqlwire.transport.credentials import (
     gather,
     header_items,
     lasting,
+    used,
 )
 from gqlwire.transport.negotiation import Connector, memory, next_offer
 from gqlwire.transport.options import (
@@ -117,10 +120,9 @@ class WebsocketsTransport(TransportOptions):
         check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self.url):
             proxy_for(self._address.url, self.proxy)
-        if self.max_message_size < 1:
-            raise ValueError(
-                f"max_message_size must be at least 1 byte, not {self.max_message_size}"
-            )
+        check_count("max_message_size", self.max_message_size, "byte")
+        for name in ("connect_timeout", "ack_timeout", "close_timeout"):
+            check_seconds(name, getattr(self, name))
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
         check_ssl(self.ssl, self._address)
 
@@ -142,7 +144,10 @@ class WebsocketsTransport(TransportOptions):
         TransportConnectionFailed if the server cannot be reached, refuses the connection or takes
         too long. Cancelling leaves no connection behind.
         """
-        await self.dial(Attempt(), ReadGate(), lambda _: None)
+        await self.dial(Attempt(), ReadGate(), self._log_end)
+
+    def _log_end(self, connection: Connection) -> None:
+        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
 
     async def dial(
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
@@ -172,7 +177,10 @@ class WebsocketsTransport(TransportOptions):
             if self._connecting is task:
                 self._connecting = None
             self._unbind()
-        _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
+        # A connection that is kept has one line for each loss, and that is not here.
+        is_first = attempt.failure is None and not attempt.refresh
+        level = logging.INFO if is_first else logging.DEBUG
+        _logger.log(level, "connected to %s (%s)", self._address.place, connection.subprotocol)
         return connection
 
     def another(self) -> WebsocketsTransport:
@@ -194,7 +202,7 @@ class WebsocketsTransport(TransportOptions):
         url = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         if self.ssl:
-            check_ssl(self.ssl, known.address)
+            used(self.url, "url", partial(check_ssl, self.ssl), known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -241,7 +249,6 @@ class WebsocketsTransport(TransportOptions):
     def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
             return
-        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
         if connection.was_guessed:
             another = next_offer(connection.reason, {connection.subprotocol})
             if another is not None:
@@ -261,6 +268,7 @@ class WebsocketsTransport(TransportOptions):
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
+        check_seconds("timeout", timeout)
         return await ask(self.link, request.encode(), request.kind, timeout, decode_single)
 
     def subscribe(
@@ -311,8 +319,10 @@ class WebsocketsTransport(TransportOptions):
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-            await asyncio.wait([connecting])
-            if not connecting.cancelled() and connecting.exception() is None:
+            await asyncio.wait([connecting], timeout=self.close_timeout)
+            if not connecting.done():  # only what the user gave can take so long
+                leave_behind(connecting)
+            elif not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
         self._let_go()
         if self._connection is not None:
