@@ -94,7 +94,7 @@ STATUSES: Mapping[int, Action] = {
 _HOUR = 3600.0
 _FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
 _ALWAYS_FINAL = (TransportClosed, MessageTooBig)
-_LEAST_SECONDS = 1.0
+_LEAST_SECONDS = 3.0
 """A connection that lives shorter never begins a new row of failures, unless `stable_after` does.
 Otherwise a server that sends one event and closes would be asked again without a pause."""
 
@@ -148,7 +148,7 @@ class RetryPolicy:
     - `stable_after`: after a connection that stayed acknowledged for this time, a new row of
       failures begins: the delays, and the counts of `attempts` and `elapsed`, start again. A
       shorter connection does the same if it brought a result, or lasted longer than the delay
-      before it; and in both cases at least `first_delay`, and a second.
+      before it; and in both cases at least `first_delay`, and 3 seconds.
     - `connects_per_hour`: how many attempts to make per hour, for servers with such a limit. None:
       no limit.
     - `later`: the shortest delay after a failure whose `Action` is LATER. The delay is random, up

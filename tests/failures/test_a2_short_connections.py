@@ -110,7 +110,7 @@ async def test_a2_a_session_on_a_server_that_cycles(
 # --- Its kind ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lasts", [2.0, 3.0, 5.0, 7.5, 15.0, 29.0, 31.0, 100.0])
+@pytest.mark.parametrize("lasts", [3.0, 4.0, 5.0, 7.5, 15.0, 29.0, 31.0, 100.0])
 @pytest.mark.parametrize("delivers", [True, False])
 def test_a2_kind_it_is_up_most_of_the_time(lasts: float, delivers: bool) -> None:
     """Also right after an outage of ten minutes, if results come."""
@@ -122,7 +122,7 @@ def test_a2_kind_it_is_up_most_of_the_time(lasts: float, delivers: bool) -> None
     assert all(hour.up > 0.75 * HOUR for hour in hours)
 
 
-@pytest.mark.parametrize("lasts", [0.0, 0.01, 0.3, 0.99])
+@pytest.mark.parametrize("lasts", [0.0, 0.01, 0.3, 1.0, 2.9])
 @pytest.mark.parametrize("delivers", [True, False])
 def test_a2_kind_a_server_that_closes_immediately_is_asked_politely(
     lasts: float, delivers: bool
@@ -184,11 +184,11 @@ async def test_a2_kind_results_of_a_query_count_as_well(
 def test_a2_kind_never_a_busy_loop(
     lasts: float, delivers: bool, first: float, longest: float, seed: int
 ) -> None:
-    """Whatever the policy: no more connections than one in a second, on average, by an hour."""
+    """Whatever the policy: no more connections than one in three seconds, by an hour."""
     policy = RetryPolicy(first_delay=first, longest_delay=longest)
     hour = lived(lasts, delivers=delivers, seed=seed, policy=policy)
 
-    assert hour.connects <= HOUR
+    assert hour.connects <= HOUR / 3 + 20
 
 
 def test_a2_kind_stable_after_still_counts() -> None:

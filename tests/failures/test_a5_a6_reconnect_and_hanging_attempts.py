@@ -15,11 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gqlwire
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import ConnectionRefused, Phase, TransportError
 from gqlwire.retry import Attempt, Attempts
+from servers.fake import RawPeer, raw_fake
+from servers.scripted import PROTOCOLS
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import (
     HOST,
@@ -343,3 +346,47 @@ async def test_a6_kind_closing_drops_an_attempt_that_hangs_too() -> None:
         await pass_time(1_000)
         before = now()
     assert before == now()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("where", ["handshake", "ack"])
+@pytest.mark.parametrize("call", ["reconnect", "terminate"])
+async def test_a6_kind_over_real_sockets(protocol: str, where: str, call: str) -> None:
+    """A server that does not answer the upgrade, or connection_init, of the second connection."""
+    is_in, hangs_now = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: RawPeer) -> None:
+        number = len(server.peers)
+        if number == 2 and where == "handshake":
+            hangs_now.set()
+            return
+        await peer.read_request()
+        await peer.upgrade()
+        if number == 2:
+            hangs_now.set()
+            return
+        await peer.ack()
+        if number == 1:
+            await is_in.wait()
+            peer.abort()
+
+    async with raw_fake(script, upgrade=False) as server:
+        client = gqlwire.connect(
+            server.url,
+            proxy=None,
+            subprotocols=[protocol],
+            connect_timeout=600,
+            ack_timeout=600,
+            retry=RetryPolicy(first_delay=0.01),
+        )
+        async with client as session:
+            is_in.set()
+            await hangs_now.wait()
+            if call == "terminate":
+                session.terminate()
+                await session.wait_ready()
+            else:
+                await session.reconnect()
+
+            assert Phase.OPEN is session.state
+        assert 3 == server.connections
