@@ -62,7 +62,8 @@ class Meeting:
     """What becomes of one attempt: `failure` in place of an open socket, after `delay` seconds.
 
     `opens`: whether it is ever answered. `greeting`: what the answer to connection_init is; None is
-    silence, a number a close code. `lasts`: seconds from then on until the server hangs up.
+    silence, a number a close code. `lasts`: seconds from then on until the server hangs up, with
+    `code`.
     """
 
     failure: TransportError | None = None
@@ -71,6 +72,7 @@ class Meeting:
     greeting: bytes | int | None = b'{"type":"connection_ack"}'
     reason: str = ""
     lasts: float | None = None
+    code: int = 1012
     answers_close: bool = True
 
 
@@ -157,7 +159,9 @@ class Peer(MemoryWire):
             self.hang_up(greeting, self._meeting.reason)
         if self._meeting.lasts is not None:
             loop = asyncio.get_running_loop()
-            self._end_of_life = loop.call_later(self._meeting.lasts, self.hang_up, 1012)
+            self._end_of_life = loop.call_later(
+                self._meeting.lasts, self.hang_up, self._meeting.code
+            )
 
     # --- What the server says --------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from gqlwire._log import logger
+from gqlwire._numbers import check_count, check_factor, check_seconds, is_seconds
 from gqlwire.errors import (
     ConnectionRejected,
     HandshakeRejected,
@@ -36,8 +38,9 @@ class Action(StrEnum):
     RETRY = "retry"
     """Connect again, after a delay that grows."""
     REFRESH = "refresh"
-    """Get new credentials and connect once more. If the server refuses again, or if there is no
-    function that returns credentials, do not retry."""
+    """Get new credentials and connect again immediately. If the server refuses again, or if there
+    is no function that returns credentials: before the first acknowledgement do not retry, after it
+    do what LATER says, with new credentials each time."""
     LATER = "later"
     """Connect again, after at least `RetryPolicy.later` seconds."""
     STOP = "stop"
@@ -90,6 +93,10 @@ STATUSES: Mapping[int, Action] = {
 
 _HOUR = 3600.0
 _FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
+_ALWAYS_FINAL = (TransportClosed, MessageTooBig)
+_LEAST_SECONDS = 1.0
+"""A connection that lives shorter never begins a new row of failures, unless `stable_after` does.
+Otherwise a server that sends one event and closes would be asked again without a pause."""
 
 
 def action_for(failure: TransportError) -> Action:
@@ -109,6 +116,20 @@ def action_for(failure: TransportError) -> Action:
     return Action.RETRY
 
 
+def action_after_ack(failure: TransportError) -> Action:
+    """Return what to do about `failure` once the server has acknowledged a connection.
+
+    Then URL and credentials were right, so most failures pass: a balancer answers 404 during a
+    deployment, or another server has an old certificate. So only what we end ourselves is final.
+    """
+    action = action_for(failure)
+    if action is not Action.STOP or isinstance(failure, _ALWAYS_FINAL) or failure.code == 1009:
+        return action
+    if isinstance(failure, HandshakeRejected | TLSFailed):
+        return Action.LATER
+    return Action.RETRY
+
+
 ShouldRetry = Callable[[TransportError], "bool | float | Action | None"]
 
 
@@ -124,8 +145,10 @@ class RetryPolicy:
     - `elapsed`: for how long to retry after the first failure in a row. None: no limit.
     - `initial`: whether to retry the very first connection. By default it is not retried, because
       the usual causes (wrong URL, wrong credentials) do not go away.
-    - `stable_after`: after a connection that stayed acknowledged for this time, the counts of
-      `attempts` and `elapsed` start again at 0.
+    - `stable_after`: after a connection that stayed acknowledged for this time, a new row of
+      failures begins: the delays, and the counts of `attempts` and `elapsed`, start again. A
+      shorter connection does the same if it brought a result, or lasted longer than the delay
+      before it; and in both cases at least `first_delay`, and a second.
     - `connects_per_hour`: how many attempts to make per hour, for servers with such a limit. None:
       no limit.
     - `later`: the shortest delay after a failure whose `Action` is LATER. The delay is random, up
@@ -135,9 +158,11 @@ class RetryPolicy:
     - `spread`: resubscribe after a reconnect at random times within this time.
     - `should_retry`: overrides the tables. It is called with the failure, and returns True (retry
       after the usual delay), a number (retry after so many seconds), False (do not retry), an
-      `Action`, or None (do what the tables say).
+      `Action`, or None (do what the tables say). Anything else, such as NaN, is ignored with a
+      WARNING.
 
-    Raises ValueError for times below 0, counts below 1, and a `growth` below 1.
+    Raises ValueError for times below 0, counts below 1, a `growth` below 1, and numbers that are
+    not finite, or not whole for a count; TypeError for what is not a number.
     """
 
     first_delay: float = 1.0
@@ -154,26 +179,21 @@ class RetryPolicy:
     should_retry: ShouldRetry | None = None
 
     def __post_init__(self) -> None:
-        times = (
-            self.first_delay,
-            self.longest_delay,
-            self.stable_after,
-            self.later,
-            self.elapsed or 0,
-            self.spread,
-        )
-        counts = (self.attempts, self.connects_per_hour, self.resubscribe_attempts)
-        if min(times) < 0 or self.growth < 1:
-            raise ValueError("the times of a RetryPolicy must be 0 or more, and growth 1 or more")
-        if any(count is not None and count < 1 for count in counts):
-            raise ValueError(
-                "attempts, connects_per_hour and resubscribe_attempts must be 1 or more, or None"
-            )
+        for name in ("first_delay", "longest_delay", "stable_after", "later", "spread", "elapsed"):
+            optional = name == "elapsed"
+            check_seconds(f"{name} of RetryPolicy", getattr(self, name), optional=optional)
+        check_factor("growth of RetryPolicy", self.growth)
+        for name in ("attempts", "connects_per_hour", "resubscribe_attempts"):
+            check_count(f"{name} of RetryPolicy", getattr(self, name), optional=True)
 
     def ceiling(self, attempt: int) -> float:
         """Return the longest delay before retry number `attempt`, counted from 1, in seconds."""
-        # Without this limit, the power would be too large for a float.
-        return min(self.longest_delay, self.first_delay * self.growth ** min(attempt - 1, 1_000))
+        try:
+            return min(
+                self.longest_delay, self.first_delay * self.growth ** min(attempt - 1, 1_000)
+            )
+        except OverflowError:
+            return self.longest_delay if self.first_delay else 0.0
 
     def for_subscription(self) -> RetryPolicy:
         """Return the policy for a subscription that the server refused on a new connection."""
@@ -181,16 +201,23 @@ class RetryPolicy:
             self, attempts=self.resubscribe_attempts, connects_per_hour=None, initial=True
         )
 
-    def judge(self, failure: TransportError) -> tuple[Action, float | None]:
-        """Return what to do about a failure, and the delay that `should_retry` gave, or None."""
+    def judge(
+        self, failure: TransportError, *, was_acked: bool = False
+    ) -> tuple[Action, float | None]:
+        """Return what to do about a failure, and the delay that `should_retry` gave, or None.
+
+        `was_acked`: whether the server has acknowledged a connection before.
+        """
         said = None if self.should_retry is None else self.should_retry(failure)
-        if said is None:
-            return action_for(failure), None
         if isinstance(said, Action):
             return said, None
         if isinstance(said, bool):
             return (Action.RETRY if said else Action.STOP), None
-        return Action.RETRY, float(said)
+        if said is not None and is_seconds(said):
+            return Action.RETRY, float(said)
+        if said is not None:
+            logger.warning("should_retry returned %.60r; gqlwire ignores that", said)
+        return (action_after_ack if was_acked else action_for)(failure), None
 
 
 class Decision(Struct, frozen=True):
@@ -198,7 +225,8 @@ class Decision(Struct, frozen=True):
 
     `retry`: whether to connect again. `delay`: after how many seconds. `refresh`: whether to get
     new credentials first. `attempt`: how many attempts in a row have failed. `why`: if there is no
-    retry, the reason.
+    retry, the reason. `is_warning`: whether the user should know of the failure, although it is
+    retried.
     """
 
     retry: bool
@@ -206,10 +234,13 @@ class Decision(Struct, frozen=True):
     refresh: bool = False
     attempt: int = 0
     why: str = ""
+    is_warning: bool = False
 
 
 class Attempts:
     """Counts the attempts of one client, and decides about each failure by its policy.
+
+    Failures without a good connection between them are a row; the delays grow along it.
 
     `chance` returns a random number from 0 to 1, as `random.random` does. `can_refresh`: whether
     the client has a function that returns credentials. Each `now` is in seconds, of a monotonic
@@ -222,17 +253,29 @@ class Attempts:
         self._policy = policy
         self._can_refresh = can_refresh
         self._chance = chance
+        # Of this row of failures.
         self._count = 0
         self._since: float | None = None
-        self._acked_at: float | None = None
-        self._was_ever_acked = False
+        self._waited = 0.0
         self._has_refreshed = False
+        self._replaced = 0
+        # Of the current connection.
+        self._acked_at: float | None = None
+        self._has_delivered = False
+        # Of the client.
+        self._was_ever_acked = False
+        self._last_kind: object = None
         self._connects: list[float] = []  # a deque takes 0.7 kB, and there may be many clients
 
     @property
     def count(self) -> int:
         """How many attempts failed in a row."""
         return self._count
+
+    @property
+    def was_acked(self) -> bool:
+        """Whether the server has ever acknowledged a connection."""
+        return self._was_ever_acked
 
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
@@ -245,40 +288,93 @@ class Attempts:
         self._acked_at = now
         self._was_ever_acked = True
 
+    def delivered(self) -> None:
+        """Note that the connection brought a result of an operation."""
+        self._has_delivered = True
+
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide what to do after an attempt failed, or a connection ended."""
-        self._forget_if_stable(now)
+        self._end_connection(now)
         if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
             self._was_ever_acked = True  # it may have ended before `acknowledged` was called
         if not self._was_ever_acked and not self._policy.initial:
             return Decision(retry=False, why="the first connection failed (initial=False)")
-        action, delay = self._policy.judge(failure)
+        action, delay = self._policy.judge(failure, was_acked=self._was_ever_acked)
         refresh = action is Action.REFRESH
         why = self._spent(now, refresh=refresh, stops=action is Action.STOP)
         if why:
             return Decision(retry=False, why=why)
+        is_warning = self._is_repeated(failure)
+        if refresh and (self._has_refreshed or not self._can_refresh):
+            action, is_warning = Action.LATER, True
         self._count += 1
-        # Only two refusals in a row are final. Another failure between them may last so long that
+        # Only refusals in a row are postponed. Another failure between them may last so long that
         # the credentials expire.
         self._has_refreshed = refresh
         if delay is None:
             delay = self._drawn(action, retry_after(failure))
-        return Decision(True, max(delay, self.until_allowed(now)), refresh, self._count)
+        self._waited = max(delay, self.until_allowed(now))
+        return Decision(True, self._waited, refresh, self._count, is_warning=is_warning)
 
-    def _forget_if_stable(self, now: float) -> None:
+    def forgive(self) -> None:
+        """Begin a new row: the cause of the failures so far is gone."""
+        self._count, self._since, self._waited = 0, None, 0.0
+        self._has_refreshed, self._replaced = False, 0
+
+    def replaced(self, now: float) -> Decision:
+        """Decide when to connect again after the user had the connection, or an attempt, dropped.
+
+        Immediately, but only once in a row: whoever calls `reconnect()` in a loop waits as long as
+        after failures. It does not count as one.
+        """
+        self._end_connection(now)
+        delay = 0.0 if self.hurries() else self._drawn(Action.RETRY, 0.0, self._replaced)
+        self._replaced += 1
+        self._waited = max(delay, self.until_allowed(now))
+        return Decision(True, self._waited, True, self._count, "reconnect()")
+
+    def hurries(self) -> bool:
+        """Return whether the user may cut a wait of this row short."""
+        return self._replaced == 0
+
+    def hurried(self) -> None:
+        """Note that the user cut a wait short."""
+        self._replaced += 1
+
+    def patience(self) -> float:
+        """Return the seconds after which `reconnect()` may drop an attempt that it began."""
+        return self._policy.ceiling(self._count + self._replaced + 1)
+
+    def _end_connection(self, now: float) -> None:
         acked_at, self._acked_at = self._acked_at, None
-        if acked_at is not None and now - acked_at >= self._policy.stable_after:
-            self._count, self._since, self._has_refreshed = 0, None, False
+        if acked_at is not None and self._was_good(now - acked_at):
+            self.forgive()
+        self._has_delivered = False
         if self._since is None:
             self._since = now
+
+    def _was_good(self, lived: float) -> bool:
+        policy = self._policy
+        if lived >= policy.stable_after:
+            return True
+        is_useful = self._has_delivered or lived >= self._waited
+        return is_useful and lived >= max(policy.first_delay, _LEAST_SECONDS)
+
+    def _is_repeated(self, failure: TransportError) -> bool:
+        """Whether the last failure was of the same kind, and this is one that may never pass."""
+        kind = (type(failure), failure.code, failure.status)
+        is_repeated, self._last_kind = kind == self._last_kind, kind
+        if action_for(failure) is not Action.STOP:
+            return False
+        return is_repeated or isinstance(failure, HandshakeRejected | TLSFailed)
 
     def _spent(self, now: float, *, refresh: bool, stops: bool) -> str:
         policy, since = self._policy, now if self._since is None else self._since
         if stops:
             return "another attempt would fail again"
-        if refresh and not self._can_refresh:
+        if refresh and not self._was_ever_acked and not self._can_refresh:
             return "the server refused the credentials, and there are no others"
-        if refresh and self._has_refreshed:
+        if refresh and not self._was_ever_acked and self._has_refreshed:
             return "the server refused the new credentials, too"
         if policy.attempts is not None and self._count >= policy.attempts:
             return f"{self._count} attempts failed in a row (attempts)"
@@ -286,11 +382,11 @@ class Attempts:
             return f"all attempts failed for {now - since:g} seconds (elapsed)"
         return ""
 
-    def _drawn(self, action: Action, asked_for: float) -> float:
+    def _drawn(self, action: Action, asked_for: float, more: int = 0) -> float:
         policy = self._policy
         if action is Action.REFRESH:
             return 0.0
-        delay = self._chance() * policy.ceiling(self._count)
+        delay = self._chance() * policy.ceiling(self._count + more)
         if action is Action.LATER:
             delay = policy.later * (1 + self._chance())
         # A server may give many clients the same time. They must not all connect at that time.
@@ -329,7 +425,7 @@ class Attempt(Struct, frozen=True):
     """An attempt to connect; your functions `url`, `headers` and `init_payload` may take it.
 
     - `number`: 1 for the first attempt, then 1 more for each attempt in a row that failed. After a
-      stable connection it is 1 again.
+      good connection, and after `reconnect()`, it is 1 again.
     - `failure`: why the last attempt or connection ended, or None.
     - `refresh`: True if the server refused the last credentials, so that it needs new ones.
     """

@@ -107,7 +107,6 @@ def test_help_explains_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> 
         (["query", URL, "fragment f on A { a }"], "the document has no operation"),
         (["query", URL, "query A { a } query B { b }"], "several operations (A, B)"),
         (["query", URL, "query A { a }", "-o", "B"], "no operation named 'B' (it has: A)"),
-        (["query", URL, "{ a }", "-V", 'a="\\ud800"'], "cannot be sent as JSON"),
         (["query", URL, "{ a }", "--insecure"], "ssl needs a wss:// URL"),
         (["query", URL, "{ a }", "--proxy", "ftp://p"], "unknown proxy scheme 'ftp'"),
         (["query", "http://h/graphql", "{ a }"], "did you mean 'ws://h/graphql'?"),

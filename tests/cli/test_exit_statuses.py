@@ -184,7 +184,7 @@ async def test_connect_timeout(capfd: Printed) -> None:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
         assert Exit.TIMEOUT == await failing(url, "--connect-timeout", "0.2")
 
-    assert "did not upgrade within 0.2 seconds (connect_timeout)" in sentence(capfd)
+    assert "did not upgrade within 0.2 seconds (--connect-timeout)" in sentence(capfd)
 
 
 async def test_ack_timeout(capfd: Printed) -> None:
@@ -202,7 +202,7 @@ def test_operation_timeout(strawberry: Server, capfd: Printed) -> None:
     assert Exit.TIMEOUT == main(arguments)
 
     expected = (
-        f"127.0.0.1:{strawberry.port} did not answer the query within 0.2 seconds (execute_timeout)"
+        f"127.0.0.1:{strawberry.port} did not answer the query within 0.2 seconds (--timeout)"
     )
     assert expected == sentence(capfd)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from doubles import VirtualTimeLoop, pass_time, settle
-from gqlwire import Client
+from gqlwire import Client, RetryPolicy
 from gqlwire.client.sharing import Shared
 from gqlwire.errors import (
     CloseTimeout,
@@ -185,7 +185,8 @@ async def test_a_dead_connection_is_replaced_for_the_next_task_that_enters(
 ) -> None:
     """A task that has the old session keeps it, and the last task to leave closes."""
     answering(server)
-    client = client_of(server, reconnecting=reconnecting)
+    never = RetryPolicy(should_retry=lambda failure: False)
+    client = client_of(server, reconnecting=reconnecting, retry=never)
     async with client as old:
         server.peer.hang_up(4400)
         await settle()

@@ -197,7 +197,7 @@ async def test_the_program_for_tibber(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_a_refusal_by_tibber_is_not_retried(status: int) -> None:
-    """With a token that is a value and one protocol, a refusal is final: there is one attempt."""
+    """With the program's `should_retry` a refusal is final: there is one attempt."""
 
     def refuse(_: Any) -> Refusal | None:
         return Refusal(status) if server.connections > 1 else None
@@ -212,7 +212,10 @@ async def test_a_refusal_by_tibber_is_not_retried(status: int) -> None:
             server.url,
             init_payload={"token": "s3cret"},
             subprotocols=["graphql-transport-ws"],
-            retry=RetryPolicy(first_delay=0.01),
+            retry=RetryPolicy(
+                first_delay=0.01,
+                should_retry=lambda it: False if it.status in {400, 401, 403, 404} else None,
+            ),
         )
         async with client as session:
             live = session.subscribe("subscription { liveMeasurement { power } }")

@@ -187,6 +187,14 @@ async def misfit(_: Certificates) -> tuple[str, int]:
         return await said(errors.ResultMismatch, asked), server.port
 
 
+async def defer(peer: Peer) -> None:
+    await peer.ack()
+    start = await peer.expect("subscribe")
+    payload = {"data": {"user": {}}, "hasNext": True}
+    await peer.send({"id": start["id"], "type": "next", "payload": payload})
+    await peer.closed()
+
+
 async def reject(peer: Peer) -> None:
     await peer.expect("connection_init")
     await peer.send({"type": "connection_error", "payload": {"message": "Invalid token"}})
@@ -210,6 +218,26 @@ async def slow(_: Certificates) -> tuple[str, int]:
         await anext(events)
         await session.execute("{ n }")
         return await said(errors.SlowConsumer, drain(events)), server.port
+
+
+class Stale:
+    """A checkpoint of a program that had another `result_type`."""
+
+    def load(self) -> bytes:
+        return b'{"data":{"n":"one"}}'
+
+    def save(self, event: bytes) -> None: ...
+
+
+async def stale(_: Certificates) -> tuple[str, int]:
+    async with fake(acknowledge) as server, gqlwire.connect(server.url) as session:
+        events = session.subscribe(
+            "subscription { n }",
+            result_type=dict[str, int],
+            resume=lambda last, variables: variables,
+            checkpoint=Stale(),
+        )
+        return await said(errors.InvalidCheckpoint, drain(events)), server.port
 
 
 async def drain(events: gqlwire.Subscription[object]) -> None:
@@ -353,6 +381,7 @@ SENTENCES = [
     ("TransportProtocolError", from_peer(errors.TransportProtocolError, no_json)),
     ("TransportQueryError", from_peer(errors.TransportQueryError, graphql_errors)),
     ("ResultMismatch", misfit),
+    ("IncompleteResult", from_peer(errors.IncompleteResult, defer)),
     ("ConnectionRejected", from_peer(errors.ConnectionRejected, reject)),
     (
         "KeepAliveTimeout",
@@ -363,6 +392,7 @@ SENTENCES = [
         from_peer(errors.KeepAliveTimeout, acknowledge, keep_alive_timeout=0.1),
     ),
     ("SlowConsumer", slow),
+    ("InvalidCheckpoint", stale),
     (
         "OperationTimeout",
         from_peer(errors.OperationTimeout, acknowledge, execute_timeout=0.1),

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 import os
 import signal
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from gqlwire import FileCheckpoint
+from gqlwire.errors import InvalidCheckpoint
 
 KILLS = 100
 FORK_AND_KILL = """
-import os, random, signal, sys, time
+import asyncio, json, os, random, signal, sys, time
 from pathlib import Path
 from gqlwire import FileCheckpoint
+
+def load():
+    text = asyncio.run(checkpoint.load())
+    return None if text is None else json.loads(text)
 
 path, fsync, kills = Path(sys.argv[1]), sys.argv[2] == "fsync", int(sys.argv[3])
 checkpoint, chance = FileCheckpoint(path, fsync=fsync), random.Random(7)
 
-def save_for_ever():
-    last = checkpoint.load()
-    number = 0 if last is None else last["n"]
+async def save_for_ever():
+    last = await checkpoint.load()
+    number = 0 if last is None else json.loads(last)["n"]
     while True:
         number += 1
         # Of very different sizes: a file that was written over would show a rest of the last one.
-        checkpoint.save({"n": number, "text": "x" * (number * 7919 % 5000)})
+        event = {"n": number, "text": "x" * (number * 7919 % 5000)}
+        await checkpoint.save(json.dumps(event).encode())
 
 def saved():
     return path.stat().st_mtime_ns if path.exists() else None
@@ -41,18 +45,18 @@ before = None
 for _ in range(kills):
     process = os.fork()
     if not process:
-        save_for_ever()
+        asyncio.run(save_for_ever())
     while saved() == before:  # so that each has come to something, however slow the disk is
         time.sleep(0.0002)
     time.sleep(chance.uniform(0, 0.005))
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    before, event = saved(), checkpoint.load()
+    before, event = saved(), load()
     is_whole = event is None or len(event["text"]) == event["n"] * 7919 % 5000
     print(0 if event is None else event["n"], is_whole, len(os.listdir(path.parent)))
 """
 DIE_AT_A_LINE = """
-import os, signal, sys
+import asyncio, os, signal, sys, threading
 from gqlwire._operations import checkpoint
 from gqlwire import FileCheckpoint
 
@@ -70,18 +74,9 @@ def trace(frame, event, arg):
     return trace
 
 sys.settrace(trace)
-file.save({"n": last})
+threading.settrace(trace)
+asyncio.run(file.save(b'{"n":%d}' % last))
 """
-
-
-class Trade(msgspec.Struct):
-    id: int
-    price: float
-
-
-@dataclass
-class Tick:
-    n: int
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -92,20 +87,28 @@ def leftovers(path: Path) -> list[Path]:
 # --- Saving and loading --------------------------------------------------------------------------
 
 
-def test_the_last_saved_event_is_loaded(tmp_path: Path) -> None:
+async def test_the_last_saved_event_is_loaded(tmp_path: Path) -> None:
     """Also by another object; no other file is left."""
     path = tmp_path / "feed.json"
     checkpoint = FileCheckpoint(path)
-    assert checkpoint.load() is None
+    assert await checkpoint.load() is None
     for number in range(3):
-        checkpoint.save({"n": number, "text": "é"})
+        await checkpoint.save(b'{"n":%d}' % number)
 
-    assert {"n": 2, "text": "é"} == checkpoint.load() == FileCheckpoint(str(path)).load()
+    assert b'{"n":2}' == await checkpoint.load() == await FileCheckpoint(str(path)).load()
     assert [] == leftovers(path)
 
 
+async def test_the_file_holds_the_event_and_a_version(tmp_path: Path) -> None:
+    """So that a later gqlwire knows what it reads."""
+    path = tmp_path / "feed.json"
+    await FileCheckpoint(path).save(b'{"data": {"n": 1}}')
+
+    assert b'{"gqlwire":1,"event":{"data": {"n": 1}}}\n' == path.read_bytes()
+
+
 @pytest.mark.parametrize("fsync", [False, True])
-def test_fsync_writes_the_file_and_then_the_directory(
+async def test_fsync_writes_the_file_and_then_the_directory(
     tmp_path: Path, fsync: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file before it replaces the old one, then the directory."""
@@ -123,50 +126,33 @@ def test_fsync_writes_the_file_and_then_the_directory(
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", replace)
     checkpoint = FileCheckpoint(tmp_path / "feed.json", fsync=fsync)
-    checkpoint.save({"n": 1})
+    await checkpoint.save(b"1")
 
     assert (["file", "replace", "directory"] if fsync else ["replace"]) == synced
-    assert {"n": 1} == checkpoint.load()
+    assert b"1" == await checkpoint.load()
 
 
 @pytest.mark.parametrize(
-    ("kind", "event"),
+    "text",
     [
-        (Trade, Trade(7, 1.5)),
-        (Tick, Tick(3)),
-        (dict[str, int], {"n": 1}),
-        (int, 12),
-        (list[Trade], [Trade(1, 2.0)]),
+        b"",
+        b"{",
+        b'{"id":1',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"gqlwire":2,"event":{}}',
+        b'{"gqlwire":1,"event":{"data":1}',
+        b'{"gqlwire":',
     ],
 )
-def test_an_event_is_loaded_as_its_type(tmp_path: Path, kind: Any, event: Any) -> None:
-    """Whatever msgspec makes of JSON."""
-    checkpoint = FileCheckpoint(tmp_path / "feed.json", kind)
-    checkpoint.save(event)
-
-    assert event == checkpoint.load()
-
-
-@pytest.mark.parametrize("text", [b"", b"{", b'{"id":1', b"\xff", b'{"id":"x","price":1}', b"[]"])
-def test_a_file_without_a_valid_event_raises(tmp_path: Path, text: bytes) -> None:
+async def test_a_file_without_a_valid_event_raises(tmp_path: Path, text: bytes) -> None:
     """It is not taken for a missing file: a feed that starts again would be a surprise."""
     path = tmp_path / "feed.json"
     path.write_bytes(text)
 
-    with pytest.raises(msgspec.DecodeError):
-        FileCheckpoint(path, Trade).load()
+    with pytest.raises(InvalidCheckpoint, match=r"feed\.json .*the file to start without it$"):
+        await FileCheckpoint(path).load()
     assert text == path.read_bytes()
-
-
-def test_an_event_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
-    """Such as an event that JSON cannot hold."""
-    path = tmp_path / "feed.json"
-    checkpoint: FileCheckpoint[Any] = FileCheckpoint(path)
-    checkpoint.save({"n": 1})
-    with pytest.raises(TypeError):
-        checkpoint.save({"n": object()})
-
-    assert ({"n": 1}, []) == (checkpoint.load(), leftovers(path))
 
 
 class Fault(BaseException):
@@ -175,13 +161,13 @@ class Fault(BaseException):
 
 @pytest.mark.parametrize("fault", [OSError("no space"), Fault()])
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_keeps_the_old_event(
+async def test_a_write_that_fails_keeps_the_old_event(
     tmp_path: Path, step: str, fault: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever step fails, and no other file is left."""
     path = tmp_path / "feed.json"
     checkpoint = FileCheckpoint(path, fsync=True)
-    checkpoint.save({"n": 1})
+    await checkpoint.save(b"1")
 
     def fail(*args: Any) -> None:
         raise fault
@@ -189,12 +175,12 @@ def test_a_write_that_fails_keeps_the_old_event(
     with monkeypatch.context() as patch:
         patch.setattr(os, step, fail)
         with pytest.raises(type(fault)):
-            checkpoint.save({"n": 2})
+            await checkpoint.save(b"2")
 
-    assert ({"n": 1}, []) == (checkpoint.load(), leftovers(path))
+    assert (b"1", []) == (await checkpoint.load(), leftovers(path))
 
 
-def test_a_missing_temporary_file_does_not_hide_the_error(
+async def test_a_missing_temporary_file_does_not_hide_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error of the failed step is raised."""
@@ -206,18 +192,18 @@ def test_a_missing_temporary_file_does_not_hide_the_error(
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="no space"):
-        checkpoint.save({"n": 2})
+        await checkpoint.save(b"2")
 
 
-def test_save_raises_if_the_directory_is_missing(tmp_path: Path) -> None:
+async def test_save_raises_if_the_directory_is_missing(tmp_path: Path) -> None:
     """For load() there is no file, as at a first start."""
     checkpoint = FileCheckpoint(tmp_path / "nowhere" / "feed.json")
 
-    assert checkpoint.load() is None
+    assert await checkpoint.load() is None
     with pytest.raises(FileNotFoundError):
-        checkpoint.save({"n": 1})
+        await checkpoint.save(b"1")
     with pytest.raises(IsADirectoryError):
-        FileCheckpoint(tmp_path).load()
+        await FileCheckpoint(tmp_path).load()
 
 
 # --- Killed --------------------------------------------------------------------------------------
@@ -227,7 +213,7 @@ def test_save_raises_if_the_directory_is_missing(tmp_path: Path) -> None:
 def test_a_process_that_is_killed_leaves_an_event(tmp_path: Path, fsync: str) -> None:
     """At any point: the file is whole, and never goes back.
 
-    The temporary file of a save that was killed may be left: one of each at most.
+    The temporary file of a save that was killed may be left: one of all.
     """
     command = [sys.executable, "-c", FORK_AND_KILL, tmp_path / "feed.json", fsync, str(KILLS)]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -238,27 +224,30 @@ def test_a_process_that_is_killed_leaves_an_event(tmp_path: Path, fsync: str) ->
     assert sorted(numbers) == numbers
     assert len({*numbers}) > KILLS // 2
     found = [int(files) for _, _, files in lines]
-    assert all(later - before <= 1 for before, later in itertools.pairwise([1, *found]))
+    assert {1, 2} >= {*found}
 
 
-def test_a_process_that_is_killed_at_each_line_leaves_an_event(tmp_path: Path) -> None:
+async def test_a_process_that_is_killed_at_each_line_leaves_an_event(tmp_path: Path) -> None:
     """The old one, and from the line on that replaces it, the new one."""
     path = tmp_path / "feed.json"
     checkpoint = FileCheckpoint(path)
-    checkpoint.save({"n": 0})
+    await checkpoint.save(b'{"n":0}')
     outcomes: list[str] = []
     for line in range(1, 100):
-        before = checkpoint.load()
-        run = subprocess.run([sys.executable, "-c", DIE_AT_A_LINE, path, str(line)], check=False)
+        before = await checkpoint.load()
+        command = [sys.executable, "-c", DIE_AT_A_LINE, str(path), str(line)]
+        run = await asyncio.create_subprocess_exec(*command)
+        await run.wait()
         if run.returncode == 0:
             break
         assert -signal.SIGKILL == run.returncode
-        event = checkpoint.load()
-        assert event in (before, {"n": line})
+        event = await checkpoint.load()
+        assert event in (before, b'{"n":%d}' % line)
         outcomes.append("old" if event == before else "new")
+        assert [path.with_name(".feed.json.tmp")] >= leftovers(path)
 
-    assert {"n": line} == checkpoint.load()
+    assert b'{"n":%d}' % line == await checkpoint.load()
     assert sorted(outcomes, reverse=True) == outcomes
     assert 10 < len(outcomes)
     assert 2 < outcomes.count("new") < outcomes.count("old")
-    assert len(leftovers(path)) < outcomes.count("old")
+    assert [] == leftovers(path)

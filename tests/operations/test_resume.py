@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 import gqlwire
 from doubles import settle
+from gqlwire import ExecutionResult
+from gqlwire._operations.options import Terms
 from gqlwire._operations.resume import Tracker
 from gqlwire.errors import TransportQueryError
 from virtual_server import (
@@ -35,13 +39,13 @@ class Memory:
         self.saved: list[Any] = []
         self.fault: Exception | None = None
 
-    def load(self) -> Any:
-        return self.last
+    def load(self) -> bytes | None:
+        return None if self.last is None else json.dumps({"data": self.last}).encode()
 
-    def save(self, event: Any) -> None:
+    def save(self, event: bytes) -> None:
         if self.fault is not None:
             raise self.fault
-        self.saved.append(event["n"])
+        self.saved.append(json.loads(event)["data"]["n"])
 
 
 def after(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
@@ -55,74 +59,80 @@ def asked_after(server: VirtualServer) -> list[Any]:
 # --- By itself -----------------------------------------------------------------------------------
 
 
-def test_a_tracker_knows_the_last_event() -> None:
-    """From nothing on."""
-    tracker: Tracker[int] = Tracker(lambda last, given: {"after": last}, None, None)
-    assert tracker.last is None
-    assert [True, True] == [tracker.accepts(1), tracker.accepts(2)]
+def tracker_of(**terms: Any) -> Tracker[Any]:
+    return Tracker(Terms(**terms))
 
-    assert 2 == tracker.last
-    assert {"after": 2} == tracker.variables(tracker.last, {"a": 1})
-    assert {"a": 1} == tracker.variables(None, {"a": 1})
+
+def accepts(tracker: Tracker[Any], event: Any) -> bool:
+    return tracker.accepts(event, Raw(json.dumps({"data": event}).encode()))
+
+
+def test_a_tracker_knows_the_last_event() -> None:
+    """From nothing on, as it came."""
+    tracker = tracker_of(resume=lambda last, given: {"after": last})
+    assert tracker.last is None
+    assert [True, True] == [accepts(tracker, 1), accepts(tracker, 2)]
+
+    assert b'{"data": 2}' == bytes(tracker.last or b"")
+    assert {"after": 2} == tracker.variables(2, {"a": 1})
 
 
 def test_without_resume_the_variables_are_those_that_were_given() -> None:
     """Whatever came."""
-    tracker: Tracker[int] = Tracker(None, lambda event: event, None)
-    tracker.accepts(1)
+    tracker = tracker_of(key=lambda event: event)
+    accepts(tracker, 1)
 
     assert {"a": 1} == tracker.variables(1, {"a": 1})
 
 
-def test_a_checkpoint_needs_resume() -> None:
-    """There is no other way to go on from it."""
-    with pytest.raises(ValueError, match="checkpoint needs resume"):
-        Tracker(None, None, Memory())
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"checkpoint": Memory()}, "checkpoint needs resume"),
+        ({"resume": after, "checkpoint_every": 5}, "checkpoint_every needs checkpoint"),
+        ({"resume": after, "key_memory": 5}, "key_memory needs key"),
+        ({"key": id, "key_memory": 0}, "key_memory must be at least 1"),
+        (
+            {"resume": after, "checkpoint": Memory(), "checkpoint_every": 0},
+            "checkpoint_every must be above 0",
+        ),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(terms: dict[str, Any], words: str) -> None:
+    """With what is missing."""
+    with pytest.raises(ValueError, match=words):
+        tracker_of(**terms)
 
 
-def test_equal_keys_are_dropped_at_a_seam_only() -> None:
-    """As far as the first new one."""
-    tracker: Tracker[int] = Tracker(None, lambda event: event % 10, None)
-    first = [tracker.accepts(event) for event in (1, 11, 2)]
-    tracker.cross()
-    second = [tracker.accepts(event) for event in (21, 2, 3, 1)]
-    tracker.cross()
-    tracker.cross()
-    third = [tracker.accepts(event) for event in (1, 3, 2, 4)]
+def test_an_event_without_data_is_not_the_last_event() -> None:
+    """There is nothing in it to go on from."""
+    tracker = tracker_of(resume=after)
+    accepts(tracker, {"n": 1})
+    assert accepts(tracker, None)
+    assert tracker.accepts(ExecutionResult(None, [{"message": "x"}]), Raw(b"{}"))
 
-    assert ([True] * 3, [False, False, True, True]) == (first, second)
-    assert [False, False, False, True] == third
+    assert b'{"data": {"n": 1}}' == bytes(tracker.last or b"")
 
 
 def test_a_dropped_event_is_not_the_last_event() -> None:
     """It came before the last one."""
-    tracker: Tracker[int] = Tracker(None, lambda event: event, None)
+    tracker = tracker_of(key=lambda event: event)
+    assert tracker.keys is not None
     for event in (1, 2):
-        tracker.accepts(event)
-    tracker.cross()
-    tracker.accepts(1)
+        accepts(tracker, event)
+    tracker.keys.cross()
+    accepts(tracker, 1)
 
-    assert 2 == tracker.last
+    assert b'{"data": 2}' == bytes(tracker.last or b"")
 
 
 def test_the_event_of_a_checkpoint_is_known_when_it_comes_again() -> None:
     """A restart of the process is a seam, too."""
-    tracker: Tracker[Any] = Tracker(after, lambda event: event["n"], Memory({"n": 5}))
+    tracker = tracker_of(resume=after, key=lambda event: event["n"])
+    tracker.restore(Raw(b'{"data":{"n":5}}'), {"n": 5})
 
-    found = [tracker.accepts({"n": number}) for number in (5, 6, 5)]
+    found = [accepts(tracker, {"n": number}) for number in (5, 6, 5)]
     assert [False, True, True] == found
-
-
-def test_only_new_events_are_saved() -> None:
-    """Each once, however often it is acknowledged; not the one that was loaded."""
-    memory = Memory({"n": 1})
-    tracker: Tracker[Any] = Tracker(after, None, memory)
-    tracker.acknowledge()
-    tracker.accepts({"n": 2})
-    tracker.acknowledge()
-    tracker.acknowledge()
-
-    assert [2] == memory.saved
 
 
 # --- Subscriptions -------------------------------------------------------------------------------
@@ -238,20 +248,31 @@ async def test_a_checkpoint_that_cannot_save_ends_the_step(server: VirtualServer
 
 
 @tidily
-async def test_a_checkpoint_that_cannot_load_raises_in_subscribe(server: VirtualServer) -> None:
-    """Before anything is sent."""
+async def test_a_checkpoint_that_cannot_load_raises_in_the_first_step(
+    server: VirtualServer,
+) -> None:
+    """Before anything is sent. The next step tries again."""
 
     class Broken(Memory):
-        def load(self) -> Any:
-            raise OSError("no such disk")
+        def load(self) -> bytes | None:
+            if self.fault is not None:
+                raise self.fault
+            return super().load()
 
+    memory = Broken({"n": 7})
+    memory.fault = OSError("no such disk")
     async with kept(server) as it:
-        with pytest.raises(OSError, match="no such disk"):
-            it.session.subscribe(FROM, resume=after, checkpoint=Broken())
         with pytest.raises(ValueError, match="checkpoint needs resume"):
-            it.session.subscribe(FROM, checkpoint=Memory())
-
+            it.session.subscribe(FROM, checkpoint=memory)
+        events = it.session.subscribe(FROM, resume=after, checkpoint=memory)
+        with pytest.raises(OSError, match="no such disk"):
+            await anext(events)
         assert [] == server.peer.started
+        memory.fault = None
+        await started(events, server.peer, 8)
+
+        assert [{"after": 7}] == asked_after(server)
+        await events.aclose()
 
 
 @tidily

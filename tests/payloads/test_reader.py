@@ -31,7 +31,12 @@ from gqlwire._payloads import reader as reader_module
 from gqlwire._payloads.reader import Reader, reader_for
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire._payloads.scalars import Scalar, Scalars
-from gqlwire.errors import ResultMismatch, TransportProtocolError, TransportQueryError
+from gqlwire.errors import (
+    IncompleteResult,
+    ResultMismatch,
+    TransportProtocolError,
+    TransportQueryError,
+)
 
 NO_SCALARS = Scalars()
 PRECISE = "0.1000000000000000055511151231257827"
@@ -323,7 +328,7 @@ def test_errors_come_before_all_else(kind: Any, data: str) -> None:
 
 @pytest.mark.parametrize("kind", [None, Trades, ModelTrades])
 @pytest.mark.parametrize(
-    "unusual", ['"hasNext":true', '"label":"a"', '"unknown":{}', '"hasNext":"yes"', '"path":1']
+    "unusual", ['"hasNext":false', '"label":"a"', '"unknown":{}', '"hasNext":"yes"', '"path":1']
 )
 def test_unusual_keys_do_not_keep_data_from_being_read(kind: Any, unusual: str) -> None:
     """Servers add keys."""
@@ -341,13 +346,27 @@ def test_unusual_keys_do_not_keep_data_from_being_read(kind: Any, unusual: str) 
         (b"[]", "not an object"),
         (b"{", "cannot be read"),
         (b"{}", "neither data nor errors"),
-        (b'{"data":{"trade":{"price":1}},"path":["a"]}', "get_execution_result=True"),
-        (b'{"incremental":[],"hasNext":false}', "get_execution_result=True"),
     ],
 )
 def test_a_payload_that_is_not_a_result_is_refused(kind: Any, payload: bytes, words: str) -> None:
     """With a type or without one, the error is the same."""
     with pytest.raises(TransportProtocolError, match=words):
+        reader(kind).read(Raw(payload))
+
+
+@pytest.mark.parametrize("kind", [None, Trades, ModelTrades])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"data":{"trade":{"price":1}},"path":["a"]}',
+        b'{"data":{"trade":{"price":1}},"hasNext":true}',
+        b'{"data":{},"pending":[{"id":"0","path":[]}]}',
+        b'{"incremental":[],"hasNext":false}',
+    ],
+)
+def test_a_part_of_a_result_is_refused(kind: Any, payload: bytes) -> None:
+    """With a type or without one, before the type is looked at."""
+    with pytest.raises(IncompleteResult, match="get_execution_result=True"):
         reader(kind).read(Raw(payload))
 
 
@@ -438,6 +457,8 @@ def outcome(take: Callable[[], Any]) -> tuple[str, str]:
         return "misfit", repr((str(misfit), misfit.path, misfit.data, misfit.extensions))
     except TransportQueryError as refusal:
         return "errors", repr((str(refusal), refusal.errors, refusal.data, refusal.extensions))
+    except IncompleteResult as part:
+        return "part", repr(part.result)
     except TransportProtocolError as unreadable:
         return "no result", str(unreadable)
 
@@ -568,7 +589,7 @@ def test_parse_float_is_for_numbers_without_an_annotation() -> None:
 
 def test_parse_float_also_serves_the_long_way() -> None:
     """NaN stays the float that it is."""
-    payload = Raw(b'{"data":[0.10],"hasNext":true}')
+    payload = Raw(b'{"data":[0.10],"hasNext":false}')
 
     assert "[Decimal('0.10')]" == repr(reader(None, Decimal).read(payload))
     assert "[Decimal('0.10'), nan]" == repr(read(None, "[0.10,NaN]", Decimal))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from gqlwire._payloads.result import ExecutionResult, decode_result
-from gqlwire.errors import TransportProtocolError, TransportQueryError
+from gqlwire.errors import IncompleteResult, TransportProtocolError, TransportQueryError
 
 ERROR = {"message": "no", "path": ["a"]}
 
@@ -63,10 +63,15 @@ PART = {"path": ["a"], "data": {"n": 1}}
         ),
         ({"incremental": [PART]}, ExecutionResult(incremental=[PART])),
         # The form before 2022: each part is a payload of its own.
-        ({**PART, "hasNext": True}, ExecutionResult(has_next=True, incremental=[PART])),
+        (
+            {**PART, "hasNext": True},
+            ExecutionResult(has_next=True, incremental=[PART], path=["a"]),
+        ),
         (
             {"path": ["a"], "errors": [ERROR]},
-            ExecutionResult(errors=[ERROR], incremental=[{"path": ["a"], "data": None}]),
+            ExecutionResult(
+                errors=[ERROR], incremental=[{"path": ["a"], "data": None}], path=["a"]
+            ),
         ),
     ],
 )
@@ -116,14 +121,22 @@ def test_no_payload_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"{", b"garbage", b'{"data":"\xff"}', b'{"data":%s}' % (b"1" * 5_000), b"[" * 100_000],
+    [b"{", b"garbage", b'{"data":"\xff"}', b'{"data":%s}' % (b"1" * 5_000)],
 )
 def test_an_unreadable_payload_is_refused_with_its_cause(payload: bytes) -> None:
-    """Also numbers that Python does not convert, and endless brackets."""
+    """Also numbers that Python does not convert."""
     with pytest.raises(TransportProtocolError, match="cannot be read") as caught:
         decode_result(Raw(payload))
 
     assert caught.value.__cause__ is not None
+
+
+def test_a_payload_that_is_nested_too_deeply_is_called_so() -> None:
+    """It may be valid JSON."""
+    with pytest.raises(TransportProtocolError, match="nested too deeply to be read") as caught:
+        decode_result(Raw(b'{"data":%s%s}' % (b"[" * 100_000, b"]" * 100_000)))
+
+    assert isinstance(caught.value.__cause__, RecursionError)
 
 
 # --- What only the lenient reader can read ---------------------------------------------------
@@ -278,10 +291,13 @@ def test_errors_are_raised_with_the_data_that_came_along() -> None:
 @pytest.mark.parametrize("payload", [{"incremental": [PART]}, {"hasNext": False}, PART])
 def test_a_further_part_of_a_result_is_not_taken_for_data(payload: Any) -> None:
     """Without `get_execution_result`, a part must not be taken for the whole."""
-    with pytest.raises(TransportProtocolError, match="get_execution_result=True"):
+    with pytest.raises(IncompleteResult, match="get_execution_result=True"):
         decode(payload).data_or_raise()
 
 
-def test_the_first_part_of_a_result_is_data() -> None:
-    """It is all there is, for who asks for no more."""
-    assert {"n": 1} == decode({"data": {"n": 1}, "hasNext": True}).data_or_raise()
+def test_the_first_part_of_a_result_is_not_the_result() -> None:
+    """It is in the error."""
+    with pytest.raises(IncompleteResult) as caught:
+        decode({"data": {"n": 1}, "hasNext": True}).data_or_raise()
+
+    assert {"n": 1} == caught.value.data

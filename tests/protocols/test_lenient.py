@@ -111,12 +111,45 @@ def test_json_that_is_not_an_object_is_refused(text: bytes) -> None:
         read(text)
 
 
-def test_nesting_without_end_is_refused() -> None:
+@pytest.mark.parametrize("text", [b'{"type":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
+def test_nesting_that_shows_no_type_is_refused(text: bytes) -> None:
     """With the error of the tree, not with Python's."""
-    with pytest.raises(TransportProtocolError, match="not JSON") as caught:
-        read(b'{"type":' * 100_000)
+    with pytest.raises(TransportProtocolError, match="nested too deeply") as caught:
+        read(text)
 
     assert isinstance(caught.value.__cause__, RecursionError)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("order", [("type", "id", "payload"), ("payload", "id", "type")])
+def test_a_message_that_is_nested_too_deeply_is_read_but_for_its_payload(
+    order: tuple[str, ...],
+) -> None:
+    """Of which nothing is lost."""
+    parts = {"type": b'"result"', "id": b"7", "payload": b'{"data": %s}' % DEEP}
+    text = b"{%s}" % b" , ".join(b'"%s" : %s' % (key.encode(), parts[key]) for key in order)
+
+    assert events.Result("7", Raw(parts["payload"])) == read(text)
+    assert Said(Raw(DEEP)) == read(b'{"payload":%s,"type":"said"}' % DEEP)
+
+
+@pytest.mark.parametrize("payload", [b"{]", b'"a\nb"', rb'"\x"', b'{"data":1', b"{}}", b"", b"nil"])
+@pytest.mark.parametrize("id", [b'"7"', b"7"])
+def test_a_message_that_is_no_json_fails_its_operation(payload: bytes, id: bytes) -> None:
+    """If it shows which one that is. Its payload cannot be read either."""
+    text = b'{"type":"result","id":%s,"payload":%s}' % (id, payload)
+
+    assert events.Result("7", Raw(text)) == read(text)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+    assert events.Failed("7", Raw(b'{"id":"7","type":"failed",')) == read(
+        b'{"id":"7","type":"failed",'
+    )
+    assert events.Completed("7") == read(b'{"id":"7","type":"completed"')
+    with pytest.raises(TransportProtocolError, match="not JSON"):
+        read(b'{"type":"said","id":%s,"payload":%s}' % (id, b"{]"))
 
 
 # --- Excerpts --------------------------------------------------------------------------------
@@ -214,7 +247,14 @@ def test_a_missing_payload_has_no_errors() -> None:
     assert [] == errors_of(NOTHING)
 
 
-@pytest.mark.parametrize("payload", [b"{", b"[" * 100_000, b'"\xff"'])
+def test_errors_that_are_nested_too_deeply_are_shown() -> None:
+    """And called so."""
+    [error] = errors_of(Raw(b"[" * 100_000))
+
+    assert error["message"].startswith("unreadable error, nested too deeply: '[[[")
+
+
+@pytest.mark.parametrize("payload", [b"{", b'"\xff"'])
 def test_errors_that_cannot_be_read_are_shown(payload: bytes) -> None:
     """An excerpt is better than nothing."""
     [error] = errors_of(Raw(payload))

@@ -44,8 +44,8 @@ class Feed(msgspec.Struct):
 class Tally:
     """The events of one consumer. `lost` and `doubled` are numbers that no gap announced.
 
-    `missed` are those that were announced to be missing, `too_few` the announcements that cannot be
-    right: the feed continued in the gap.
+    `missed` are those that were announced to be missing, `repeated` the announcements that cannot
+    be right: a gap is announced once, so an event is between two of them.
     """
 
     events: int = 0
@@ -54,7 +54,7 @@ class Tally:
     doubled: int = 0
     announced: int = 0
     missed: int = 0
-    too_few: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
     def take(self, seq: int) -> None:
         """Note the next number, which should be the one after the last."""
@@ -65,12 +65,9 @@ class Tally:
         else:
             self.doubled += 1
 
-    def take_after(self, notice: Reconnected, seq: int, interval: float) -> None:
+    def take_after(self, seq: int) -> None:
         """Note the first number after a gap that was announced."""
-        missed = seq - self.last - 1
-        if missed < notice.gap_seconds / interval - 1:
-            self.too_few.append(f"{missed} missing after {notice.gap_seconds:.3f} s")
-        self.missed += max(0, missed)
+        self.missed += max(0, seq - self.last - 1)
         self.last = max(self.last, seq - 1)
         self.take(seq)
 
@@ -246,7 +243,9 @@ class Consumers:
             async for event in events:
                 if isinstance(event, Reconnected):
                     tally.announced += 1
-                    notice = notice or event
+                    if notice is not None:
+                        tally.repeated.append(f"{notice.gap_seconds:.3f} s, then {event}")
+                    notice = event
                     continue
                 seq = event["feed"]["seq"]
                 if tally.events == 0:
@@ -254,7 +253,7 @@ class Consumers:
                 if notice is None:
                     tally.take(seq)
                 else:
-                    tally.take_after(notice, seq, self._interval)
+                    tally.take_after(seq)
                 notice = None
                 if self._is_reached(seq):
                     return

@@ -78,6 +78,8 @@ class Blow(StrEnum):
     """The server is killed, and started again."""
     EXPIRE = "expired token"
     """The token is stale at the next connection, or a moment after it was taken."""
+    UNAVAILABLE = "503"
+    """Reset, and the next two attempts to connect are answered with HTTP 503."""
     RECONNECT = "reconnect()"
     TERMINATE = "terminate()"
 
@@ -105,7 +107,7 @@ class Tokens:
         self._end = time.time() + seconds
 
 
-POLICY = RetryPolicy(first_delay=0.02, longest_delay=0.2, stable_after=0.2)
+POLICY = RetryPolicy(first_delay=0.02, longest_delay=0.2, stable_after=0.2, later=0.2)
 
 IMPATIENT: dict[str, Any] = {
     "retry": POLICY,
@@ -160,6 +162,9 @@ class Hardship:
                 await asyncio.to_thread(self.server.restart)
             case Blow.EXPIRE:
                 self.tokens.expire(-1 if blow.everywhere else blow.seconds)
+                self.proxy.strike(Fault.RESET)
+            case Blow.UNAVAILABLE:
+                self.proxy.unavailable = 2
                 self.proxy.strike(Fault.RESET)
             case Blow.RECONNECT:
                 asides.create_task(self.session.reconnect("as it pleases"))

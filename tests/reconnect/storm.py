@@ -161,7 +161,7 @@ async def _weathered(
         gaps=total(watchers, "announced"),
         missed=total(watchers, "missed"),
         unannounced=total(watchers, "lost"),
-        doubts=[told for tally in watchers for told in tally.too_few],
+        doubts=[told for tally in watchers for told in tally.repeated],
         grown=grown,
         early=early,
         late=late,

@@ -29,6 +29,7 @@ class InMemory:
 
     host = "memory"
     can_refresh = False
+    close_timeout = 10.0
     is_alive = True
 
     def __init__(self) -> None:
@@ -54,6 +55,9 @@ class InMemory:
         connection.opened(wire)
         connection.received(ACK)
         return connection
+
+    def another(self) -> InMemory:
+        return InMemory()
 
     async def close(self) -> None:
         for wire in self.wires:

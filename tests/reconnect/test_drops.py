@@ -5,10 +5,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hardship import CALM, PATIENCE, PLACES, STORMED, Hardship, Place, each, hardship
+from hardship import CALM, PATIENCE, PLACES, POLICY, STORMED, Hardship, Place, each, hardship
 
 import gqlwire
 from conftest import OLDER, Speaker
@@ -118,7 +119,7 @@ async def test_each_close_code_that_passes_is_survived(speaker: Speaker) -> None
 
 @pytest.mark.parametrize("code", codes(Action.REFRESH))
 async def test_a_close_code_that_asks_for_credentials(speaker: Speaker, code: int) -> None:
-    """They are asked for anew, once; when that does not help it is over, with the server's code."""
+    """New ones are asked for immediately, and then after a wait, as long as the server refuses."""
     asked: list[bool] = []
 
     def init_payload(attempt: Attempt) -> dict[str, Any]:
@@ -131,17 +132,18 @@ async def test_a_close_code_that_asks_for_credentials(speaker: Speaker, code: in
             await follower.reconnects()
             assert [False, True] == asked
             proxy.newest.close_with(code)
-            with pytest.raises(ConnectionClosed) as caught:
-                await follower.reconnects()
-            assert code == caught.value.code
-        assert [False, True] == asked
-        assert Phase.CLOSED is session.state
+            await follower.reconnects()
+        assert [False, True, True] == asked
 
 
 @pytest.mark.parametrize("code", codes(Action.STOP))
-async def test_a_close_code_that_would_come_again(speaker: Speaker, code: int) -> None:
+async def test_a_close_code_that_the_policy_forbids(speaker: Speaker, code: int) -> None:
     """It is final, at once."""
-    async with behind_proxy(speaker) as (session, proxy), following(session) as follower:
+    policy = RetryPolicy(should_retry=lambda failure: failure.code != code)
+    async with (
+        behind_proxy(speaker, retry=policy) as (session, proxy),
+        following(session) as follower,
+    ):
         proxy.newest.close_with(code, "no")
         with pytest.raises(ConnectionClosed, match=f"{code} no") as caught:
             await follower.reconnects()
@@ -304,8 +306,9 @@ def too_late(ends: Counter[str]) -> int:
 
 @pytest.mark.parametrize("place", STORMED, ids=str)
 async def test_credentials_that_do_not_help(place: Place) -> None:
-    """They are asked for once more, with `refresh=True`; refused again is refused for good."""
-    async with asyncio.timeout(PATIENCE), hardship(place, **CALM) as here:
+    """They are asked for again, with `refresh=True`, until the policy ends it."""
+    policy = replace(POLICY, attempts=3)
+    async with asyncio.timeout(PATIENCE), hardship(place, retry=policy, **CALM) as here:
         asked: list[bool] = []
 
         def stale(attempt: Attempt) -> dict[str, Any]:
@@ -319,7 +322,7 @@ async def test_credentials_that_do_not_help(place: Place) -> None:
                 await follower.reconnects()
         kind = ConnectionRejected if place.protocol == OLDER else ConnectionClosed
         assert (kind, Phase.INIT) == (type(caught.value), caught.value.phase)
-        assert ([False, True], Phase.CLOSED) == (asked, here.session.state)
+        assert ([False, True, True], Phase.CLOSED) == (asked, here.session.state)
         with pytest.raises(kind):
             await here.session.wait_ready()
 

@@ -38,6 +38,7 @@ async def test_batches_continue_after_a_loss(server: VirtualServer) -> None:
         ]
         step = await begun(anext(batches))
         await lose(it, server)
+        server.peer.tell(6)
         assert isinstance((await step)[0], Reconnected)
         await events.aclose()
 

@@ -8,6 +8,7 @@ import pytest
 from lasting import REFUSED, lose, n, take
 from lasting import served as served
 
+from doubles import settle
 from gqlwire import Reconnected
 from gqlwire.errors import (
     ConnectionClosed,
@@ -24,7 +25,7 @@ from virtual_server import (
 
 @tidily
 async def test_on_reconnect_gets_the_gap(server: VirtualServer) -> None:
-    """When the subscription continues; the hook may be a coroutine function."""
+    """With the first event after it; the hook may be a coroutine function."""
     told: list[Reconnected] = []
 
     async def tell(event: Reconnected) -> None:
@@ -37,6 +38,10 @@ async def test_on_reconnect_gets_the_gap(server: VirtualServer) -> None:
             await started(events, server.peer)
         server.will(REFUSED)
         await lose(it, server)
+        assert [] == told
+        for events in (one, other):
+            server.peer.tell(1, id=events.id)
+        await settle()
 
         assert [(3.0, 2, 1012)] * 2 == [
             (round(event.gap_seconds, 3), event.attempts, event.failure.code) for event in told
@@ -47,7 +52,7 @@ async def test_on_reconnect_gets_the_gap(server: VirtualServer) -> None:
 
 @tidily
 async def test_tell_reconnects_puts_the_gap_between_the_events(server: VirtualServer) -> None:
-    """After the events before it, and before the events after it, each time."""
+    """After the events before it, before the events after it, once for each gap."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True)
         await started(events, server.peer)
@@ -58,27 +63,30 @@ async def test_tell_reconnects_puts_the_gap_between_the_events(server: VirtualSe
         await lose(it, server)
         server.peer.tell(4)
 
-        found = await take(events, 7)
+        found = await take(events, 6)
         kinds = [each["n"] if isinstance(each, dict) else "gap" for each in found]
-        assert [1, 2, "gap", 3, "gap", "gap", 4] == kinds
+        assert [1, 2, "gap", 3, "gap", 4] == kinds
         assert (5, 0) == (events.delivered, events.dropped)
         await events.aclose()
 
 
 @tidily
-async def test_a_waiting_consumer_gets_the_gap_immediately(server: VirtualServer) -> None:
-    """When the subscription continues, and not with its next event."""
+async def test_a_waiting_consumer_gets_the_gap_before_the_event(server: VirtualServer) -> None:
+    """Which ends the gap."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS, tell_reconnects=True)
         await started(events, server.peer)
         step = await begun(anext(events))
         await lose(it, server)
+        assert not step.done()
+        server.peer.tell(1)
 
         event = await step
         assert isinstance(event, Reconnected)
         assert isinstance(event.failure, ConnectionClosed)
         found = round(event.gap_seconds, 3), event.attempts, event.failure.code
         assert (1.0, 1, 1012) == found
+        assert n(1) == await take(events, 1)
         await events.aclose()
 
 

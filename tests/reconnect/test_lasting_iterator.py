@@ -178,54 +178,42 @@ async def test_a_subscription_that_ended_before_the_loss_stays_ended(server: Vir
 
 
 @tidily
-async def test_invalid_json_ends_the_connection_and_not_the_subscription(
-    server: VirtualServer,
-) -> None:
-    """Events before it are delivered; messages after it were not read, and are lost with it."""
+async def test_invalid_json_costs_one_event(server: VirtualServer) -> None:
+    """The connection lives, and so do the events after it."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
         await started(events, server.peer)
-        broken = b'{"type":"next","id":"%s","payload":{]}' % server.peer.id.encode()
         server.peer.tell(1)
-        server.peer.say(broken)
+        server.peer.say(written(server.peer.id, b"{]"))
         server.peer.tell(2)
-        step = await begun(anext(events))
-        assert {"n": 1} == await step
-        step = await begun(anext(events))
-        await it.lasting.ready()
-        await settle()
-        assert 2 == len(server.peers)
-        server.peer.tell(3)
 
-        assert {"n": 3} == await step
+        first, told, second = await take(events, 3)
+        assert n(1, 2) == [first, second]
+        assert isinstance(told, TransportProtocolError)
+        assert 1 == len(server.peers)
         await events.aclose()
 
 
 @tidily
-async def test_invalid_json_is_dropped_after_a_loss(server: VirtualServer) -> None:
-    """Whether it is found before the loss or after it; what followed it is dropped, too."""
+async def test_invalid_json_costs_one_event_after_a_loss(server: VirtualServer) -> None:
+    """Whether it is found before the loss or after it."""
     for is_awaited in (False, True):
         async with kept(server) as it:
             events = it.session.subscribe(FROM, variable_values={"after": -1}, resume=after)
             await started(events, server.peer)
-            step = await begun(anext(events)) if is_awaited else None
-            broken = written(server.peer.id, b"{]")
-            if not is_awaited:
-                server.peer.tell(1)
-            server.peer.say(broken)
+            step = await begun(take(events, 3)) if is_awaited else None
+            server.peer.say(written(server.peer.id, b"{]"))
             server.peer.tell(2)
             server.peer.hang_up()
             await it.lasting.ready()
             await settle()
 
-            assert [0 if is_awaited else 1] == asked_after(server.peer)
+            assert [2] == asked_after(server.peer)
             server.peer.tell(3)
-            if step is None:
-                assert n(1, 3) == await take(events, 2)
-            else:
-                assert {"n": 3} == await step
-            assert (0, 0) == (events.dropped, events.buffered)
-            assert 3 == events.delivered
+            told, second, third = await (step or take(events, 3))
+            assert n(2, 3) == [second, third]
+            assert isinstance(told, TransportProtocolError)
+            assert (0, 0, 4) == (events.dropped, events.buffered, events.delivered)
             await events.aclose()
 
 

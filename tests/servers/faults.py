@@ -24,6 +24,7 @@ from .scripted import reset
 T = TypeVar("T")
 
 _CHUNK = 65536
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CLOSE_FRAME = 0x88
 _PATIENCE = 60.0
 
@@ -59,7 +60,8 @@ class FaultProxy:
     """Carries connections to `port` of this machine, and does faults to them.
 
     `connections` counts those that came, `refused` those of them for which there was no server,
-    `faults` what was done, by kind. `greeting` is done to each as it comes. `latency` is in
+    `faults` what was done, by kind. `unavailable`: how many of the next connections are answered
+    with HTTP 503. `greeting` is done to each as it comes. `latency` is in
     seconds, `rate` in bytes per second each way.
     """
 
@@ -67,6 +69,7 @@ class FaultProxy:
         self.latency = latency
         self.rate = rate
         self.greeting: Fault | None = None
+        self.unavailable = 0
         self.connections = 0
         self.refused = 0
         self.faults: Counter[Fault] = Counter()
@@ -254,6 +257,10 @@ class Link:
     async def run(self, port: int) -> None:
         """Carry bytes until both ends have no more. For the proxy only."""
         try:
+            if self._proxy.unavailable:
+                self._proxy.unavailable -= 1
+                await self._refuse(*self._client)
+                return
             try:
                 self._server = await asyncio.open_connection("127.0.0.1", port, limit=_CHUNK)
             except OSError:
@@ -267,6 +274,13 @@ class Link:
                 writer.transport.abort()
             # An aborted transport lets go of its socket in the next turn of the loop.
             await asyncio.sleep(0)
+
+    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(_UNAVAILABLE)
+            writer.write_eof()
+            await reader.read()
 
     async def _carry(self, server: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         async with asyncio.TaskGroup() as ways:

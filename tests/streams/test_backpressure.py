@@ -18,7 +18,7 @@ class Socket:
         self.reads = True
         self.needed = False
         self.gate = ReadGate()
-        self.gate.attach(self.pause, self.resume, lambda: self.needed)
+        self.gate.attach(self, self.pause, self.resume, lambda: self.needed)
 
     def pause(self) -> None:
         assert self.reads

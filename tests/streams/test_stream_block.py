@@ -106,8 +106,9 @@ class Socket:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.gate = ReadGate()
+        told = self.told
         self.gate.attach(
-            lambda: self.told.append("pause"), lambda: self.told.append("resume"), lambda: False
+            self, lambda: told.append("pause"), lambda: told.append("resume"), lambda: False
         )
 
 

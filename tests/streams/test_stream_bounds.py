@@ -10,7 +10,7 @@ from gqlwire._streams.stream import Buffer
 @pytest.mark.parametrize("bounds", [(0, 1), (1, 0), (-1, 5), (5, -1)])
 def test_a_buffer_without_room_is_an_error(bounds: tuple[int, int]) -> None:
     """It could never deliver anything."""
-    with pytest.raises(ValueError, match="at least 1 event and 1 byte"):
+    with pytest.raises(ValueError, match=r"at least 1 (event|byte)"):
         Buffer(*bounds)
 
 

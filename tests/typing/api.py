@@ -1,7 +1,8 @@
 """Only type-checked, never run: what a checker sees of the public face."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypedDict, assert_type
 
@@ -29,7 +30,13 @@ from gqlwire import (
     Subscription,
     gql,
 )
-from gqlwire.errors import HandshakeRejected, OperationInterrupted, Phase, TransportError
+from gqlwire.errors import (
+    HandshakeRejected,
+    IncompleteResult,
+    OperationInterrupted,
+    Phase,
+    TransportError,
+)
 from gqlwire.retry import Action
 from gqlwire.transport.exceptions import (
     ResultMismatch,
@@ -198,32 +205,42 @@ def behind(last: Struct, variables: dict[str, Any]) -> dict[str, Any]:
 class Elsewhere:
     """A checkpoint need not be one of ours."""
 
-    def load(self) -> Struct | None:
+    def load(self) -> bytes | None:
         return None
 
-    def save(self, event: Struct, /) -> None: ...
+    def save(self, event: bytes, /) -> None: ...
+
+
+class Remote:
+    """A checkpoint in a database."""
+
+    async def load(self) -> bytes | None:
+        return None
+
+    async def save(self, event: bytes, /) -> None: ...
 
 
 async def resumed(session: AsyncClientSession, is_told: bool) -> None:
-    file = FileCheckpoint("a.json", Struct, fsync=True)
-    assert_type(file, FileCheckpoint[Struct])
-    assert_type(file.load(), Struct | None)
-    assert_type(FileCheckpoint("a.json"), FileCheckpoint[dict[str, Any]])
-    kept: Checkpoint[Struct] = file
-    for checkpoint in (kept, Elsewhere()):
+    file = FileCheckpoint("a.json", fsync=True)
+    assert_type(await file.load(), bytes | None)
+    kept: Checkpoint = file
+    for checkpoint in (kept, Elsewhere(), Remote()):
         events = session.subscribe(
             "{ a }",
             result_type=Struct,
             resume=behind,
             key=lambda event: event.a,
+            key_memory=10,
             checkpoint=checkpoint,
+            checkpoint_every=timedelta(seconds=5),
             on_reconnect=told,
             first_event_timeout=1,
             idle_timeout=2.5,
             survive=True,
         )
         assert_type(events, Subscription[Struct])
-        events.acknowledge()
+        assert_type(await events.acknowledge(), None)
+        assert_type(events.duplicates, int)
 
     marked = session.subscribe("{ a }", result_type=Struct, tell_reconnects=True)
     assert_type(marked, Subscription[Struct | Reconnected])
@@ -239,6 +256,16 @@ async def resumed(session: AsyncClientSession, is_told: bool) -> None:
 
 def interruptions(interrupted: OperationInterrupted) -> None:
     assert_type(interrupted.maybe_executed, bool)
+
+
+def ends(end: TransportError, part: IncompleteResult) -> None:
+    assert_type(end.maybe_executed, bool)
+    assert_type(part.errors, Sequence[Any] | None)
+
+
+def parts(result: ExecutionResult) -> None:
+    assert_type(result.is_part, bool)
+    assert_type(result.pending, Sequence[Any] | None)
 
 
 async def typed_one_by_one(client: Client) -> None:

@@ -20,8 +20,9 @@ from msgspec import Raw
 from gqlwire._connection.deadlines import Deadlines
 from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._connection.routes import Routes
-from gqlwire._connection.telemetry import Signals, Telemetry, wire_logger
+from gqlwire._connection.telemetry import Signals, Telemetry
 from gqlwire._json import errors_of, shown
+from gqlwire._log import wire_logger
 from gqlwire._protocols import Dialect, Undecided, events
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.sink import Sink
@@ -128,7 +129,7 @@ class Connection:
         Servers close a connection that does not send `connection_init` within a few seconds.
         """
         self._wire = wire
-        self.gate.attach(wire.pause_reading, self._resume_reading, self._is_needed)
+        self.gate.attach(self, wire.pause_reading, self._resume_reading, self._is_needed)
         self.phase = Phase.INIT
         self.routes.dialect.connection_init()
         self._flush()
@@ -372,7 +373,7 @@ class Connection:
     def _close_socket(self, code: int, *, dead: bool) -> None:
         self._keepalive.stop()
         self.deadlines.stop()
-        self.gate.open()
+        self.gate.detach(self)
         self._wire.close(code, "")
         if dead:
             self._wire.abort()

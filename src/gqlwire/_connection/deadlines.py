@@ -4,16 +4,20 @@ A timer for each wait would cost more than most waits take. So an `Alarm` sets o
 not change it while waits start and end. When the alarm rings, its owner checks what is due.
 
 Most operations of a client have the same limit, so they expire in the order in which they started.
-`Deadlines` groups operations by limit, and checks only the first one of each group.
+`Deadlines` groups operations by limit, and checks only the first one of each group. It keeps a few
+empty groups, for the next operations with the same limits, and drops all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from gqlwire._streams.reply import Reply
+
+_SPARE = 8
+"""With more groups than this, empty ones are dropped."""
 
 
 class Timer(Protocol):
@@ -84,13 +88,15 @@ class Alarm:
 class Deadlines:
     """Expires each reply that is not removed within its time limit."""
 
-    __slots__ = ("_alarm", "_clock", "_firsts", "_waiting")
+    __slots__ = ("_alarm", "_clock", "_dues", "_firsts", "_waiting")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._alarm = Alarm(clock, self)
         self._waiting: dict[float, dict[Reply, float]] = {}  # by limit
-        # A heap of (time, limit): when to look at the replies with that limit.
+        # When to look at the replies with a limit, and a heap of the same, as (time, limit). The
+        # heap alone has those of groups that were dropped.
+        self._dues: dict[float, float] = {}
         self._firsts: list[tuple[float, float]] = []
 
     def add(self, reply: Reply, seconds: float) -> None:
@@ -103,7 +109,7 @@ class Deadlines:
         waiting = self._waiting.get(seconds)
         if waiting is None:
             waiting = self._waiting[seconds] = {}
-            heappush(self._firsts, (deadline, seconds))
+            self._look_at(seconds, deadline)
             self._alarm.ring_by(deadline)
         waiting[reply] = deadline
 
@@ -113,23 +119,40 @@ class Deadlines:
         waiting = self._waiting.get(seconds)
         if waiting is not None:
             waiting.pop(reply, None)
+            if not waiting and len(self._waiting) > _SPARE:
+                self._drop(seconds)
+
+    def _look_at(self, seconds: float, when: float) -> None:
+        self._dues[seconds] = when
+        heappush(self._firsts, (when, seconds))
+
+    def _drop(self, seconds: float) -> None:
+        del self._waiting[seconds]
+        self._dues.pop(seconds, None)
+        # Rarely, so that it costs next to nothing for each group that is dropped.
+        if len(self._firsts) > 2 * (len(self._dues) + _SPARE):
+            self._firsts = [(when, limit) for limit, when in self._dues.items()]
+            heapify(self._firsts)
 
     def stop(self) -> None:
         """Remove all replies."""
         self._alarm.stop()
         self._waiting.clear()
+        self._dues.clear()
         self._firsts.clear()
 
     def look(self) -> float | None:
         """Expire what is due, and return when to look again; the alarm calls this."""
         now = self._clock.time()
         while self._firsts and self._firsts[0][0] <= now:
-            _, seconds = heappop(self._firsts)
+            when, seconds = heappop(self._firsts)
+            if self._dues.get(seconds) != when:
+                continue
             first = self._expire(self._waiting[seconds], now)
             if first is None:
-                del self._waiting[seconds]
+                del self._waiting[seconds], self._dues[seconds]
             else:
-                heappush(self._firsts, (first, seconds))
+                self._look_at(seconds, first)
         return self._firsts[0][0] if self._firsts else None
 
     @staticmethod

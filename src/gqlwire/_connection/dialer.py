@@ -27,6 +27,11 @@ class Dialer(Protocol):
         """Whether an attempt with `refresh=True` may use other credentials than the last one."""
         ...
 
+    @property
+    def close_timeout(self) -> float | None:
+        """How many seconds `close()` may take, its hooks included; None means no limit."""
+        ...
+
     async def dial(
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
     ) -> Connection:
@@ -37,6 +42,10 @@ class Dialer(Protocol):
 
         Raises a TransportError if the connection cannot be made. Cancelling closes the socket.
         """
+        ...
+
+    def another(self) -> Dialer:
+        """Return a dialer with the same options, for one more connection at the same time."""
         ...
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gqlwire._connection.deadlines import Alarm, Clock
+from gqlwire._numbers import check_seconds
 from gqlwire._streams.backpressure import ReadGate
 
 _NEVER = float("inf")
@@ -36,9 +37,8 @@ class Limits(Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in ("ping_interval", "pong_timeout", "silence"):
             seconds = getattr(self, name)
-            if seconds is not None and not seconds > 0:
-                option = "keep_alive_timeout" if name == "silence" else name
-                raise ValueError(f"{option} must be more than 0 seconds, not {seconds}")
+            option = "keep_alive_timeout" if name == "silence" else name
+            check_seconds(option, seconds, zero=False)
 
     @property
     def after_ping(self) -> float | None:

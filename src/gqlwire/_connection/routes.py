@@ -36,6 +36,8 @@ class Routes:
 
     `on_event` is called with each event that is neither a result nor the normal end of an
     operation. `on_reply` is called with an event when the protocol's answer to it is in the outbox.
+
+    `latest`: after the end, the stream that the last results went to, if it is known.
     """
 
     def __init__(
@@ -54,6 +56,13 @@ class Routes:
         self._spelling: tuple[bytes, bytes] | None = None
         self._lessons = _LESSONS
         self._last: tuple[EventStream | None, bytes] = (None, b"")
+        self.latest: EventStream | None = None
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a result of any operation has arrived."""
+        # The first result always takes the slow path, which tries to learn from it.
+        return self._spelling is not None or self._lessons < _LESSONS
 
     def add(self, id: str, sink: Sink) -> None:
         """Put the results of `id` into `sink` from now on."""
@@ -80,6 +89,7 @@ class Routes:
         """Tell every sink that the connection is lost, for `reason`."""
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
+        self.latest, _ = self._last
         self._last = (None, b"")
         for sink in sinks.values():
             sink.lost(reason)
@@ -87,12 +97,15 @@ class Routes:
     def read(self, payload: bytes, id: str) -> Raw | None:
         """Read a message again that took the fast path to `id`, and cannot be decoded strictly.
 
-        Return the payload if the message is a result that only the lenient decoder accepts.
-        Otherwise handle the message as if it arrived now, and return None. Raises
-        TransportProtocolError if the message is not JSON.
+        Return the payload if the message is a result, or begins as one and is no JSON: then the
+        payload cannot be read either. Otherwise handle the message as if it arrived now, and return
+        None.
         """
         text = b"%s%s}" % (self._prefix(id), payload)
-        message = self.dialect.read(text)
+        try:
+            message = self.dialect.read(text)
+        except TransportProtocolError:
+            return Raw(payload)
         if isinstance(message, events.Result) and message.id == id:
             return message.payload
         self.take_slowly([text])

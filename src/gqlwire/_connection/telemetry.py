@@ -13,10 +13,7 @@ from typing import Any
 from msgspec import Raw
 
 from gqlwire._json import decode_payload, shown
-
-_logger = logging.getLogger("gqlwire")
-
-wire_logger = logging.getLogger("gqlwire.wire")
+from gqlwire._log import logger, wire_logger
 
 _STRAY_TYPES = 50
 
@@ -94,7 +91,7 @@ class Telemetry:
             type = "others"
         count = self.strays[type] = self.strays.get(type, 0) + 1
         if count == 1:
-            _logger.warning(
+            logger.warning(
                 "%s sent an unexpected message of type %.40s; gqlwire ignores it, and later ones "
                 "like it",
                 self.host,

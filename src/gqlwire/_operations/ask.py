@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Link, roomy
 from gqlwire._payloads.request import OperationKind
-from gqlwire._payloads.result import decode_result
 from gqlwire._streams.reply import Reply, State
-from gqlwire.errors import OperationTimeout, TransportError, TransportQueryError
-from gqlwire.errors.reasons import interrupted, late
+from gqlwire.errors import IncompleteResult, OperationTimeout, TransportError, TransportQueryError
+from gqlwire.errors.reasons import interrupted, late, tell_sent
+
+T = TypeVar("T")
 
 
 async def ask(
@@ -20,61 +24,98 @@ async def ask(
     payload: bytes,
     kind: OperationKind,
     timeout: float | None,
+    read: Callable[[Raw], T],
     *,
     idempotent: bool = False,
-) -> Raw:
-    """Run an operation and return its first result, undecoded; `payload` is the request as JSON.
+) -> T:
+    """Run an operation, and return what `read` makes of its first result.
 
-    It waits for a connection, within `timeout` seconds. If the connection is lost before the
-    operation was sent, it goes to the next one. If it is lost afterwards, the operation is sent
-    again only if it is `idempotent`, or a query and the link retries those.
+    `payload` is the request as JSON. The operation waits for a connection, within `timeout`
+    seconds. If the connection is lost before the operation was sent, it goes to the next one. If it
+    is lost afterwards, the operation is sent again only if it is `idempotent`, or a query and the
+    link retries those.
 
-    Raises TransportQueryError if the server refuses the operation or completes it without a
-    result, TransportProtocolError if the result is not JSON, OperationTimeout, OperationInterrupted
-    if the connection was lost and another one follows, or the failure that ended the last one.
-    Cancelling tells the server to stop.
+    Raises what `read` raises, TransportQueryError if the server refuses the operation or completes
+    it without a result, OperationTimeout, OperationInterrupted if the connection was lost and
+    another one follows, or the failure that ended the last one. Each has `maybe_executed`.
+    Raises RuntimeError in another event loop than that of the link. Cancelling tells the server to
+    stop.
     """
-    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+    loop = asyncio.get_running_loop()
+    if loop is not link.loop:
+        _loop.check(link.loop)
+    deadline = None if timeout is None else loop.time() + timeout
     left = timeout
+    was_sent = False  # on an earlier connection
+    reply: Reply | None = None
     link.running += 1
     try:
         while True:
             connection = link.live
             if connection is None or connection.is_clogged:
-                connection = await roomy(link, kind, deadline, timeout, "execute_timeout")
-                left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+                connection = await _roomy(link, kind, deadline, timeout, was_sent=was_sent)
+                left = None if deadline is None else deadline - loop.time()
             reply = Reply(connection.gate)
             try:
-                return await _answer(connection, payload, kind, left, reply)
+                return await _answer(connection, payload, kind, left, reply, read)
             except OperationTimeout:
                 raise late(connection.host, kind, timeout) from None
             except TransportError as failure:
-                is_lost = reply.state is State.LOST
-                is_unsent = reply.state is State.UNSENT and connection.reason is not None
-                if link.is_final or not (is_lost or is_unsent):
-                    raise
                 is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
-                if is_lost and not is_repeatable:
-                    raise interrupted(connection.host, kind, failure) from failure
+                _raise_unless_repeated(link, kind, reply, failure, is_repeatable=is_repeatable)
+                was_sent = was_sent or _is_sent(reply)
+    except BaseException as failure:  # a cancellation is told as well
+        tell_sent(failure, kind, was_sent=was_sent or _is_sent(reply))
+        raise
     finally:
         link.running -= 1
         if link.on_finished is not None:
             link.on_finished()
 
 
-async def _answer(
-    connection: Connection, payload: bytes, kind: OperationKind, timeout: float | None, reply: Reply
-) -> Raw:
-    """Run an operation on one connection and return its first result.
+def _roomy(
+    link: Link,
+    kind: OperationKind,
+    deadline: float | None,
+    timeout: float | None,
+    *,
+    was_sent: bool,
+) -> Awaitable[Connection]:
+    return roomy(link, kind, deadline, timeout, "execute_timeout", was_sent=was_sent)
 
-    Tells the server to stop if the operation is a subscription, or if its result announces more
-    (`@defer`). The server ends every other operation on its own. `reply` says afterwards whether
-    the operation was sent, lost or expired.
+
+def _raise_unless_repeated(
+    link: Link, kind: OperationKind, reply: Reply, failure: TransportError, *, is_repeatable: bool
+) -> None:
+    """Raise what an operation ends with, unless it is sent on the next connection."""
+    if link.is_final or reply.state not in (State.LOST, State.UNSENT):
+        raise failure
+    if reply.state is State.LOST and not is_repeatable:
+        raise interrupted(link.host, kind, failure) from failure
+
+
+def _is_sent(reply: Reply | None) -> bool:
+    return reply is not None and reply.state is not State.UNSENT
+
+
+async def _answer(
+    connection: Connection,
+    payload: bytes,
+    kind: OperationKind,
+    timeout: float | None,
+    reply: Reply,
+    read: Callable[[Raw], T],
+) -> T:
+    """Run an operation on one connection, and return what `read` makes of its first result.
+
+    Tells the server to stop if the operation is a subscription, or if its result is only a part of
+    one. The server ends every other operation on its own. `reply` says afterwards
+    whether the operation was sent, lost or expired.
     """
+    if connection.reason is None:
+        reply.state = State.SENT  # from the first byte on, whatever happens while it is sent
     id = connection.start(payload, reply)
-    if reply.state is State.UNSENT:  # it may have ended while it was sent
-        reply.state = State.SENT
-    if timeout is not None:
+    if timeout is not None and connection.reason is None:  # it may have ended amid the start
         connection.deadlines.add(reply, timeout)
     must_stop = True
     try:
@@ -83,8 +124,11 @@ async def _answer(
             raise late(connection.host, kind, timeout)
         if answer is None:
             raise TransportQueryError("the server completed the operation without a result", id)
-        must_stop = kind == "subscription" or _announces_more(answer)
-        return answer
+        must_stop = kind == "subscription"
+        return read(answer)
+    except IncompleteResult:
+        must_stop = True
+        raise
     finally:
         if timeout is not None:
             connection.deadlines.remove(reply, timeout)
@@ -93,8 +137,3 @@ async def _answer(
             connection.stop(id)
         elif reply.state is State.SENT:
             connection.forget(id)
-
-
-def _announces_more(answer: Raw) -> bool:
-    # `in` would first try whether the text is a number, which takes longer than to look for it.
-    return bytes(answer).find(b'"hasNext"') >= 0 and bool(decode_result(answer).has_next)

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
@@ -24,7 +25,7 @@ from gqlwire._payloads.result import decode_result
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
-from gqlwire.errors.reasons import eventless, late, not_connected, unconnected
+from gqlwire.errors.reasons import eventless, not_connected, unsent
 
 T = TypeVar("T")
 
@@ -42,14 +43,16 @@ class Link:
     `live`: the connection to use; None if there is none now. `is_final`: whether no other
     connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
     that is final, what operations raise. `running`: how many operations with one result run;
-    `on_finished` is called when one is over.
+    `on_finished` is called when one is over. `loop`: the event loop in which it was connected, and
+    in which alone it can be used; None while it is not connected.
     """
 
-    __slots__ = ("dialer", "failure", "is_final", "live", "on_finished", "running")
+    __slots__ = ("dialer", "failure", "is_final", "live", "loop", "on_finished", "running")
 
     def __init__(self, dialer: Dialer) -> None:
         self.dialer: Dialer = dialer
         self.live: Connection | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.failure: Exception | None = None
         self.is_final: bool = True
         self.running: int = 0
@@ -70,6 +73,7 @@ class Link:
 
         Raises TransportClosed, or the failure that is not retried.
         """
+        _loop.check(self.loop)
         if self.live is None:
             raise not_connected(self.host, "connect() first, or use `async with`")
         return self.live
@@ -92,6 +96,9 @@ class Link:
     def leave(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
 
+    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
+        """Note that the connection of `feed` is lost; `is_unheard`: nothing came for it by that."""
+
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         del feed, failure
@@ -105,12 +112,18 @@ class Link:
 
 
 async def roomy(
-    link: Link, kind: str, deadline: float | None, limit: float | None, option: str
+    link: Link,
+    kind: str,
+    deadline: float | None,
+    limit: float | None,
+    option: str,
+    *,
+    was_sent: bool = False,
 ) -> Connection:
     """Return what `link.roomy()` returns, if it does so before `deadline`, by the loop's clock.
 
     Raises OperationTimeout after `deadline`; its message names the `limit` in seconds and the
-    `option` that sets it.
+    `option` that sets it. `was_sent`: whether the operation was sent on an earlier connection.
     """
     scope = asyncio.timeout_at(deadline)
     try:
@@ -119,44 +132,54 @@ async def roomy(
     except TimeoutError:
         if not scope.expired():
             raise
-        if link.live is not None:
-            raise late(link.host, kind, limit, option) from None
-        raise unconnected(link.host, kind, limit, option, link.failure) from None
+        raise unsent(
+            link.host,
+            kind,
+            limit,
+            option,
+            is_connected=link.live is not None,
+            was_sent=was_sent,
+            last=link.failure,
+        ) from None
 
 
-class _Loss(Struct):
-    """A connection that a feed lost.
+class _Gap(Struct):
+    """The time without results, from the loss of a connection to the first result after it.
 
-    `sealed`: an event that the consumer had been handed and had not read, with its payload; the
-    payload is None if the message turned out to be no event.
+    `failure`: why the connection was lost. `since`: when. `attempts`: how many attempts to connect
+    it has taken so far. `refusals`: how often the server has refused to continue so far.
     """
 
     failure: TransportError
     since: float
-    sealed: tuple[Item, Raw | None] | None = None
-    is_reported: bool = False
+    attempts: int = 0
+    refusals: int = 0
 
 
 class Feed:
     """The raw results of one operation, which `start` starts.
 
     `payload`: the request as JSON. `renew`: returns the request for each further connection; None
-    means the same request. `id`: the operation's id on the current connection. `is_over`: whether
-    the operation was stopped, or has raised its end.
+    means the same request. `id`: the operation's id on the current connection. `sent_at`: when it
+    was sent on that, by the loop's clock. `is_over`: whether the operation was stopped, or has
+    raised its end. `duplicates`: how many events were not delivered because they had come before.
     """
 
     __slots__ = (
         "_begin",
         "_event_timeout",
+        "_gap",
         "_link",
         "_loop",
-        "_loss",
         "_payload",
         "_renew",
         "_running",
+        "_sealed",
         "_terms",
+        "duplicates",
         "id",
         "is_over",
+        "sent_at",
         "stream",
     )
 
@@ -170,11 +193,16 @@ class Feed:
         self.id: str | None = None
         self.stream: EventStream | None = None
         self.is_over: bool = False
+        self.sent_at: float = 0.0
+        self.duplicates: int = 0
         self._link = link
         self._payload = payload
         self._terms = terms
         self._renew = renew
-        self._loss: _Loss | None = None
+        self._gap: _Gap | None = None
+        # An event that the consumer had been handed and had not read when the connection was lost,
+        # with its payload; the payload is None if the message turned out to be no event.
+        self._sealed: tuple[Item, Raw | None] | None = None
         self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,6 +215,10 @@ class Feed:
 
     # --- Starting -----------------------------------------------------------------------------
 
+    def request(self, payload: bytes) -> None:
+        """Start the operation with this request instead."""
+        self._payload = payload
+
     async def start(self) -> EventStream:
         """Start the operation, and return the stream in which its results arrive.
 
@@ -197,6 +229,8 @@ class Feed:
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
+        if loop is not self._link.loop:
+            _loop.check(self._link.loop)
         begin = self._begin = loop.time() if self._begin is None else self._begin
         try:
             connection = await self._roomy(begin)
@@ -205,11 +239,14 @@ class Feed:
             if self.stream is not None:
                 raise RuntimeError("another task is already starting this subscription")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
+            stream.loop = loop
             self.id = connection.start(self._payload, stream)
-        except TransportError:
+        except TransportError as failure:
+            failure.maybe_executed = False
             self.is_over = True
             raise
         self._running = connection
+        self.sent_at = loop.time()
         stream.owner = self
         self._link.join(self)
         self._loop = loop
@@ -242,28 +279,17 @@ class Feed:
     def payload(self, item: Item) -> Raw | None:
         """Return the payload of an event that the fast path could not decode.
 
-        Returns None if the message was no event of this operation. A message that is not JSON ends
-        its connection: then this returns None if the feed continues on another connection, and
-        raises TransportProtocolError if not.
+        Returns None if the message was no event of this operation. The payload of an event that is
+        not JSON cannot be read, which is the affair of the step that takes it.
         """
-        if self._loss is not None and self._loss.sealed and item is self._loss.sealed[0]:
-            return self._loss.sealed[1]
+        if self._sealed is not None and item is self._sealed[0]:
+            return self._sealed[1]
         if isinstance(item, Raw):
             return item
         running = self._running
         if running is None or self.id is None:
             return Raw(item) if self.is_lost else None
-        try:
-            return running.routes.read(item, self.id)
-        except TransportProtocolError as unreadable:
-            running.failed(unreadable, code=1002)
-            # Had it been read on arrival, the connection would have ended there: drop the rest.
-            if self.stream is not None:
-                self.stream.clear()
-            if self.is_lost:
-                return None
-            self.is_over = True
-            raise
+        return running.routes.read(item, self.id)
 
     # --- From one connection to the next --------------------------------------------------------
 
@@ -277,22 +303,22 @@ class Feed:
         stream = self.stream
         if stream is None or self._link.is_final or not self._terms.survive:
             return False
-        self._loss = _Loss(failure, asyncio.get_running_loop().time(), self._seal(stream))
+        is_unheard = self._gap is not None or not stream.events
+        if self._gap is None:  # else it has lasted since an earlier connection
+            self._gap = _Gap(failure, asyncio.get_running_loop().time())
+        self._seal(stream)
         self._running = None
+        self._link.lost(self, is_unheard=is_unheard)
         return True
 
-    def _seal(self, stream: EventStream) -> tuple[Item, Raw | None] | None:
-        """Read what only this connection can read; return what the consumer holds unread."""
+    def _seal(self, stream: EventStream) -> None:
+        """Read what only this connection can read, what the consumer holds unread included."""
         untaken = stream.untaken
-        sealed: tuple[Item, Raw | None] | None = None
-        if untaken is not None:
-            sealed = untaken, None
-            try:
-                sealed = untaken, self._payload_of(untaken)
-            except TransportProtocolError:
-                stream.clear()  # had it been read on arrival, nothing would have come after it
+        if untaken is None:
+            self._sealed = None
+        elif self._sealed is None or self._sealed[0] is not untaken:
+            self._sealed = untaken, self._payload_of(untaken)
         stream.seal(self._payload_of)
-        return sealed
 
     def _payload_of(self, item: Item) -> Raw | None:
         if isinstance(item, Raw):
@@ -304,34 +330,42 @@ class Feed:
             return running.routes.read(item, self.id) if running and self.id else None
 
     def resubscribe(self, connection: Connection, tries: int) -> None:
-        """Continue on another connection; `tries` is how many attempts that connection took.
+        """Continue on `connection`; `tries` is how many attempts that connection took.
 
-        Raises what `renew` raises.
+        `tries` is 0 if the server has refused the operation on this connection before. Raises what
+        `renew` raises.
         """
         stream, renew = self.stream, self._renew
         if stream is None or self.is_over or stream.over:
             return
         payload = self._payload if renew is None else renew()
+        if connection.reason is not None or self.is_over or stream.over:
+            return  # `renew` calls a function of the user, which may have ended either
         self.id = connection.start(payload, _Resubscription(self, stream, connection))
         self._running = connection
-        loss = self._loss
-        if loss is not None and not loss.is_reported:
-            loss.is_reported = True
-            gap = asyncio.get_running_loop().time() - loss.since
-            event = Reconnected(gap, tries, loss.failure)
-            if self._terms.tell_reconnects or self._terms.key is not None:
-                stream.mark(event)
-            if self._terms.on_reconnect is not None:
-                self._link.call(self._terms.on_reconnect, event)
+        self.sent_at = asyncio.get_running_loop().time()
+        if self._gap is not None:
+            self._gap.attempts += tries
 
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused the operation; return whether it is tried again later."""
         self._running = None
+        if self._gap is not None:
+            self._gap.refusals += 1
         return self._link.refused(self, failure)
 
-    def proven(self) -> None:
-        """Note that the server sends results again."""
+    def continued(self) -> None:
+        """Note that the gap is over: the server sends results again, or the end. Report it."""
+        gap, self._gap = self._gap, None
+        if gap is None or self.stream is None:
+            return
         self._link.proven(self)
+        seconds = asyncio.get_running_loop().time() - gap.since
+        event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
+        if self._terms.tell_reconnects or self._terms.key is not None:
+            self.stream.mark(event)
+        if self._terms.on_reconnect is not None:
+            self._link.call(self._terms.on_reconnect, event)
 
     def released(self, connection: Connection) -> None:
         """Route the results of `connection` straight into the stream from now on."""
@@ -351,14 +385,26 @@ class Feed:
             self.stream.end(failure)
 
     def end(self, stream: EventStream) -> Exception:
-        """Return what to raise at the end: the failure, once, if there was one."""
+        """Return what to raise at the end: the failure, once, if there was one.
+
+        Raises RuntimeError in another event loop, as the end may be that of its own.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         ending = StopAsyncIteration() if self.is_over else stream.ending()
+        if isinstance(ending, TransportError):
+            ending.maybe_executed = True
         self._running = None
         self._finish()
         return ending
 
     def stop(self) -> None:
-        """End the operation: tell the server, once, and drop what is buffered."""
+        """End the operation: tell the server, once, and drop what is buffered.
+
+        Raises RuntimeError in another event loop, unless the operation is over.
+        """
+        if not self.is_over:
+            _loop.check(self._loop)
         self._finish()
         if self.stream is not None:
             self.stream.end(None)
@@ -409,7 +455,6 @@ class _Resubscription:
                 self._alarm = loop.call_later(_REFUSAL_SECONDS, self._pass)
         else:
             self._pass()
-            self._feed.proven()
             self._stream.put(payload)
 
     def end(self, failure: TransportError | None) -> None:
@@ -426,7 +471,8 @@ class _Resubscription:
 
     def lost(self, failure: TransportError) -> None:
         """Pass on what was held back, then report to the stream that the connection is lost."""
-        self._release()
+        if self._held:
+            self._release()
         self._stream.lost(failure)
 
     def _pass(self) -> None:
@@ -437,6 +483,7 @@ class _Resubscription:
     def _release(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+        self._feed.continued()
         for payload in self._held:
             self._stream.put(payload)
         self._held.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -47,8 +47,8 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     def __init__(self, subscriptions: Iterable[Subscription[T]] = ()) -> None:
         super().__init__()
         self.current: Subscription[T] | None = None
-        # The subscription whose last event is not acknowledged yet. Plain ones need none.
-        self._owing: Subscription[T] | None = None
+        # Those whose last event is not acknowledged yet, or that have ended. Plain ones need none.
+        self._owing: deque[Subscription[T]] = deque()
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
@@ -105,7 +105,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                         return subscription, result.data
                 except UNREADABLE:
                     pass
-                self._owing = subscription
+                self._owing.append(subscription)
                 for value in subscription.read(item):
                     return subscription, value
         except BaseException:
@@ -134,9 +134,11 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         Called until there is nothing of this to do. Raises StopAsyncIteration if all have ended.
         """
         try:
-            if self._owing is not None:
-                owing, self._owing = self._owing, None
-                owing.acknowledge()
+            if self._owing:
+                self.current = self._owing[0]
+                await self.current.settle()
+                if self._owing:  # it was not closed by now
+                    self._owing.popleft()
             elif self._new:
                 await self._start()
             elif self._held:
@@ -162,6 +164,8 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
             self._line.ready.append(turn)
         elif stream.over:
             self._leave(turn.number, stream)
+            if subscription.has_checkpoint:
+                self._owing.append(subscription)
             ending = subscription.ending()
             if not isinstance(ending, StopAsyncIteration):
                 raise ending
@@ -179,6 +183,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
     async def _start(self) -> None:
         # It stays in `_new` until it has started, so that `aclose` finds it, and that the next step
         # starts it if this one is cancelled.
+        self._line.bind()
         subscription = self.current = self._new[0]
         if not self._numbers:
             self.begun()
@@ -237,21 +242,40 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 self._held[turn.number][0].put_back(item)
 
     async def aclose(self) -> None:
-        """End all subscriptions, and tell the server immediately. Safe to call more than once."""
-        self.abandon()
+        """End all subscriptions, and tell the server immediately. Safe to call more than once.
+
+        What was processed is saved in the checkpoints. Raises what they raise, after all have
+        ended; an ExceptionGroup if several fail. Raises RuntimeError in another event loop than
+        that of the steps.
+        """
+        if self._held:
+            self._line.bind()
+        owing = self._take_owing()
+        await _all([each.finish for each in owing + self._stop()])
 
     def abandon(self) -> None:
         """Do what `aclose` does; called when the task was cancelled that consumes this."""
+        for subscription in self._stop():
+            subscription.abandon()
+
+    def _stop(self) -> list[Subscription[T]]:
+        """End all subscriptions, and return them."""
         self._put_back()
         subscriptions = [*(subscription for subscription, _ in self._held.values()), *self._new]
         self._held.clear()
         self._new.clear()
         self._gates.clear()
         for subscription in subscriptions:
-            subscription.abandon()
+            subscription.stop()
         # Last, because closing a subscription queues its turn.
         self._line.ready.clear()
         self._line.wake()
+        return subscriptions
+
+    def _take_owing(self) -> list[Subscription[T]]:
+        owing = [*self._owing]
+        self._owing.clear()
+        return owing
 
     def __del__(self) -> None:
         for subscription, _ in self._held.values():
@@ -266,7 +290,28 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        owing = self._take_owing()
+        subscriptions = self._stop()
+        if exc is None:
+            ends = [*(each.settle for each in owing), *(each.finish for each in subscriptions)]
+            await _all(ends)
+        else:
+            for each in owing + subscriptions:
+                await each.finish(quietly=True)
+
+
+async def _all(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Call and await each, whatever becomes of the others; raise what they raised."""
+    failures: list[Exception] = []
+    for call in calls:
+        try:
+            await call()
+        except Exception as failure:  # noqa: BLE001  # the user's `save` may raise anything
+            failures.append(failure)
+    if len(failures) > 1:
+        raise ExceptionGroup("the checkpoints of several subscriptions failed", failures)
+    if failures:
+        raise failures[0]
 
 
 def merge(subscriptions: Iterable[Subscription[T]]) -> Merged[T]:

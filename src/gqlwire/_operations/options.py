@@ -7,10 +7,12 @@ and the place that uses it.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from msgspec import Struct, field
 
+from gqlwire._numbers import check_seconds
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._streams.buffer import Buffer, Overflow
 from gqlwire.errors import TransportError
@@ -20,15 +22,20 @@ if TYPE_CHECKING:
 
 
 class Reconnected(Struct, frozen=True):
-    """A subscription continues on a new connection. Events sent in the gap may be missing.
+    """A subscription has continued on a new connection. Events sent in the gap may be missing.
 
-    `gap_seconds`: how long it had no connection. `attempts`: how many attempts to connect it took.
-    `failure`: why the last connection ended.
+    `gap_seconds`: the time from the loss of the connection to the first result after it, or to the
+    server's `complete`; another connection may have been lost in between. `attempts`: how many
+    attempts to connect it took. `failure`: why the connection was lost. `refusals`: how often the
+    server refused to continue, before it did.
+
+    For the hook `reconnected`, the gap ends when the new connection is acknowledged.
     """
 
     gap_seconds: float
     attempts: int
     failure: TransportError
+    refusals: int = 0
 
 
 class RequestOptions(TypedDict, total=False):
@@ -73,10 +80,11 @@ class SubscribeOptions(RequestOptions, total=False):
     `on_reconnect`: called with a `Reconnected` each time; may be a coroutine function.
     `resume`: a function of the newest event that arrived and of the given variables. It returns the
     variables for the next subscription. It is not called before the first event.
-    `key`: a function of an event that returns a hashable value which identifies the event. Leading
-    events of a new connection are dropped if their key is among the last 1,000.
+    `key`: a function of an event that returns a hashable value which identifies the event; None is
+    no key. After a reconnect, events are dropped whose key is among the last `key_memory` (1,000).
     `checkpoint`: stores the last event, so that `resume` works after a restart of the process; see
-    `Checkpoint`.
+    `Checkpoint`. `checkpoint_every`: how often it saves: an int is a number of events, a float or a
+    timedelta is a time, in seconds. The default is each event. What is left is saved at the end.
     """
 
     buffer: Buffer | int | None
@@ -87,7 +95,9 @@ class SubscribeOptions(RequestOptions, total=False):
     on_reconnect: Callable[[Reconnected], object] | None
     resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None
     key: Callable[[Any], Hashable] | None
-    checkpoint: Checkpoint[Any] | None
+    key_memory: int | None
+    checkpoint: Checkpoint | None
+    checkpoint_every: int | float | timedelta | None
 
 
 class Terms(Struct, frozen=True):
@@ -104,22 +114,27 @@ class Terms(Struct, frozen=True):
     on_reconnect: Callable[[Reconnected], object] | None = None
     resume: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = None
     key: Callable[[Any], Hashable] | None = None
-    checkpoint: Checkpoint[Any] | None = None
+    key_memory: int | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_every: int | float | timedelta | None = None
     tell_reconnects: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], *, tell_reconnects: bool = False) -> Terms:
         """Return the terms for the options of a call, in which `buffer` may be a number of events.
 
-        Raises ValueError for an `overflow` or a `buffer` that cannot be.
+        Raises ValueError or TypeError for an `overflow`, a `buffer` or a time that cannot be.
         """
         chosen = {name: options[name] for name in cls.__struct_fields__ if name in options}
         if not chosen and not tell_reconnects:
             return USUAL_TERMS  # shared, because there may be very many subscriptions
         buffer = chosen.pop("buffer", None)
-        bound = Buffer(events=buffer) if isinstance(buffer, int) else (buffer or Buffer())
+        if not isinstance(buffer, Buffer):
+            buffer = Buffer() if buffer is None else Buffer(events=buffer)
+        for name in ("first_event_timeout", "idle_timeout"):
+            check_seconds(name, chosen.get(name))
         overflow = Overflow(chosen.pop("overflow", Overflow.BLOCK))
-        return cls(bound, overflow, **chosen, tell_reconnects=tell_reconnects)
+        return cls(buffer, overflow, **chosen, tell_reconnects=tell_reconnects)
 
 
 USUAL_TERMS = Terms()

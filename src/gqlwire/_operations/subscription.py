@@ -6,15 +6,18 @@ This module knows no protocol and no socket.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._json import UNREADABLE
+from gqlwire._numbers import check_count
 from gqlwire._operations.consumed import Consumed
 from gqlwire._operations.feed import Feed
+from gqlwire._operations.saving import NOTHING_TO_SAVE
 from gqlwire._operations.timed import within
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
@@ -105,6 +108,11 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
         return self.stream.dropped if self.stream else 0
 
     @property
+    def duplicates(self) -> int:
+        """How many events were not delivered because they had come before (see `key`)."""
+        return self._feed.duplicates
+
+    @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
         return self.stream.buffered if self.stream else 0
@@ -177,11 +185,37 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
         """
         return within(timeout, self.host, self.__anext__)
 
-    def acknowledge(self) -> None:
+    def acknowledge(self) -> Awaitable[None]:
         """Count the last event as processed, and save it in the `checkpoint`, if there is one.
 
-        Taking the next event does this as well.
+        It is saved now, whatever `checkpoint_every` says; after an error, it is saved again. Taking
+        the next event does this as well. With `await` it returns when the event is saved, and
+        raises what `save` raises; cancelling does not stop the save. Without `await`, a `save` that
+        is a coroutine function runs in the background; if it fails, the error is logged, and the
+        next step saves again.
         """
+        return NOTHING_TO_SAVE
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to save."""
+        return False
+
+    def settle(self) -> Awaitable[None]:
+        """Count the last event as processed, and save it if that is due; a merger calls this."""
+        return NOTHING_TO_SAVE
+
+    def finish(self, *, quietly: bool = False) -> Awaitable[None]:
+        """Save what was processed, as nothing more will come; a merger calls this.
+
+        `quietly`: whether a failure is logged, and not raised.
+        """
+        del quietly
+        return NOTHING_TO_SAVE
+
+    def stop(self) -> None:
+        """End the subscription: tell the server immediately, and save nothing."""
+        self._feed.stop()
 
     def batches(self, max_size: int = 100) -> Batches[T]:
         """Return an iterator over lists of the events that have arrived.
@@ -237,6 +271,8 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
             except asyncio.CancelledError:
                 del self  # as in `__anext__`
                 raise
+        else:
+            _loop.check(self.stream.loop)
         return self.stream
 
     @property
@@ -275,7 +311,7 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
         self._feed.stop_from_anywhere()
 
     def __del__(self) -> None:
-        self._feed.stop_from_anywhere()
+        self.abandon_from_anywhere()
 
 
 class Batches(AsyncIterator[list[T]], Generic[T]):
@@ -286,8 +322,7 @@ class Batches(AsyncIterator[list[T]], Generic[T]):
     """
 
     def __init__(self, subscription: Subscription[T], max_size: int) -> None:
-        if max_size < 1:
-            raise ValueError(f"max_size must be at least 1, not {max_size}")
+        check_count("max_size", max_size)
         self._subscription = subscription
         self._max_size = max_size
         self._failure: Exception | None = None  # what the next step raises

@@ -17,9 +17,10 @@ import msgspec
 from msgspec import Raw
 
 from gqlwire._json import NOTHING, UNREADABLE, decode, number
-from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._payloads.result import ExecutionResult, decode_result, decode_single
 from gqlwire._payloads.scalars import Scalars
 from gqlwire.errors import ResultMismatch
+from gqlwire.errors.text import tame
 
 T = TypeVar("T")
 ParseFloat = Callable[[str], Any]
@@ -95,8 +96,8 @@ class Reader(Generic[T]):
         """Return the `data` of a result.
 
         Raises ResultMismatch if `data` does not fit the type, TransportQueryError if there are
-        errors, and TransportProtocolError if the payload is no result, or a further part of one
-        (`@defer`, `@stream`).
+        errors, IncompleteResult if it is only a part of a result (`@defer`, `@stream`), and
+        TransportProtocolError if the payload is no result.
         """
         try:
             result = self.decode(payload)
@@ -118,7 +119,13 @@ class Reader(Generic[T]):
 
         Raises ResultMismatch and TransportProtocolError as `read` does.
         """
-        result = decode_result(payload)
+        return self._converted(decode_result(payload), payload)
+
+    def read_single(self, payload: Raw) -> ExecutionResult[Any]:
+        """Do what `read_whole` does, and raise IncompleteResult for a part of a result."""
+        return self._converted(decode_single(payload), payload)
+
+    def _converted(self, result: ExecutionResult[Any], payload: Raw) -> ExecutionResult[Any]:
         if result.data is not None or (result.errors is None and result.incremental is None):
             result.data = self._data_of(result, payload)
         return result
@@ -148,6 +155,7 @@ class _TypedReader(Reader[T], ABC):
             return self._read(payload)
         except _REFUSALS as refusal:
             path, fault = self._located(refusal, result.data)
+            tame(refusal)
             raise ResultMismatch(
                 f"the data at {path} does not fit {self._name}: {fault}",
                 path=path,

@@ -6,13 +6,14 @@ first document. It does not know how a request is sent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
+
+from gqlwire._json import encode
 
 if TYPE_CHECKING:
     from graphql import DocumentNode, GraphQLSchema
@@ -171,21 +172,19 @@ class GraphQLRequest:
         return {name: part for name, part in parts.items() if part}
 
     def encode(self) -> bytes:
-        """Return `payload` as JSON. Raises TypeError if a value cannot be written as JSON."""
-        try:
-            # The document, usually the longest part, was encoded once, when it was checked.
-            text = self._document.encoded
-            if self.operation_name:
-                text += b',"operationName":%s' % _encode(self.operation_name)
-            if self.variable_values:
-                text += b',"variables":%s' % _encode(self.variable_values)
-            if self.extensions:
-                text += b',"extensions":%s' % _encode(self.extensions)
-            return text + b"}"
-        except (TypeError, ValueError, RecursionError) as cause:
-            raise TypeError(
-                f"the variables or extensions cannot be sent as JSON: {cause}"
-            ) from cause
+        """Return `payload` as JSON.
+
+        Raises TypeError for a value that JSON cannot represent, such as NaN; it says where it is.
+        """
+        # The document, usually the longest part, was encoded once, when it was checked.
+        text = self._document.encoded
+        if self.operation_name:
+            text += b',"operationName":%s' % encode(self.operation_name, "operation_name")
+        if self.variable_values:
+            text += b',"variables":%s' % encode(self.variable_values, "the variables")
+        if self.extensions:
+            text += b',"extensions":%s' % encode(self.extensions, "the extensions")
+        return text + b"}"
 
     def serialize_variable_values(self, schema: GraphQLSchema) -> GraphQLRequest:
         """Return the same request with custom scalars and enums of its variables serialized.
@@ -202,24 +201,6 @@ class GraphQLRequest:
     def __repr__(self) -> str:
         text = " ".join(self.source.split())
         return f"GraphQLRequest({text[:60] + '…' if len(text) > 60 else text!r})"
-
-
-def _encode(part: Any) -> bytes:
-    text = msgspec.json.encode(part)
-    # The encoder writes NaN and infinities as null, which is another value.
-    if text.find(b"null") >= 0:  # `in` is slower: it first tries whether b"null" is a number
-        _refuse_infinite(part)
-    return text
-
-
-def _refuse_infinite(value: Any) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"JSON cannot represent {value}")
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            _refuse_infinite(item)
 
 
 def _as_node(request: object) -> DocumentNode:

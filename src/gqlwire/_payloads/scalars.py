@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from gqlwire._json import encode_slowly
+
 T = TypeVar("T")
 
 # msgspec also writes subclasses of these in its own way, without a hook.
@@ -88,6 +90,7 @@ class Scalars:
         try:
             plain: dict[str, Any] = msgspec.to_builtins(variables, enc_hook=self.encode)
         except (TypeError, ValueError, RecursionError) as cause:
+            encode_slowly(variables, "the variables", self.encode)  # raises, and says where
             raise TypeError(f"the variables cannot be sent as JSON: {cause}") from cause
         return plain
 

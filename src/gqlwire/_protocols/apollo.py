@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from gqlwire._json import UNREADABLE
+from gqlwire._json import UNREADABLE, encode
 from gqlwire._protocols import events, lenient
 from gqlwire._protocols.conversation import Conversation, Table
 from gqlwire._protocols.dialect import KeepAliveRule, Setup
@@ -115,7 +115,7 @@ class Apollo:
 
     def connection_init(self) -> None:
         """Send `connection_init` with the payload of the user; None omits the key."""
-        self.outbox.append(_encode(ConnectionInit(self._init_payload)))
+        self.outbox.append(encode(ConnectionInit(self._init_payload), "connection_init"))
 
     def redacted(self, message: bytes) -> bytes:
         """Return a sent message without secrets, for a log: the init payload holds credentials."""

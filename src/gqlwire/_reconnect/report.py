@@ -14,19 +14,24 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.guests import cancel, dismiss
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
 from gqlwire._reconnect.states import Change, Changes
-from gqlwire.errors import Phase, TransportError
+from gqlwire.errors import Phase, TransportClosed, TransportError
 from gqlwire.retry import Attempt, Decision
 
 _logger = logging.getLogger("gqlwire")
 
 T = TypeVar("T")
 
-_MINUTES = (1, 5, 15, 60)
-"""After so many minutes without a connection, an attempt is logged as WARNING, not as INFO."""
+_MINUTES = (1, 5, 15)
+_HOUR = 60.0
+"""After so many minutes without a connection, and after each hour, a failed attempt is logged as
+WARNING, not as INFO."""
+_DROPS, _WHILE = 3, 600.0
+"""So many connections that are lost within so many seconds are worth a WARNING."""
 
 
 class Report:
@@ -43,6 +48,9 @@ class Report:
         self._begun = self._now()
         self._lost: tuple[float, TransportError] | None = None
         self._warned = 0
+        # When connections were lost lately, and when the log warned of that.
+        self._drops: list[float] = []
+        self._flapped = -_WHILE
         # Of hooks that are coroutine functions; most clients have none.
         self._tasks: set[asyncio.Task[object]] | None = None
 
@@ -58,10 +66,13 @@ class Report:
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
 
-    def connected(self, ack_payload: Any) -> None:
+    def connected(self, ack_payload: Any, host: str) -> None:
         """A connection is acknowledged."""
         was_retry = self._sum.connections > 0 or self.tries > 1
         lost, tries = self._lost, self.tries
+        if self._warned or (tries > 1 and not self._sum.connections):
+            seconds = self._minutes() * 60
+            _logger.info("connected to %s after %.0f s and %d attempts", host, seconds, tries)
         self._sum.connections += 1
         self._lost = None
         self.tries = self._warned = 0
@@ -88,32 +99,82 @@ class Report:
         if self._hooks.disconnected is not None:
             event = Disconnected(failure, decision.retry, decision.delay, decision.why)
             self.call(self._hooks.disconnected, event)
-        if decision.retry and decision.delay:
-            self._log(failure, decision.delay)
+        if decision.retry:
+            self._log(failure, decision)
 
     def waiting(self, failure: TransportError | None, delay: float) -> None:
         """The next attempt follows after `delay` seconds."""
         self._changes.tell(Change(Phase.WAITING, failure, delay))
 
-    def resting(self) -> None:
-        """No connection is needed."""
+    def resting(self, failure: TransportError) -> None:
+        """No connection is needed: it was closed by `failure`."""
+        _logger.info("%s", failure)
         self._lost = None
         self._changes.tell(Change(Phase.IDLE))
 
-    def closed(self, failure: Exception) -> None:
-        """There will be no other connection."""
+    def closed(self, failure: Exception, host: str, why: str = "") -> None:
+        """There will be no other connection; `why` is the rule that decided so.
+
+        An empty `why` means that the user closed it, or a fault, if `failure` is no TransportError.
+        """
+        self._log_end(failure, host, why)
         reason = failure if isinstance(failure, TransportError) else None
         self._changes.tell(Change(Phase.CLOSED, reason))
 
-    def _log(self, failure: TransportError, delay: float) -> None:
-        since = self._begun if self._lost is None else self._lost[0]
-        minutes = (self._now() - since) / 60
-        passed = sum(minutes >= mark for mark in _MINUTES)
-        if passed > self._warned:
+    # --- Log ----------------------------------------------------------------------------------
+
+    def _log(self, failure: TransportError, decision: Decision) -> None:
+        """Log an end that another attempt follows, in one line."""
+        flaps, minutes = self._count_drop(failure), self._minutes()
+        passed = sum(minutes >= mark for mark in _MINUTES) + int(minutes // _HOUR)
+        if flaps:
+            _logger.warning(
+                "%d connections were lost within 10 minutes: %s; the next attempt is in %.1f s",
+                flaps,
+                failure,
+                decision.delay,
+            )
+        elif passed > self._warned:
             self._warned = passed
-            _logger.warning("no connection for %.0f min: %s", minutes, failure)
+            _logger.warning(
+                "no connection for %.0f min: %s; the next attempt is in %.1f s",
+                minutes,
+                failure,
+                decision.delay,
+            )
         else:
-            _logger.info("%s; the next attempt is in %.1f s", failure, delay)
+            level = logging.WARNING if decision.is_warning else logging.INFO
+            _logger.log(level, "%s; the next attempt is in %.1f s", failure, decision.delay)
+
+    def _count_drop(self, failure: TransportError) -> int:
+        """Return how many connections were lost lately, if that is worth a WARNING now, else 0."""
+        # Since an attempt has begun, its end is not that of a connection. What the user does with
+        # `reconnect()` does not count.
+        if self.tries or isinstance(failure, TransportClosed):
+            return 0
+        now = self._now()
+        self._drops = [time for time in self._drops if time > now - _WHILE]
+        self._drops.append(now)
+        if len(self._drops) < _DROPS or now < self._flapped + _WHILE:
+            return 0
+        self._flapped = now
+        return len(self._drops)
+
+    def _log_end(self, failure: Exception, host: str, why: str) -> None:
+        if not self._sum.connections and self.tries < 2:
+            return  # the first attempt has failed: `connect` raises it
+        if isinstance(failure, TransportError):
+            if why:
+                _logger.error("gqlwire does not connect to %s again: %s; %s", host, failure, why)
+            else:
+                _logger.info("disconnected from %s: %s", host, failure)
+        else:
+            _logger.error("gqlwire does not connect to %s again: %r was raised", host, failure)
+
+    def _minutes(self) -> float:
+        """How long there has been no connection."""
+        since = self._begun if self._lost is None else self._lost[0]
+        return (self._now() - since) / 60
 
     @staticmethod
     def _now() -> float:
@@ -153,14 +214,13 @@ class Report:
             # A CancelledError here is of something that the hook runs; nobody cancelled us.
             _log_fault(hook, fault)
 
-    async def close(self) -> None:
-        """Cancel the hooks that still run, and wait for their end."""
-        # A hook may be the one that closes.
-        tasks = (self._tasks or set()) - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+    def cancel(self) -> None:
+        """Cancel the hooks that run."""
+        cancel(self._tasks or ())
+
+    async def close(self, limit: float | None) -> None:
+        """Cancel the hooks that run, and wait for their end, `limit` seconds at most."""
+        await dismiss(self._tasks or (), limit)
 
 
 async def _awaited(hook: Callable[..., object], outcome: Any) -> None:

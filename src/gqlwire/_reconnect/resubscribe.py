@@ -1,7 +1,8 @@
 """The subscriptions of a kept connection, and how they are resubscribed on the next one.
 
 Resubscriptions are spread over time. If the server refuses one, it is retried by a retry policy of
-its own. This module knows no message and no socket.
+its own. If one seems to be the cause that connections end, it gets a connection of its own, and in
+the end it is the one that fails. This module knows no message and no socket.
 """
 
 from __future__ import annotations
@@ -9,32 +10,64 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
-from gqlwire.errors import TransportError
-from gqlwire.retry import Attempts, RetryPolicy
+from gqlwire._reconnect.options import ReconnectOptions
+from gqlwire._reconnect.quarantine import Quarantine, Ward
+from gqlwire._reconnect.suspicion import FRESH, SOON, End, Suspicion, Trace, Verdict
+from gqlwire._streams.backpressure import ReadGate
+from gqlwire._streams.stream import EventStream
+from gqlwire.errors import TransportError, reasons
+from gqlwire.retry import Attempts
 
 _logger = logging.getLogger("gqlwire")
 
 
-class Subscriptions:
-    """The subscriptions of a kept connection. `chance` returns a number from 0 to 1."""
+def _caused_by(fault: BaseException) -> RuntimeError:
+    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
+    error.__cause__ = fault
+    return error
 
-    def __init__(self, link: Link, policy: RetryPolicy, chance: Callable[[], float]) -> None:
+
+class Subscriptions:
+    """The subscriptions of a kept connection.
+
+    `on_found` is called when one has been found to be the cause that connections ended.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        options: ReconnectOptions,
+        gate: ReadGate,
+        on_found: Callable[[], None],
+    ) -> None:
+        policy = options.retry
         self._link = link
         self._policy = policy.for_subscription()
-        self._chance = chance
+        self._chance = options.chance
+        self._on_found = on_found
+        self._limits_connects = policy.connects_per_hour is not None
+        self.quarantine: Quarantine = Quarantine(
+            link.dialer, gate, self._resubscribe_apart, self._lost_apart
+        )
+        self._suspicion: Suspicion[Feed] = Suspicion(policy.resubscribe_attempts)
+        # Suspects that are sent so many seconds after the next main connection is acknowledged.
+        self._held: dict[Feed, float] = {}
+        # Those of a connection that is ending now, and whether nothing has come for them by it.
+        self._losing: dict[Feed, bool] = {}
         # With the refusals of each, if the server has refused it since its last result.
         self._feeds: dict[Feed, Attempts | None] = {}
         self._alarms: dict[Feed, asyncio.TimerHandle] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._tries = 1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tries, self._began = 1, 0.0  # of the main connection
         self._resubscriptions = 0
         # Of subscriptions that are over.
-        self._events = self._dropped = 0
+        self._events = self._dropped = self._duplicates = 0
 
     @property
     def is_busy(self) -> bool:
@@ -50,10 +83,15 @@ class Subscriptions:
         if feed in self._feeds:
             self._count(feed)
             del self._feeds[feed]
-        if self._alarms:
-            alarm = self._alarms.pop(feed, None)
-            if alarm is not None:
-                alarm.cancel()
+            self._forget(feed)
+
+    def _forget(self, feed: Feed) -> None:
+        self.quarantine.discard(feed)
+        self._suspicion.discard(feed)
+        self._held.pop(feed, None)
+        alarm = self._alarms.pop(feed, None)
+        if alarm is not None:
+            alarm.cancel()
 
     def end(self, failure: Exception) -> None:
         """End all subscriptions by `failure`."""
@@ -61,25 +99,41 @@ class Subscriptions:
         feeds, self._feeds = self._feeds, {}
         for feed in feeds:
             self._count(feed)
+            self._forget(feed)
             feed.fail(failure)
 
     # --- Resubscribing ------------------------------------------------------------------------
 
     def start(self, connection: Connection, tries: int) -> None:
         """Resubscribe those that wait for a connection; `tries`: the attempts that it took."""
-        self._tries = tries
-        lost = [feed for feed in self._feeds if feed.is_lost]
-        if lost:
-            self._task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
+        self._tries, self._began = tries, self._now()
+        loop = asyncio.get_running_loop()
+        for feed, delay in self._held.items():
+            self._alarms[feed] = loop.call_later(delay, self._again, feed)
+        self._held.clear()
+        self._resubscribe_all(connection, self._feeds)
+        self.quarantine.start()
 
     def stop(self) -> None:
-        """Resubscribe none: the connection is lost."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        for alarm in self._alarms.values():
-            alarm.cancel()
-        self._alarms.clear()
+        """Resubscribe none: the main connection is lost."""
+        self.quarantine.pause()
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+        for feed in [*self._alarms]:
+            if feed not in self.quarantine:
+                self._alarms.pop(feed).cancel()
+
+    def _resubscribe_all(self, connection: Connection, feeds: Iterable[Feed]) -> None:
+        lost = [
+            feed
+            for feed in feeds
+            if feed.is_lost and feed not in self.quarantine and feed not in self._alarms
+        ]
+        if lost:
+            task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._spread_ended, connection))
 
     async def _spread(self, feeds: list[Feed], connection: Connection) -> None:
         pause = self._policy.spread / len(feeds)
@@ -90,15 +144,119 @@ class Subscriptions:
             if connection.is_clogged:
                 with contextlib.suppress(TransportError):  # the connection ended: `stop` follows
                     await connection.ready_to_send()
-            self._resubscribe(feed, connection)
+            self._resubscribe(feed, connection, self._tries)
 
-    def _resubscribe(self, feed: Feed, connection: Connection) -> None:
+    def _spread_ended(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        # A fault of ours must not leave anybody waiting, nor must a `resume` that cancels its task.
+        is_current = task in self._tasks
+        self._tasks.discard(task)
+        if is_current and (task.cancelled() or task.exception() is not None):
+            fault = None if task.cancelled() else task.exception()
+            _logger.error("resubscribing was interrupted; it continues", exc_info=fault)
+            for feed in [*self._feeds]:
+                if feed not in self._alarms and feed not in self.quarantine:
+                    self._resubscribe(feed, connection, self._tries)
+
+    def _resubscribe_apart(self, feed: Feed, connection: Connection) -> None:
+        self._resubscribe(feed, connection, tries=1)
+
+    def _resubscribe(self, feed: Feed, connection: Connection, tries: int) -> None:
         if feed.is_lost and connection.reason is None:
             self._resubscriptions += 1
             try:
-                feed.resubscribe(connection, self._tries)
-            except Exception as fault:  # noqa: BLE001  # the user's `resume` may raise anything
-                feed.fail(fault)
+                feed.resubscribe(connection, tries)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
+                # Even a CancelledError is not of this task: nothing was awaited.
+                feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
+
+    # --- Suspects -----------------------------------------------------------------------------
+
+    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
+        """Note that the connection of `feed` is ending; nothing came for it by that if unheard."""
+        self._losing[feed] = is_unheard
+
+    def judge(self, connection: Connection, failure: TransportError) -> None:
+        """Look for the cause among the subscriptions of the main connection, which has ended."""
+        places = 0 if self._limits_connects else self.quarantine.places
+        has_control = self.quarantine.has_older(self._began)
+        end = self._end_of(connection, failure, self._began, places, has_control=has_control)
+        self._do(self._suspicion.ended(end), failure, end.life)
+
+    def _lost_apart(self, ward: Ward, failure: Exception) -> None:
+        """Look for the cause among those of a connection apart, which has ended."""
+        main = self._link.live
+        if ward.connection is not None and isinstance(failure, TransportError):
+            has_control = main is not None and self._began < ward.began
+            places = self.quarantine.places
+            end = self._end_of(
+                ward.connection, failure, ward.began, places, has_control=has_control
+            )
+            self._do(self._suspicion.ended_apart(end), failure, end.life)
+        if main is not None:
+            self._resubscribe_all(main, ward.feeds)
+
+    def _end_of(
+        self,
+        connection: Connection,
+        failure: TransportError,
+        began: float,
+        places: int,
+        *,
+        has_control: bool,
+    ) -> End[Feed]:
+        traces = self._taken(connection.routes.latest)
+        sent_at = max((trace.key.sent_at for trace in traces), default=began)
+        life = self._now() - sent_at
+        return End(failure, traces, life, sent_at - began, has_control, places)
+
+    def _taken(self, latest: EventStream | None) -> list[Trace[Feed]]:
+        losing, self._losing = self._losing, {}
+        now = self._now()
+        return [
+            Trace(
+                feed,
+                is_first=feed.stream is not None and not feed.stream.events,
+                is_unheard=is_unheard,
+                is_fresh=now - feed.sent_at < FRESH,
+                was_last=feed.stream is latest,
+            )
+            for feed, is_unheard in losing.items()
+            if feed in self._feeds
+        ]
+
+    def _do(self, verdict: Verdict[Feed], failure: TransportError, life: float) -> None:
+        delay = self._delay(verdict.count)
+        if verdict.blamed is not None:
+            self._blame(verdict.blamed, failure, verdict.count)
+        if verdict.held is not None:
+            # Long enough to see whether the connection lasts without it.
+            self._held[verdict.held] = min(max(delay, 2 * life), SOON)
+        for group in verdict.apart:
+            _logger.warning(
+                "%s ended the connection in the same way again: %s; "
+                "%d of the subscriptions may be the cause, and get a connection of their own",
+                self._link.host,
+                failure,
+                len(group),
+            )
+            self.quarantine.take(group, delay, failure)
+
+    def _blame(self, feed: Feed, failure: TransportError, count: int) -> None:
+        blame = reasons.blamed(failure, count)
+        _logger.warning("%s: a subscription ends: %s", self._link.host, blame)
+        feed.fail(blame)
+        self._on_found()
+
+    def _delay(self, count: int) -> float:
+        return self._chance() * self._policy.ceiling(count)
+
+    def release(self, drop: Callable[[Connection], None]) -> None:
+        """End the connections apart by `drop`; their subscriptions go to the main connection."""
+        waiting = self.quarantine.release(drop)
+        if self._link.live is not None:
+            self._resubscribe_all(self._link.live, waiting)
 
     # --- Refusals -----------------------------------------------------------------------------
 
@@ -106,6 +264,10 @@ class Subscriptions:
         """Forget the refusals of `feed`: results arrive again."""
         if feed in self._feeds:
             self._feeds[feed] = None
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
@@ -132,20 +294,24 @@ class Subscriptions:
 
     def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
-        connection = self._link.live
+        apart = feed in self.quarantine
+        connection = self.quarantine.connection_of(feed) if apart else self._link.live
         if connection is not None:  # else the next connection takes it
-            self._resubscribe(feed, connection)
+            self._resubscribe(feed, connection, tries=0)
 
     # --- Counters -----------------------------------------------------------------------------
 
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
+        repeated = sum(feed.duplicates for feed in self._feeds)
         counters.resubscriptions = self._resubscriptions
         counters.events = self._events + sum(stream.events for stream in live)
         counters.dropped = self._dropped + sum(stream.dropped for stream in live)
+        counters.duplicates = self._duplicates + repeated
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
             self._events += feed.stream.events
             self._dropped += feed.stream.dropped
+            self._duplicates += feed.duplicates

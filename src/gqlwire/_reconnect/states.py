@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from msgspec import Struct
 
+from gqlwire import _loop
 from gqlwire.errors import Phase, TransportError
 
 
@@ -43,9 +44,12 @@ class Changes:
         for watcher in self._watchers or ():
             watcher.tell(change)
 
-    def watch(self) -> States:
-        """Return an iterator over the changes from now on; it is empty if the session is over."""
-        watcher = States(is_over=self._has_begun and self.state is Phase.CLOSED)
+    def watch(self, loop: asyncio.AbstractEventLoop | None = None) -> States:
+        """Return an iterator over the changes from now on; it is empty if the session is over.
+
+        `loop`: the event loop in which alone a task can wait; None means any.
+        """
+        watcher = States(is_over=self._has_begun and self.state is Phase.CLOSED, loop=loop)
         if self._watchers is None:
             self._watchers = WeakSet()
         self._watchers.add(watcher)
@@ -59,10 +63,13 @@ class States(AsyncIterator[Change]):
     dropped. If several tasks iterate over one object, each change goes to one of them.
     """
 
-    def __init__(self, *, is_over: bool = False) -> None:
+    def __init__(
+        self, *, is_over: bool = False, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._changes: deque[Change] = deque(maxlen=_MOST)
         self._arrival: asyncio.Future[None] | None = None
         self._is_over = is_over
+        self._loop = loop
 
     def tell(self, change: Change) -> None:
         """Add a change."""
@@ -81,6 +88,7 @@ class States(AsyncIterator[Change]):
         while not self._changes:
             if self._is_over:
                 raise StopAsyncIteration
+            _loop.check(self._loop)
             if self._arrival is None:
                 self._arrival = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._arrival)  # other tasks may wait for it as well

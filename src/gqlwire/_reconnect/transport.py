@@ -12,10 +12,12 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
+from gqlwire._reconnect.dialing import Dialing
 from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
@@ -68,33 +70,45 @@ class ReconnectingTransport(Link):
         options = self._options
         self.failure = None
         self.is_final = False
+        self.loop = asyncio.get_running_loop()
         self._attempts = Attempts(
             options.retry, options.chance, can_refresh=self.dialer.can_refresh
         )
         self._report = Report(options.hooks, self.changes)
-        self._subscriptions = Subscriptions(self, options.retry, options.chance)
+        gate = ReadGate()
+        self._subscriptions = Subscriptions(self, options, gate, on_found=self._attempts.forgive)
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
             self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
             self.on_finished = self._idle.restart
-        # What `reconnect()` asked for, until an attempt has begun for it.
-        self._wanted: Attempt | None = None
+        # The attempt that is under way.
+        self._dialing: Dialing | None = None
+        # Whether `reconnect()` was called, until an attempt has begun for it.
+        self._is_wanted = False
         # What tasks in `ready()` wait for, and what `_keep` waits for.
         self._arrival: asyncio.Future[None] | None = None
         self._alert: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._keep(ReadGate()))
+        self._task = self.loop.create_task(self._keep(gate))
         self._task.add_done_callback(self._kept)
 
     async def close(self) -> None:
         """Close the connection, or stop making one; what runs raises TransportClosed immediately.
 
-        Takes the transport's `close_timeout` at most. Safe at any time, more than once. Raises
-        CloseTimeout as the transport's `close` does. Cancelling drops the socket.
+        Takes the transport's `close_timeout` at most, hooks included; see `dismiss`. Safe at any
+        time, more than once. Raises CloseTimeout as the transport's `close` does, and RuntimeError
+        in another event loop, unless its own one is closed. Cancelling drops the socket.
         """
-        task = self._task
-        if task is None:
+        task, limit = self._task, self.dialer.close_timeout
+        if task is None or self.loop is None:
             return
+        if not _loop.check_open(self.loop):
+            self.failure = reasons.closed_by_user(self.host, self.state)
+            self.is_final, self.live, self.loop = True, None, None
+            await self.dialer.close()
+            return
+        begin = self._now()
         task.cancel()
+        self._report.cancel()
         connection = self.live
         if not self.is_final:
             closed = reasons.closed_by_user(self.host, self.state)
@@ -102,15 +116,19 @@ class ReconnectingTransport(Link):
                 self._report.ended(closed, Decision(retry=False, why="close()"))
             self._end(closed)
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=limit)
         except asyncio.CancelledError:
             if connection is not None:  # nobody else would close it
                 connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
             raise
         else:
             await self.dialer.close()
+            await self._subscriptions.quarantine.wait_closed()
+            if task is self._task:
+                self.loop = None  # nothing is left that belongs to it
         finally:
-            await self._report.close()
+            left = None if limit is None else max(0.0, begin + limit - self._now())
+            await self._report.close(left)
 
     async def reconnect(self, reason: str = "") -> None:
         """Replace the connection; functions that return credentials are called with `refresh=True`.
@@ -118,21 +136,45 @@ class ReconnectingTransport(Link):
         Subscriptions continue on the new one; other operations are interrupted. Returns when the
         new connection is acknowledged. Raises the failure if there will be none. Cancelling does
         not stop it.
+
+        The first call connects immediately. Further calls wait as long as the policy says, until a
+        connection was good.
         """
+        _loop.check(self.loop)
         self._raise_if_final()
-        self._wanted = Attempt(1, refresh=True)
-        connection = self.live
+        connection, dialing = self.live, self._dialing
         if connection is not None:
-            failure = reasons.reconnecting(self.host, connection.phase, reason)
-            connection.drop(failure, dead=False)
-        self._wake_task()
+            self._is_wanted = True
+            connection.drop(reasons.reconnecting(self.host, connection.phase, reason), dead=False)
+        elif dialing is None:
+            self._is_wanted = True
+            if self.state is not Phase.WAITING:
+                self._wake_task()
+            elif self._attempts.hurries():
+                self._attempts.hurried()
+                self._wake_task()
+        # An attempt that asked for new credentials is what the caller wants, unless it hangs.
+        elif not dialing.attempt.refresh or dialing.age >= self._attempts.patience():
+            self._is_wanted = True
+            dialing.give_up(reasons.reconnecting(self.host, self.state, reason))
+        again = reasons.reconnecting(self.host, Phase.OPEN, reason)
+        self._subscriptions.release(lambda apart: apart.drop(again, dead=False))
         await self.ready()
 
     def terminate(self) -> None:
-        """Drop the socket immediately, without a close frame, and connect again."""
+        """Drop the socket immediately, without a close frame, and connect again.
+
+        An attempt to connect is dropped as well, once there was a connection.
+        """
+        _loop.check(self.loop)
         connection = self.live
         if connection is not None:
             connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
+        elif self._dialing is not None and self._attempts.was_acked:
+            self._dialing.give_up(reasons.terminated(self.host, self.state))
+        if self._task is not None:
+            dropped = reasons.terminated(self.host, Phase.OPEN)
+            self._subscriptions.release(lambda apart: apart.drop(dropped, dead=True))
 
     @property
     def state(self) -> Phase:
@@ -165,6 +207,7 @@ class ReconnectingTransport(Link):
 
         Raises the failure that is not retried.
         """
+        _loop.check(self.loop)
         while (connection := self.live) is None:
             self._raise_if_final()
             if self.state is Phase.IDLE:
@@ -190,6 +233,10 @@ class ReconnectingTransport(Link):
         if self._idle is not None:
             self._idle.restart()
 
+    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
+        """Note that the connection of `feed` is ending."""
+        self._subscriptions.lost(feed, is_unheard=is_unheard)
+
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         return self._subscriptions.refused(feed, failure)
@@ -208,27 +255,32 @@ class ReconnectingTransport(Link):
         attempt, failure = Attempt(1), None
         while True:
             await self._until_allowed(failure)
-            failure = self.failure = await self._run(self._take_wanted() or attempt, gate)
-            wanted = self._take_wanted()
-            if wanted is not None:
-                self._report.ended(failure, Decision(retry=True, why="reconnect()"))
-                attempt = wanted
-            elif self._idle is not None and failure is self._idle.failure:
+            failure = self.failure = await self._run(self._renewed(attempt), gate)
+            is_wanted = self._is_wanted
+            if not is_wanted and self._idle is not None and failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
-                await self._rest()
+                await self._rest(failure)
                 attempt = Attempt(1)
+                continue
+            if is_wanted:
+                decision = self._attempts.replaced(self._now())
             else:
                 decision = self._attempts.failed(failure, self._now())
-                self._report.ended(failure, decision)
-                if not decision.retry:
-                    self._end(failure)
-                    return
+            self._report.ended(failure, decision)
+            if not decision.retry:
+                self._end(failure, decision.why)
+                return
+            if decision.delay or not is_wanted:
                 await self._wait(failure, decision.delay)
-                attempt = Attempt(decision.attempt + 1, failure, decision.refresh)
+            reason = None if is_wanted else failure
+            attempt = Attempt(decision.attempt + 1, reason, decision.refresh)
 
-    def _take_wanted(self) -> Attempt | None:
-        wanted, self._wanted = self._wanted, None
-        return wanted
+    def _renewed(self, attempt: Attempt) -> Attempt:
+        """Return the attempt to make, with `refresh` if `reconnect()` was called."""
+        if self._is_wanted:
+            self._is_wanted = False
+            return Attempt(attempt.number, attempt.failure, refresh=True)
+        return attempt
 
     async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""
@@ -241,12 +293,13 @@ class ReconnectingTransport(Link):
         """Make one attempt; return why it, or the connection that it led to, ended."""
         self._attempts.connecting(self._now())
         self._report.connecting(attempt)
+        self._dialing = Dialing(attempt)
         try:
-            connection = await self.dialer.dial(attempt, gate, self._drop)
+            connection = await self._dialing.open(self.dialer, gate, self._drop)
         except TransportError as failure:
             return failure
-        if self._wanted is not None:
-            connection.drop(reasons.reconnecting(self.host, connection.phase, ""), dead=False)
+        finally:
+            self._dialing = None
         if connection.reason is None:
             self._arrive(connection)
         while connection.reason is None:
@@ -257,7 +310,7 @@ class ReconnectingTransport(Link):
         self._attempts.acknowledged(self._now())
         self._subscriptions.start(connection, self._report.tries)
         self.live = connection
-        self._report.connected(connection.payloads.get("connection_ack"))
+        self._report.connected(connection.payloads.get("connection_ack"), self.host)
         self._wake_waiters()
         if self._idle is not None:
             self._idle.start()
@@ -265,8 +318,12 @@ class ReconnectingTransport(Link):
     def _drop(self, connection: Connection) -> None:
         """Note the end of a connection, at the moment it ends."""
         self.live = None
+        if connection.routes.has_results:
+            self._attempts.delivered()
         self._subscriptions.stop()
         self._report.lost(connection, is_final=self.is_final)
+        if connection.reason is not None:
+            self._subscriptions.judge(connection, connection.reason)
         self._wake_task()
 
     async def _wait(self, failure: TransportError, delay: float) -> None:
@@ -275,9 +332,9 @@ class ReconnectingTransport(Link):
             async with asyncio.timeout(delay):
                 await self._alerted()
 
-    async def _rest(self) -> None:
+    async def _rest(self, failure: TransportError) -> None:
         """Wait until an operation needs a connection."""
-        self._report.resting()
+        self._report.resting(failure)
         if self._arrival is None:
             await self._alerted()
 
@@ -298,12 +355,12 @@ class ReconnectingTransport(Link):
             self._arrival.set_result(None)
         self._arrival = None
 
-    def _end(self, failure: Exception) -> None:
-        """End for good: every operation raises `failure`."""
+    def _end(self, failure: Exception, why: str = "") -> None:
+        """End for good: every operation raises `failure`. `why` is the rule that decided so."""
         self.failure = failure
         self.is_final = True
         self.live = None
-        self._report.closed(failure)
+        self._report.closed(failure, self.host, why)
         if self._idle is not None:
             self._idle.stop()
         self._subscriptions.end(failure)

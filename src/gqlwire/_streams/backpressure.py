@@ -1,38 +1,43 @@
-"""Decides whether to read from a socket that many operations share.
+"""Decides whether to read from the sockets that many operations share.
 
 GraphQL over WebSocket has no flow control for single operations: to stop reading for one full
 stream stops all operations. So reading stops only while no other operation waits for data, and
 continues as soon as one does. This module knows no socket; `attach` gets the functions that pause
 and resume reading.
+
+A session usually has one socket. If it has several, their operations are consumed by one program,
+so they are paused together: a full stream may be moved from one socket to another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+_Socket = tuple[Hashable, Callable[[], None], Callable[[], None], Callable[[], bool]]
+
 
 class ReadGate:
     """Pauses and resumes reading.
 
-    A gate may outlive a socket, as a stream may; `attach` it to each new socket.
+    A gate may outlive a socket, as a stream may; `attach` each new socket.
 
     `waiting`: how many tasks wait for data. A task adds 1 before it waits, calls `check` if reading
     is `paused`, and subtracts 1 afterwards. A method for this would cost too much, because it
     happens for each event.
     """
 
-    __slots__ = ("_held", "_is_needed", "_pause", "_resume", "paused", "waiting")
+    __slots__ = ("_held", "_sockets", "paused", "waiting")
 
     def __init__(self) -> None:
         self.paused: bool = False
-        self._pause: Callable[[], None]
-        self._resume: Callable[[], None]
-        self._is_needed: Callable[[], bool]
+        # A list, as there is seldom more than one.
+        self._sockets: list[_Socket] = []
         self.waiting: int = 0
         self._held: set[Hashable] | None = None  # the full streams; created when needed
 
     def attach(
         self,
+        socket: Hashable,
         pause: Callable[[], None],
         resume: Callable[[], None],
         is_needed: Callable[[], bool],
@@ -42,10 +47,13 @@ class ReadGate:
         `pause` and `resume` stop and continue reading. `is_needed` returns whether the connection
         itself waits for data (an acknowledgement, a pong, the server's close frame).
         """
-        self.paused = False
-        self._pause = pause
-        self._resume = resume
-        self._is_needed = is_needed
+        self.open()  # it waits for its acknowledgement
+        self._sockets.append((socket, pause, resume, is_needed))
+
+    def detach(self, socket: Hashable) -> None:
+        """Continue reading from a socket whose connection has ended, and control it no longer."""
+        self.open()
+        self._sockets = [each for each in self._sockets if each[0] is not socket]
 
     def hold(self, stream: Hashable) -> None:
         """Note that `stream` is full, and stop reading unless a task waits for data."""
@@ -54,7 +62,8 @@ class ReadGate:
         self._held.add(stream)
         if not self.paused and not self._is_awaited():
             self.paused = True
-            self._pause()
+            for _, pause, _, _ in self._sockets:
+                pause()
 
     def release(self, stream: Hashable) -> None:
         """Note that `stream` has room, and continue reading if no other stream is full."""
@@ -72,7 +81,8 @@ class ReadGate:
         """Continue reading, even if streams are full."""
         if self.paused:
             self.paused = False
-            self._resume()
+            for _, _, resume, _ in self._sockets:
+                resume()
 
     def _is_awaited(self) -> bool:
-        return self.waiting > 0 or self._is_needed()
+        return self.waiting > 0 or any(is_needed() for _, _, _, is_needed in self._sockets)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gqlwire._numbers import check_count
 from gqlwire._streams.sink import Item
 
 EVENT_OVERHEAD = 136
@@ -32,15 +33,15 @@ class Buffer:
     """How much to buffer for a slow consumer: at most `events` events, and at most `size` bytes.
 
     `size` limits the memory that the events take. One event is always buffered, even if it is
-    larger. Raises ValueError for a limit below 1.
+    larger. Raises ValueError for a limit below 1 or not whole, TypeError for what is not a number.
     """
 
     events: int = 65_536
     size: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if self.events < 1 or self.size < 1:
-            raise ValueError("a Buffer must hold at least 1 event and 1 byte")
+        check_count("events of a Buffer", self.events, "event")
+        check_count("size of a Buffer", self.size, "byte")
 
 
 ALLOWANCE = Buffer()

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from typing import final
 
+from gqlwire import _loop
 from gqlwire._streams.sink import Item
 
 
@@ -18,11 +19,20 @@ class Line:
     `waiter` is the future of the consumer, if it waits for the next turn.
     """
 
-    __slots__ = ("ready", "waiter")
+    __slots__ = ("_loop", "ready", "waiter")
 
     def __init__(self) -> None:
         self.ready: deque[Turn] = deque()
         self.waiter: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop; raise RuntimeError if it was another one before."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            _loop.check(self._loop)
+            self._loop = loop
+        return loop
 
     def wake(self) -> None:
         """Wake up the consumer if it waits."""
@@ -30,10 +40,13 @@ class Line:
             self.waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until a turn arrives, or until `wake` is called."""
+        """Wait until a turn arrives, or until `wake` is called.
+
+        Raises RuntimeError if another task waits, or in another event loop.
+        """
         if self.waiter is not None:
             raise RuntimeError("another task is already iterating this merger")
-        self.waiter = asyncio.get_running_loop().create_future()
+        self.waiter = self.bind().create_future()
         try:
             await self.waiter
         finally:

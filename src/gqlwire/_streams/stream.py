@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from msgspec import Raw
 
+from gqlwire import _loop
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
 from gqlwire._streams.ready import Turn
 from gqlwire._streams.sink import Item, Owner
-from gqlwire.errors import SlowConsumer, TransportError, TransportProtocolError
+from gqlwire.errors import SlowConsumer, TransportError
 from gqlwire.errors.reasons import replica
 
 
@@ -42,6 +42,7 @@ class EventStream:
     - `over`: how the stream ended; None before. Buffered events can still be taken after the end.
     - `dropped`: how many events were dropped because the buffer was full.
     - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
+    - `loop`: the event loop in which alone a consumer can wait; None means any.
     - `on_waiting`: called when the consumer starts to wait.
     - `on_given_up`: called when a consumer was cancelled while it waited, and got nothing.
     - `items`: the buffered events; None or empty if there are none.
@@ -62,6 +63,7 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
+        "loop",
         "on_given_up",
         "on_waiting",
         "over",
@@ -71,6 +73,7 @@ class EventStream:
     def __init__(self, gate: ReadGate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.owner: Owner | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.on_waiting: Callable[[], None] | None = None
         self.on_given_up: Callable[[], None] | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
@@ -182,13 +185,11 @@ class EventStream:
         """Replace the buffered events by their payloads, as the connection is lost.
 
         `read` returns the payload of an event, or None if the message turns out not to be an event.
-        If `read` raises TransportProtocolError, that event and all later ones are discarded.
         """
         if not self.items:
             return
         waiting, self.items = self.items, deque()
-        with suppress(TransportProtocolError):
-            self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
+        self.items.extend(payload for item in waiting if (payload := read(item)) is not None)
         self._forgotten += len(waiting) - len(self.items)
         self._size, self.is_exact = size_of(self.items), True
         self._release_if_roomy()
@@ -278,12 +279,15 @@ class EventStream:
 
         Call it only if nothing is buffered. The consumer awaits the future, then calls `arrived`;
         if it is cancelled while it waits, `give_up`. Raises RuntimeError if another task already
-        waits.
+        waits, or in another event loop.
         """
+        loop = asyncio.get_running_loop()
+        if loop is not self.loop:
+            _loop.check(self.loop)
         if self._waiter is not None:
             raise _taken()
         self.items = None
-        arrival: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
+        arrival: asyncio.Future[Item | None] = loop.create_future()
         self._waiter = arrival
         if self.on_waiting is not None:
             self.on_waiting()

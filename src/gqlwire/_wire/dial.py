@@ -24,6 +24,7 @@ from gqlwire._wire.picows_wire import PicowsWire
 from gqlwire._wire.proxy import redacted
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
 from gqlwire.errors.reasons import ABNORMAL, connection_closed
+from gqlwire.errors.text import seconds
 
 H = TypeVar("H", bound=Handler)
 
@@ -170,7 +171,7 @@ class _Dial(Generic[H]):
 
     def _too_late(self, limit: float) -> ConnectTimeout:
         doing = "could not be reached" if self._phase is Phase.CONNECT else "did not upgrade"
-        text = f"{self._host} {doing} within {limit:g} seconds (connect_timeout)"
+        text = f"{self._host} {doing} within {seconds(limit)} (connect_timeout)"
         return ConnectTimeout(text, limit=limit, host=self._host, phase=self._phase)
 
 

@@ -27,6 +27,7 @@ from gqlwire.errors import (
     TransportConnectionFailed,
     TransportError,
 )
+from gqlwire.errors.text import tame
 
 FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
 """The exceptions that an attempt to connect may raise."""
@@ -74,6 +75,8 @@ def translate(
     """
     if isinstance(cause, TransportError):
         return cause
+    if isinstance(cause, WSError | ProxyError | ProxyTimeoutError):
+        tame(cause)
     failure = _failure(cause, host, phase, proxy)
     failure.__cause__ = cause
     return failure

@@ -168,7 +168,7 @@ def _operation_parser(command: str) -> Parser:
     _add_limits(parser, command)
     _add_connection(parser, command)
     _add_tls(parser)
-    _add_output(parser)
+    _add_output(parser, command)
     return parser
 
 
@@ -279,21 +279,23 @@ def _add_tls(parser: Parser) -> None:
     group.add_argument("--insecure", action="store_true", help="trust any certificate")
 
 
-def _add_output(parser: Parser) -> None:
+def _add_output(parser: Parser, command: str) -> None:
     group = parser.add_argument_group("the output")
     shape = group.add_mutually_exclusive_group()
+    is_query = command == "query"
     shape.add_argument(
         "--pretty",
         action="store_true",
         default=None,
-        help="indented JSON (the default on a terminal)",
+        help="indented JSON" + (" (the default on a terminal)" if is_query else ""),
     )
     shape.add_argument(
         "--compact",
         dest="pretty",
         action="store_false",
         default=None,
-        help="one line of JSON for each result (the default in a pipe or a file)",
+        help="one line of JSON for each result (the default"
+        + (" in a pipe or a file)" if is_query else ")"),
     )
     _add_color(group)
     group.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes")

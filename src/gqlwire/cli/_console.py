@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
+
+from gqlwire.errors.text import printable
 
 PROGRAM = "gqlwire"
 
@@ -35,11 +38,22 @@ def may_color(choice: str, stream: object) -> bool:
 
 def harmless(text: str) -> str:
     """Return `text` on one line, with control characters escaped: they could control a terminal."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+_FLAGS = {
+    "execute_timeout": " (--timeout)",
+    "connect_timeout": " (--connect-timeout)",
+    "ack_timeout": " (--connect-timeout)",
+    "pong_timeout": " (--ping-interval)",
+    "close_timeout": "",  # there is no flag for it
+}
+_OPTION = re.compile(rf" \(({'|'.join(_FLAGS)})\)")
+
+
+def with_flags(text: str) -> str:
+    """Return an error of gqlwire with the flags of the command, in place of its options."""
+    return _OPTION.sub(lambda option: _FLAGS[option[1]], text)
 
 
 class Console:
@@ -56,7 +70,7 @@ class Console:
 
     def complain(self, text: str) -> None:
         """Print an error or a warning, on one line."""
-        self._write(f"{PROGRAM}: {harmless(text)}\n")
+        self._write(f"{PROGRAM}: {harmless(with_flags(text))}\n")
 
     def note(self, text: str) -> None:
         """Print a note on one line, if progress is shown."""

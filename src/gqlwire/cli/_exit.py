@@ -12,6 +12,7 @@ from typing import Any
 from gqlwire.errors import (
     AckTimeout,
     ConnectTimeout,
+    IncompleteResult,
     InvalidURL,
     OperationTimeout,
     SlowConsumer,
@@ -30,7 +31,8 @@ exit status:
   3    no connection: not found, refused, TLS, rejected by the server, or lost;
        a subscription first connects again, as long as that may help
   4    a timeout: for connecting, or for the answer to a query
-  5    the server sent something unreadable
+  5    the server sent something unreadable, or, for query, only the first part of
+       the result (@defer, @stream)
   6    the output could not be written, or not as fast as events arrived
   130  Ctrl-C; 143: SIGTERM. The server was told to stop; the connection closed
 """
@@ -61,8 +63,15 @@ _STATUSES: tuple[tuple[type[TransportError], Exit], ...] = (
     (ConnectTimeout, Exit.TIMEOUT),
     (AckTimeout, Exit.TIMEOUT),
     (TransportProtocolError, Exit.PROTOCOL),
+    (IncompleteResult, Exit.PROTOCOL),
     (SlowConsumer, Exit.OUTPUT),
     (TransportError, Exit.CONNECTION),
+)
+
+
+_PART = (
+    "the server sends this result in parts (@defer, @stream), and this is only the first one: use "
+    "subscribe to get them all"
 )
 
 
@@ -75,6 +84,8 @@ def sentences(failure: TransportError) -> list[str]:
     """Return what to print for `failure`: one sentence, or one for each GraphQL error."""
     if isinstance(failure, TransportQueryError) and failure.errors:
         return graphql_errors(failure.errors)
+    if isinstance(failure, IncompleteResult):
+        return [*graphql_errors(failure.errors or []), _PART]
     return [str(failure) or type(failure).__name__]
 
 

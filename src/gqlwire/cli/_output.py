@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from gqlwire.cli._console import Console, is_terminal, may_color
+from gqlwire.errors.text import printable_json
 
 # POSIX: if poll() calls a pipe writable, writing this many bytes does not block.
 _PIECE = min(4096, getattr(select, "PIPE_BUF", 512))
@@ -32,22 +33,25 @@ _TOKEN = re.compile(
 _COLORS = {"key": b"34;1", "string": b"32", "number": b"36", "word": b"33"}
 # A number too large for a float was decoded to a Decimal; write it as a number.
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-# U+0080 to U+009F, in UTF-8: control characters for some terminals.
-_CONTROL = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 
 
-def as_json(value: Any, *, indent: bool) -> bytes:
-    """Return `value` as JSON: one line, or indented, with control characters escaped."""
+def as_json(value: Any, *, indent: bool, shown: bool = True) -> bytes:
+    """Return `value` as JSON: one line, or indented.
+
+    `shown`: whether people see it on a terminal. Then all that is not printable is escaped.
+    """
     try:
         line = _encode(value)
     except UnicodeEncodeError:
         # Lone surrogates, which JSON can escape and UTF-8 cannot hold.
         separators = None if indent else (",", ":")
-        return json.dumps(value, indent=2 if indent else None, separators=separators).encode()
-    if not indent:
-        return line
-    text: bytes = msgspec.json.format(line, indent=2)
-    return _CONTROL.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), text)
+        text = json.dumps(value, indent=2 if indent else None, separators=separators).encode()
+        return text.replace(b"\x7f", b"\\u007f") if shown else text
+    if shown and not line.isascii():
+        line = printable_json(line.decode()).encode()
+    elif shown:
+        line = line.replace(b"\x7f", b"\\u007f")  # the only one of ASCII that JSON leaves raw
+    return msgspec.json.format(line, indent=2) if indent else line
 
 
 def colored(text: bytes) -> bytes:
@@ -71,6 +75,8 @@ class Output:
         self._console = console
         self._pretty = is_terminal(sys.stdout) if pretty is None else pretty
         self._color = may_color(color, sys.stdout)
+        # Colours are for people, also through a pager.
+        self._is_shown = is_terminal(sys.stdout) or self._pretty or self._color
         self._fd = _descriptor()
         self._poll: select.poll | None = None
         if self._fd is not None and sys.platform != "win32":
@@ -83,7 +89,7 @@ class Output:
         Raises BrokenPipeError if the reader has ended, OutputError if it cannot be written.
         """
         try:
-            text = as_json(value, indent=self._pretty)
+            text = as_json(value, indent=self._pretty, shown=self._is_shown)
         except RecursionError:
             raise OutputError("a result is nested too deeply to be printed") from None
         if self._color:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from gqlwire import Client, ExecutionResult, GraphQLRequest, Subscription
+from gqlwire import Client, ExecutionResult, GraphQLRequest, RetryPolicy, Subscription
 from gqlwire.cli import _signals
 from gqlwire.cli._arguments import Operation
 from gqlwire.cli._console import Console
@@ -21,7 +21,8 @@ from gqlwire.cli._losses import Losses
 from gqlwire.cli._output import Output, OutputError
 from gqlwire.cli._progress import Tally, shown
 from gqlwire.cli._tls import make_context
-from gqlwire.errors import TransportError
+from gqlwire.errors import IncompleteResult, TransportError
+from gqlwire.retry import Action
 from gqlwire.transport.websockets import WebsocketsTransport
 
 CLOSE_SECONDS = 3.0
@@ -35,7 +36,10 @@ def run(operation: Operation, console: Console) -> int:
     client = _client(operation, console)
     if operation.tls.insecure:
         console.complain("warning: --insecure: the certificate of the server is not checked")
-    output = Output(console, pretty=operation.pretty, color=operation.color)
+    pretty = operation.pretty
+    if operation.command == "subscribe":
+        pretty = bool(pretty)  # one line for each event, also on a terminal
+    output = Output(console, pretty=pretty, color=operation.color)
     work = _query if operation.command == "query" else _subscribe
     with _logging(operation, console):
         try:
@@ -58,15 +62,15 @@ async def _query(
 ) -> int:
     del operation  # the client has its time limit
     async with client as session:
-        result = await session.execute(request, get_execution_result=True)
+        try:
+            result = await session.execute(request, get_execution_result=True)
+        except IncompleteResult as part:
+            with contextlib.suppress(BrokenPipeError):
+                await output.write(part.data)
+            raise
         if result.data is not None or not result.errors:
             with contextlib.suppress(BrokenPipeError):
                 await output.write(result.data)
-    if result.has_next:
-        console.complain(
-            "warning: the server announced more parts of the result (@defer, @stream): "
-            "use subscribe to get them"
-        )
     for sentence in graphql_errors(result.errors or []):
         console.complain(sentence)
     return Exit.GRAPHQL if result.errors else Exit.OK
@@ -122,12 +126,15 @@ async def _print(
 
 
 def _shown(event: ExecutionResult) -> Any:
-    if not event.errors and event.has_next is None and event.incremental is None:
+    is_plain = event.has_next is None and event.incremental is None and not event.is_part
+    if not event.errors and is_plain:
         return event.data
     parts = {
         "data": event.data,
         "errors": event.errors,
+        "pending": event.pending,
         "incremental": event.incremental or None,
+        "completed": event.completed,
         "hasNext": event.has_next,
     }
     kept = {name: part for name, part in parts.items() if part is not None}
@@ -174,8 +181,19 @@ def _client(operation: Operation, console: Console) -> Client:
         transport=transport,
         execute_timeout=operation.timeout,
         reconnecting=operation.reconnecting,
+        retry=RetryPolicy(should_retry=_refused),
         hooks=Losses(console).hooks(),
     )
+
+
+def _refused(failure: TransportError) -> Action | None:
+    """End with a failure that would end the first attempt as well.
+
+    The credentials are those of the command line, and whoever runs the command learns of it by its
+    exit status.
+    """
+    action, _ = RetryPolicy().judge(failure)
+    return Action.STOP if action in (Action.STOP, Action.REFRESH) else None
 
 
 class _ToConsole(logging.Handler):
@@ -190,6 +208,11 @@ class _ToConsole(logging.Handler):
         self._console.complain(self.format(record))
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record says something else than the error that ends the command."""
+    return record.levelno < logging.ERROR or record.exc_info is not None
+
+
 @contextlib.contextmanager
 def _logging(operation: Operation, console: Console) -> Iterator[None]:
     ours, wire = logging.getLogger("gqlwire"), logging.getLogger("gqlwire.wire")
@@ -198,6 +221,8 @@ def _logging(operation: Operation, console: Console) -> Iterator[None]:
     style = "%(asctime)s.%(msecs)03d %(message)s" if is_chatty else "warning: %(message)s"
     handler.setFormatter(logging.Formatter(style, "%H:%M:%S"))
     former = ours.level, wire.level
+    if not is_chatty:
+        handler.addFilter(_is_news)
     ours.addHandler(handler)
     ours.setLevel(logging.INFO if operation.verbose else logging.WARNING)
     wire.setLevel(logging.DEBUG if operation.wire else logging.WARNING)

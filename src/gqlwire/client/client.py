@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gqlwire._connection.dialer import Dialer
+from gqlwire._numbers import check_seconds
 from gqlwire._operations.options import ExecuteOptions, SubscribeOptions
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._payloads.request import GraphQLRequest
@@ -65,7 +66,8 @@ class Client:
     operation connects again.
     `hooks`: functions to call when something happens to the connection.
 
-    Raises ValueError for more than one source of the schema.
+    Raises ValueError for more than one source of the schema, and ValueError or TypeError for times
+    that cannot be.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Client:
         hooks: Hooks | None = None,
     ) -> None:
         _check_one(schema is not None, introspection is not None, fetch_schema_from_transport)
+        _check_times(execute_timeout, idle_close_after)
         self.transport: Transport | None = transport
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
@@ -125,6 +128,7 @@ class Client:
 
     @execute_timeout.setter
     def execute_timeout(self, seconds: float | None) -> None:
+        check_seconds("execute_timeout", seconds)
         self._settings.execute_timeout = seconds
 
     def validate(self, request: GraphQLRequest | DocumentNode | str) -> None:
@@ -391,6 +395,11 @@ def _check_one(*sources: bool) -> None:
         raise ValueError(
             "the schema comes from one of schema, introspection and fetch_schema_from_transport"
         )
+
+
+def _check_times(execute_timeout: float | None, idle_close_after: float | None) -> None:
+    check_seconds("execute_timeout", execute_timeout)
+    check_seconds("idle_close_after", idle_close_after, zero=False)
 
 
 def _built(source: str | GraphQLSchema | dict[str, Any] | None) -> GraphQLSchema | None:

@@ -9,14 +9,16 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.functions import copied
 from gqlwire._operations.options import RequestOptions, SubscribeOptions, Terms
 from gqlwire._operations.resume import TrackedSubscription, Tracker
 from gqlwire._operations.subscription import Subscription
-from gqlwire._payloads.reader import Decode, Reader, reader_for
+from gqlwire._payloads.reader import Decode, reader_for
 from gqlwire._payloads.request import GraphQLRequest
+from gqlwire._payloads.result import ExecutionResult
 from gqlwire.client.options import Settings
 
 if TYPE_CHECKING:
@@ -82,11 +84,13 @@ def converters(
     result_type: Any,
     *,
     whole: bool,
+    single: bool,
 ) -> tuple[Callable[[Raw], Any], Decode | None]:
     """Return `(convert, decode)`.
 
     `convert` turns the payload of a result into the user's value: its data, or with `whole` the
-    ExecutionResult. `decode` does the same in one pass for plain results, or is None.
+    ExecutionResult. `single`: whether the operation has one result, so that a part of one is an
+    error. `decode` does the same in one pass for plain results, or is None.
 
     Raises TypeError for an unsupported `result_type`, and ValueError for `result_type` together
     with `parse_result`.
@@ -98,15 +102,20 @@ def converters(
         )
     parse_float = options.get("parse_float") or settings.parse_float
     reader = reader_for(result_type, settings.scalars, parse_float)
+    read_whole = reader.read_single if single else reader.read_whole
     if settings.schema is not None and result_type is None:
         wanted = options.get("parse_result")
         if settings.parse_results if wanted is None else wanted:
-            return _parsing(settings, request, reader, whole=whole), None
-    return (reader.read_whole, None) if whole else (reader.read, reader.decode)
+            return _parsing(settings, request, read_whole, whole=whole), None
+    return (read_whole, None) if whole else (reader.read, reader.decode)
 
 
 def _parsing(
-    settings: Settings, request: GraphQLRequest, reader: Reader[Any], *, whole: bool
+    settings: Settings,
+    request: GraphQLRequest,
+    read: Callable[[Raw], ExecutionResult[Any]],
+    *,
+    whole: bool,
 ) -> Callable[[Raw], Any]:
     from gqlwire._payloads.schema import ResultParser
 
@@ -115,7 +124,7 @@ def _parsing(
     parse = ResultParser(settings.schema, request.document, request.operation_name).parse
 
     def convert(payload: Raw) -> Any:
-        result = reader.read_whole(payload)
+        result = read(payload)
         result.data = parse(result.data)
         return result if whole else result.data_or_raise()
 
@@ -137,24 +146,25 @@ def subscription(
 ) -> Subscription[Any]:
     """Return a subscription on `link`. Nothing is sent before the first step."""
     tracker = Tracker.of(terms)
-    last = None if tracker is None else tracker.last
-    given = _given_variables(source, options)
-    first = None if tracker is None or last is None else tracker.variables(last, given)
-    request = prepare(settings, source, options, first)
-    convert, decode = converters(settings, request, options, result_type, whole=whole)
-    _ = request.kind  # raises if it is not clear which operation to run
+    request = prepare(settings, source, options)
+    convert, decode = converters(settings, request, options, result_type, whole=whole, single=False)
+    if request.kind == "mutation":  # which raises if it is not clear which operation to run
+        # It must not be sent twice. Its parts, or its one result, come on one connection.
+        terms = structs.replace(terms, survive=False)
     if tracker is None:
         return Subscription(Feed(link, request.encode(), terms), convert, decode)
+    given = copied(_given_variables(source, options))
+
+    def resumed(last: Any) -> bytes:
+        return prepare(settings, source, options, tracker.variables(last, given)).encode()
 
     def renew() -> bytes:
         # A weak reference, because the feed must not keep its subscription alive.
         current = reference()
         last = None if current is None else current.newest()
-        if last is None:
-            return request.encode()
-        return prepare(settings, source, options, tracker.variables(last, given)).encode()
+        return request.encode() if last is None else resumed(last)
 
     feed = Feed(link, request.encode(), terms, renew if terms.resume is not None else None)
-    tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms)
+    tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms, resumed)
     reference = weakref.ref(tracked)
     return tracked

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Link
 from gqlwire._operations.options import ExecuteOptions, Reconnected, SubscribeOptions, Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._payloads.result import ExecutionResult, decode_single
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.states import States
 from gqlwire._reconnect.transport import ReconnectingTransport
@@ -113,27 +114,35 @@ class AsyncClientSession:
 
         Raises TransportQueryError if the result has errors (not with `get_execution_result=True`),
         and always if the server refuses the operation; ResultMismatch if `data` does not fit
-        `result_type`; OperationTimeout after `timeout` or the client's `execute_timeout`;
+        `result_type`; IncompleteResult if the server sends the result in parts (`@defer`,
+        `@stream`); OperationTimeout after `timeout` or the client's `execute_timeout`;
         OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
         connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
-        for a document that is not valid; TypeError for an unsupported `result_type`.
+        for a document that is not valid; TypeError for an unsupported `result_type`; ValueError or
+        TypeError for a `timeout` that cannot be. Every TransportError has `maybe_executed`: whether
+        the server may have executed the operation.
 
-        Cancelling tells the server to stop.
+        Cancelling tells the server to stop. For a mutation, a note on the CancelledError says
+        whether it was sent.
         """
         check_names("execute", options, ExecuteOptions)
         settings = self._settings
         prepared = prepare(settings, request, options)
         convert, _ = converters(
-            settings, prepared, options, result_type, whole=get_execution_result
+            settings, prepared, options, result_type, whole=get_execution_result, single=True
         )
-        payload = await ask(
+        timeout = settings.execute_timeout
+        if "timeout" in options:
+            timeout = options["timeout"]
+            check_seconds("timeout", timeout)
+        return await ask(
             self._link,
             prepared.encode(),
             prepared.kind,
-            options.get("timeout", settings.execute_timeout),
+            timeout,
+            convert,
             idempotent=options.get("idempotent", False),
         )
-        return convert(payload)
 
     @overload
     def subscribe(
@@ -238,7 +247,7 @@ class AsyncClientSession:
 
         The iteration ends after `closed`.
         """
-        return self._kept.changes.watch()
+        return self._kept.changes.watch(self._kept.loop)
 
     async def wait_ready(self) -> None:
         """Wait for an acknowledged connection. Raises the final failure if there will be none."""
@@ -284,6 +293,6 @@ class AsyncClientSession:
         document = schema.introspection_document(**self._settings.introspection_args)
         request = GraphQLRequest(document)
         timeout = self._settings.execute_timeout
-        payload = await ask(self._link, request.encode(), request.kind, timeout)
-        self._settings.introspection = decode_result(payload).data_or_raise()
+        result = await ask(self._link, request.encode(), request.kind, timeout, decode_single)
+        self._settings.introspection = result.data_or_raise()
         self._settings.schema = schema.build_schema_from(self._settings.introspection or {})

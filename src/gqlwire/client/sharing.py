@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from gqlwire import _loop
 from gqlwire.errors import TransportAlreadyConnected, TransportClosed
 
 T = TypeVar("T")
@@ -55,12 +56,20 @@ class Shared(Generic[T]):
 
     async def leave(self) -> None:
         """End the object if this was its last user. Raises what `end` raises."""
+        if self._making is not None:
+            _loop.check_open(self._loop)
         self._users -= 1
         if self._users <= 0:
             await self.end()
 
     async def end(self) -> None:
-        """End the object, even if it still has users."""
+        """End the object, even if it still has users.
+
+        Raises what `end` raises, and RuntimeError if it was made in another event loop, unless that
+        one is closed.
+        """
+        if self._making is not None and not _loop.check_open(self._loop):
+            self._meet_loop()
         making, self._making, self._users = self._making, None, 0
         self._endings += 1
         if making is not None:

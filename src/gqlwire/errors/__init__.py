@@ -6,10 +6,12 @@
     ├── TransportProtocolError          the server sent something unreadable
     ├── TransportQueryError             GraphQL errors of one operation, or of one event
     ├── ResultMismatch                  `data` does not fit the `result_type`
+    ├── IncompleteResult                one part of a result (`@defer`, `@stream`), not all of it
     ├── TransportServerError
     │   ├── ConnectionRejected          `connection_error`     (also TransportConnectionFailed)
     │   └── KeepAliveTimeout            the server went silent (also TransportConnectionFailed)
     ├── SlowConsumer                    the buffer of a subscription overflowed
+    ├── InvalidCheckpoint               what a checkpoint holds cannot be read (also a ValueError)
     ├── OperationTimeout                (also a TimeoutError)
     └── TransportConnectionFailed       carries `code`, `reason`, `status`, `phase`, `host`
         ├── NameNotResolved
@@ -36,6 +38,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from gqlwire.errors.text import harmless
+
 __all__ = [
     "AckTimeout",
     "CloseTimeout",
@@ -45,6 +49,8 @@ __all__ = [
     "ConnectionRejected",
     "CredentialsFailed",
     "HandshakeRejected",
+    "IncompleteResult",
+    "InvalidCheckpoint",
     "InvalidURL",
     "KeepAliveTimeout",
     "MessageTooBig",
@@ -88,7 +94,29 @@ class Phase(StrEnum):
 
 
 class TransportError(Exception):
-    """Base of every error that gqlwire raises about a server or a connection."""
+    """Base of every error that gqlwire raises about a server or a connection.
+
+    `maybe_executed`: whether the server may have executed the operation that raised this error.
+    True as soon as gqlwire has passed the operation to a socket, even once of several times, and
+    whatever became of it then. False means for sure that no server has seen it.
+
+    Every error has the attributes of `TransportConnectionFailed`, so that a function for all
+    failures, such as `RetryPolicy.should_retry`, can read them. Where there is nothing to say, they
+    are None or "".
+
+    What is not printable is escaped in `str(error)`: a server cannot forge lines of a log with it.
+    The other attributes are as the server sent them.
+    """
+
+    maybe_executed: bool = False
+    host: str = ""
+    phase: Phase | None = None
+    code: int | None = None
+    reason: str = ""
+    status: int | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(harmless, args))
 
 
 class InvalidURL(TransportError, ValueError):
@@ -102,8 +130,10 @@ class TransportAlreadyConnected(TransportError):
 class TransportProtocolError(TransportError):
     """The server sent something that gqlwire cannot read; the message shows an excerpt.
 
-    It ends the connection: text that is not a JSON object, a binary message, or a violation of
-    RFC 6455. A result that cannot be read fails only its own operation.
+    It ends the connection: text that is not a JSON object and does not show which operation it is
+    for, a binary message, or a violation of RFC 6455. A result that cannot be read, because it is
+    no JSON or is nested too deeply, fails only its own query or mutation, or its own step of a
+    subscription; the next step continues.
     """
 
 
@@ -126,6 +156,8 @@ class TransportQueryError(TransportError):
     - `extensions`: the `extensions` of the same result, or None.
     - `query_id`: the id of the operation if the server ended it with an `error` message, else None.
     """
+
+    maybe_executed: bool = True
 
     def __init__(
         self,
@@ -155,6 +187,13 @@ class TransportQueryError(TransportError):
 
 
 def _summary(errors: Sequence[Any]) -> str:
+    try:
+        return _sentence(errors)
+    except RecursionError:
+        return "the server reported an error that is nested too deeply to be shown"
+
+
+def _sentence(errors: Sequence[Any]) -> str:
     if not errors:
         return "the server reported an error without details"
     first = errors[0]
@@ -177,6 +216,8 @@ class ResultMismatch(TransportError):
     - `extensions`, `errors`: those of the same result, or None.
     """
 
+    maybe_executed: bool = True
+
     def __init__(
         self,
         message: str = "",
@@ -193,6 +234,34 @@ class ResultMismatch(TransportError):
         self.errors = errors
 
 
+class IncompleteResult(TransportError):
+    """The server sends a result in parts (`@defer`, `@stream`), and this is only one of them.
+
+    `execute` raises it, as it returns one result; the server is told to stop. So does a step of a
+    subscription without `get_execution_result=True`; the next step continues with the next part.
+
+    - `result`: the `ExecutionResult` with everything that arrived.
+    - `data`, `errors`, `extensions`: those of `result`.
+    """
+
+    maybe_executed: bool = True
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        result: Any = None,
+        data: Any = None,
+        errors: Sequence[Any] | None = None,
+        extensions: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.result = result
+        self.data = data
+        self.errors = errors
+        self.extensions = extensions
+
+
 class SlowConsumer(TransportError):
     """Events arrived faster than they were taken, and the buffer overflowed.
 
@@ -206,11 +275,18 @@ class SlowConsumer(TransportError):
         self.size = size
 
 
+class InvalidCheckpoint(TransportError, ValueError):
+    """What a `checkpoint` holds is no event, or does not fit the `result_type`.
+
+    The message says what to do. The `__cause__` is the error of the reader, if there is one.
+    """
+
+
 class OperationTimeout(TransportError, TimeoutError):
     """An operation got no result within its time limit.
 
-    If the operation was sent, gqlwire told the server to stop it; other operations continue.
-    `limit` is in seconds. `host` is the server's host and port.
+    If the operation was sent (`maybe_executed`), gqlwire told the server to stop it; other
+    operations continue. `limit` is in seconds. `host` is the server's host and port.
     """
 
     def __init__(self, message: str = "", *, limit: float = 0.0, host: str = "") -> None:
@@ -326,9 +402,9 @@ class CredentialsFailed(TransportConnectionFailed):
 class OperationInterrupted(TransportConnectionFailed):
     """The connection was lost during a query or a mutation, and gqlwire did not repeat it.
 
-    `maybe_executed`: True if the server may have executed the operation; there is no way to find
-    out. The `__cause__` is the error that ended the connection; `code`, `reason` and `phase` are
-    copied from it.
+    The operation was sent, so `maybe_executed` is True; there is no way to find out. The
+    `__cause__` is the error that ended the connection; `code`, `reason` and `phase` are copied from
+    it.
     """
 
     def __init__(

@@ -15,14 +15,18 @@ from gqlwire.errors import (
     CloseTimeout,
     ConnectionClosed,
     ConnectionRejected,
+    IncompleteResult,
     KeepAliveTimeout,
     OperationInterrupted,
     OperationTimeout,
     Phase,
+    ResultMismatch,
     TransportClosed,
     TransportConnectionFailed,
     TransportError,
+    TransportQueryError,
 )
+from gqlwire.errors.text import seconds
 
 ABNORMAL = 1006
 """The close code for "no close frame arrived" (RFC 6455, section 7.1.5)."""
@@ -53,6 +57,8 @@ MEANINGS = {
     4500: "internal server error",
     4504: "the server timed out",
 }
+
+_MAYBE = "the server may or may not have executed it"
 
 _CONNECTING = {Phase.CONNECT, Phase.HANDSHAKE, Phase.INIT, Phase.WAITING}
 
@@ -95,7 +101,7 @@ def given_up(host: str, phase: Phase) -> TransportClosed:
 
 def not_acknowledged(host: str, limit: float) -> AckTimeout:
     """No `connection_ack` arrived within `limit` seconds."""
-    text = f"{host} did not acknowledge connection_init within {limit:g} seconds (ack_timeout)"
+    text = f"{host} did not acknowledge connection_init within {seconds(limit)} (ack_timeout)"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
 
 
@@ -107,7 +113,7 @@ def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:
 
 def silent(host: str, phase: Phase, limit: float, when: str) -> KeepAliveTimeout:
     """Nothing arrived from the server for `limit` seconds; `when` names the option."""
-    text = f"{host} sent nothing for {limit:g} seconds {when}"
+    text = f"{host} sent nothing for {seconds(limit)} {when}"
     return KeepAliveTimeout(text, limit=limit, host=host, phase=phase)
 
 
@@ -122,35 +128,56 @@ def not_connected(host: str, why: str) -> TransportClosed:
     return TransportClosed(f"the transport to {host} is not connected: {why}", host=host)
 
 
-def late(
-    host: str, kind: str, limit: float | None, option: str = "execute_timeout"
-) -> OperationTimeout:
-    """The server did not answer an operation within `limit` seconds; `option` sets the limit.
+def late(host: str, kind: str, limit: float | None) -> OperationTimeout:
+    """The server did not answer an operation that was sent within `limit` seconds.
 
     `kind` is "query", "mutation" or "subscription".
     """
     limit = limit or 0.0
-    text = f"{host} did not answer the {kind} within {limit:g} seconds ({option})"
-    return OperationTimeout(text, limit=limit, host=host)
+    text = f"{host} did not answer the {kind} within {seconds(limit)} (execute_timeout)"
+    if kind == "mutation":
+        text += f"; {_MAYBE}"
+    timeout = OperationTimeout(text, limit=limit, host=host)
+    timeout.maybe_executed = True
+    return timeout
 
 
-def unconnected(
-    host: str, kind: str, limit: float | None, option: str, last: Exception | None
+def unsent(
+    host: str,
+    kind: str,
+    limit: float | None,
+    option: str,
+    *,
+    is_connected: bool,
+    was_sent: bool,
+    last: Exception | None,
 ) -> OperationTimeout:
-    """There was no connection for an operation within `limit` seconds; `option` sets the limit."""
+    """An operation could not be sent, or not again, within `limit` seconds.
+
+    `option` sets the limit. `is_connected`: whether there is a connection, which takes no data.
+    `was_sent`: whether the operation was sent on a connection that was lost. `last`: why there is
+    no connection.
+    """
     limit = limit or 0.0
-    text = (
-        f"the {kind} was not sent: there was no connection to {host} within {limit:g} seconds "
-        f"({option})"
-    )
-    if last is not None:
+    why = f"there was no connection to {host}"
+    if is_connected:
+        why = f"the connection to {host} took no data"
+    when = f"within {seconds(limit)} ({option})"
+    if was_sent:
+        text = f"the {kind} was sent, its connection was lost, and then {why} {when}"
+        text += f"; {_MAYBE}"
+    else:
+        text = f"the {kind} was not sent: {why} {when}"
+    if last is not None and not is_connected:
         text += f"; the last failure: {last}"
-    return OperationTimeout(text, limit=limit, host=host)
+    timeout = OperationTimeout(text, limit=limit, host=host)
+    timeout.maybe_executed = was_sent
+    return timeout
 
 
 def eventless(host: str, limit: float, option: str) -> OperationTimeout:
     """A subscription got no event within `limit` seconds; `option` sets the limit."""
-    text = f"{host} sent no event of the subscription within {limit:g} seconds ({option})"
+    text = f"{host} sent no event of the subscription within {seconds(limit)} ({option})"
     return OperationTimeout(text, limit=limit, host=host)
 
 
@@ -166,7 +193,7 @@ def unheard(host: str, limit: float) -> OperationTimeout:
 
 def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrupted:
     """The connection ended, with the error `lost`, while a query or mutation ran (`kind`)."""
-    note = " (the server may or may not have executed it)" if kind == "mutation" else ""
+    note = f" ({_MAYBE})" if kind == "mutation" else ""
     known = lost if isinstance(lost, TransportConnectionFailed) else TransportConnectionFailed()
     return OperationInterrupted(
         f"the connection was lost during the {kind}{note}: {lost}",
@@ -177,16 +204,53 @@ def interrupted(host: str, kind: str, lost: TransportError) -> OperationInterrup
     )
 
 
+def blamed(failure: TransportError, count: int) -> TransportError:
+    """Return `failure`, which ended `count` connections, as that of the subscription to blame."""
+    often = "the connection" if count == 1 else f"{count} connections"
+    blame = replica(failure)
+    blame.args = (f"{failure}; {often} ended like this after this subscription had been sent",)
+    return blame
+
+
+_TELLING = (
+    OperationTimeout,
+    OperationInterrupted,
+    TransportQueryError,
+    ResultMismatch,
+    IncompleteResult,
+)
+"""Errors whose message shows whether the operation was sent."""
+
+
+def tell_sent(failure: BaseException, kind: str, *, was_sent: bool) -> None:
+    """Note on `failure`, which ends an operation, whether the operation was sent.
+
+    A TransportError has an attribute for it. A CancelledError has not, so it gets a note if it ends
+    a mutation, as do the errors whose message does not tell.
+    """
+    if isinstance(failure, TransportError):
+        failure.maybe_executed = was_sent
+    elif isinstance(failure, Exception):
+        return  # it is of a function of the user's, and other tasks may raise the same object
+    if kind == "mutation" and not isinstance(failure, _TELLING):
+        what = f"was sent; {_MAYBE}" if was_sent else "was not sent"
+        failure.add_note(f"the mutation {what}")
+
+
 def reconnecting(host: str, phase: Phase, reason: str) -> TransportClosed:
     """The user called `reconnect()`, with this reason."""
-    text = f"the connection to {host} was closed by reconnect()" + (f": {reason}" if reason else "")
+    text = f"{_subject(host, phase)} was closed by reconnect()" + (f": {reason}" if reason else "")
     return TransportClosed(text, host=host, phase=phase)
 
 
 def terminated(host: str, phase: Phase) -> TransportConnectionFailed:
     """The user called `terminate()`."""
-    text = f"the connection to {host} was dropped by terminate()"
+    text = f"{_subject(host, phase)} was dropped by terminate()"
     return TransportConnectionFailed(text, host=host, phase=phase)
+
+
+def _subject(host: str, phase: Phase) -> str:
+    return f"the {'attempt to connect' if phase in _CONNECTING else 'connection'} to {host}"
 
 
 def idle(host: str, limit: float) -> TransportClosed:
@@ -198,7 +262,7 @@ def idle(host: str, limit: float) -> TransportClosed:
 def not_answered(host: str, limit: float) -> CloseTimeout:
     """The server did not answer the close frame within `limit` seconds."""
     text = (
-        f"{host} did not answer the close frame within {limit:g} seconds (close_timeout); "
+        f"{host} did not answer the close frame within {seconds(limit)} (close_timeout); "
         f"the socket was dropped"
     )
     return CloseTimeout(text, limit=limit, host=host, phase=Phase.CLOSING)

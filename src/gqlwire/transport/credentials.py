@@ -12,14 +12,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
 from msgspec import Struct
 
+from gqlwire._connection.guests import leave_behind
+from gqlwire._json import encode
 from gqlwire._wire.address import Address, parse
 from gqlwire.errors import CredentialsFailed, Phase
 from gqlwire.retry import Attempt
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 InitPayload = Mapping[str, Any]
@@ -38,14 +40,14 @@ class Credentials(Struct, frozen=True):
 async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | None) -> T:
     """Return the value; if it is a function, call it, for `limit` seconds at most.
 
-    Raises CredentialsFailed if the function raises, or takes longer.
+    Raises CredentialsFailed if the function raises, or takes longer. A function that is cancelled
+    is not waited for.
     """
     if not callable(given):
         return given
     try:
-        async with asyncio.timeout(limit):
-            answer: Any = given(attempt)
-            value: T = await answer if inspect.isawaitable(answer) else answer
+        answer: Any = given(attempt)
+        value: T = await _within(limit, answer) if inspect.isawaitable(answer) else answer
     except asyncio.CancelledError as fault:
         task = asyncio.current_task()
         if task and task.cancelling():
@@ -55,6 +57,44 @@ async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | N
     except Exception as fault:  # the user's function may raise anything
         raise _failed(name, fault) from fault
     return value
+
+
+class UnusableCredentials(CredentialsFailed, TypeError, ValueError):
+    """A function for credentials returned something that cannot be used."""
+
+
+def used(given: object, name: str, use: Callable[[U], T], value: U) -> T:
+    """Return `use(value)`; what that raises is the fault of the function that `given` may be.
+
+    Before the first acknowledgement this is a TypeError or a ValueError, as it is for a value.
+    Later it is a failure that is retried, like one of a function that raises.
+    """
+    try:
+        return use(value)
+    except (TypeError, ValueError) as wrong:
+        if not callable(given):
+            raise
+        text = f"no connection was attempted: the function for {name} returned what cannot be used"
+        raise UnusableCredentials(f"{text}: {wrong}", phase=Phase.CONNECT) from wrong
+    except Exception as fault:  # an iterator of the user's may raise anything
+        raise _failed(name, fault) from fault
+
+
+async def _within(limit: float | None, answer: Awaitable[T]) -> T:
+    """Await what a function of the user returned, in a task of its own.
+
+    It may swallow a cancellation. In our task, that would undo the one of `close()`.
+    """
+    task = asyncio.ensure_future(answer)
+    try:
+        await asyncio.wait([task], timeout=limit)
+    finally:
+        is_late = not task.done()
+        if is_late:
+            leave_behind(task)
+    if is_late:
+        raise TimeoutError
+    return task.result()
 
 
 def _failed(name: str, fault: BaseException) -> CredentialsFailed:
@@ -75,15 +115,17 @@ async def gather(
     `url` is an `Address` if it was parsed before.
 
     Raises CredentialsFailed as `read` does, and InvalidURL, ValueError or TypeError for a URL,
-    headers or a payload that cannot be used.
+    headers or a payload that cannot be used. If a function returned them, the error is a
+    CredentialsFailed as well.
     """
     if isinstance(url, Address):
         address = url
     else:
         address = parse(await read(url, attempt, name="url", limit=limit))
-    pairs = header_items(await read(headers, attempt, name="headers", limit=limit))
+    said = await read(headers, attempt, name="headers", limit=limit)
+    pairs = used(headers, "headers", header_items, said)
     payload = await read(init_payload, attempt, name="init_payload", limit=limit)
-    _check_init_payload(payload)
+    used(init_payload, "init_payload", _check_init_payload, payload)
     return Credentials(address, pairs, payload)
 
 
@@ -109,11 +151,11 @@ def header_items(headers: Headers | None) -> list[tuple[str, str]]:
 
 
 def _check_init_payload(payload: InitPayload | None) -> None:
-    """Raise TypeError for a payload that cannot be written as JSON."""
-    try:
-        msgspec.json.encode(payload)
-    except (TypeError, ValueError, RecursionError) as cause:
-        raise TypeError(f"init_payload cannot be sent as JSON: {cause}") from cause
+    """Raise TypeError for a payload that cannot be written as a JSON object; say where it fails."""
+    text = encode(payload, "init_payload")
+    if payload is not None and not text.startswith(b"{"):
+        kind = type(payload).__name__  # and not the value: it may be a secret
+        raise TypeError(f"init_payload must be a JSON object, such as a dict, not {kind}")
 
 
 def lasting(headers: Given[Headers | None]) -> Given[Headers | None]:

@@ -13,15 +13,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
+from gqlwire import _loop
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.guests import leave_behind
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
+from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
-from gqlwire._payloads.result import ExecutionResult, decode_result
+from gqlwire._payloads.result import ExecutionResult, decode_result, decode_single
 from gqlwire._protocols import Setup, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
@@ -40,6 +45,7 @@ from gqlwire.transport.credentials import (
     gather,
     header_items,
     lasting,
+    used,
 )
 from gqlwire.transport.negotiation import Connector, memory, next_offer
 from gqlwire.transport.options import (
@@ -114,10 +120,9 @@ class WebsocketsTransport(TransportOptions):
         check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self.url):
             proxy_for(self._address.url, self.proxy)
-        if self.max_message_size < 1:
-            raise ValueError(
-                f"max_message_size must be at least 1 byte, not {self.max_message_size}"
-            )
+        check_count("max_message_size", self.max_message_size, "byte")
+        for name in ("connect_timeout", "ack_timeout", "close_timeout"):
+            check_seconds(name, getattr(self, name))
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
         check_ssl(self.ssl, self._address)
 
@@ -139,7 +144,10 @@ class WebsocketsTransport(TransportOptions):
         TransportConnectionFailed if the server cannot be reached, refuses the connection or takes
         too long. Cancelling leaves no connection behind.
         """
-        await self.dial(Attempt(), ReadGate(), lambda _: None)
+        await self.dial(Attempt(), ReadGate(), self._log_end)
+
+    def _log_end(self, connection: Connection) -> None:
+        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
 
     async def dial(
         self, attempt: Attempt, gate: ReadGate, on_drop: Callable[[Connection], None]
@@ -148,12 +156,14 @@ class WebsocketsTransport(TransportOptions):
         old = self._connection
         if old is not None and old.phase is not Phase.CLOSED and old.is_orphaned:
             self._connection = None
+        if self._connecting is not None and self._connecting.get_loop().is_closed():
+            self._connecting = None
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(already(self.host, self.phase))
         self._let_go()
         self._on_drop = on_drop
-        opening = self._open(attempt, gate)
-        task = self._connecting = asyncio.get_running_loop().create_task(opening)
+        loop = self.link.loop = asyncio.get_running_loop()
+        task = self._connecting = loop.create_task(self._open(attempt, gate))
         try:
             connection = self._connection = self.link.live = await task
         except asyncio.CancelledError:
@@ -166,13 +176,25 @@ class WebsocketsTransport(TransportOptions):
         finally:
             if self._connecting is task:
                 self._connecting = None
-        _logger.info("connected to %s (%s)", self._address.place, connection.subprotocol)
+            self._unbind()
+        # A connection that is kept has one line for each loss, and that is not here.
+        is_first = attempt.failure is None and not attempt.refresh
+        level = logging.INFO if is_first else logging.DEBUG
+        _logger.log(level, "connected to %s (%s)", self._address.place, connection.subprotocol)
         return connection
+
+    def another(self) -> WebsocketsTransport:
+        """Return a transport with the same options, for one more connection at the same time."""
+        return type(self)(**structs.asdict(self))
 
     def _let_go(self) -> None:
         """Remember a connection that is still closing."""
         old = self._connection
-        self._leaving = [left for left in self._leaving if left.phase is not Phase.CLOSED]
+        self._leaving = [
+            left
+            for left in self._leaving
+            if left.phase is not Phase.CLOSED and not left.is_orphaned
+        ]
         if old is not None and old.phase is Phase.CLOSING and old not in self._leaving:
             self._leaving.append(old)
 
@@ -180,7 +202,7 @@ class WebsocketsTransport(TransportOptions):
         url = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         if self.ssl:
-            check_ssl(self.ssl, known.address)
+            used(self.url, "url", partial(check_ssl, self.ssl), known.address)
         self._address = known.address
         connector = Connector(
             self._way(known),
@@ -227,7 +249,6 @@ class WebsocketsTransport(TransportOptions):
     def _on_end(self, connection: Connection) -> None:
         if connection is not self._connection:
             return
-        _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
         if connection.was_guessed:
             another = next_offer(connection.reason, {connection.subprotocol})
             if another is not None:
@@ -242,11 +263,13 @@ class WebsocketsTransport(TransportOptions):
         """Run an operation and return its first result, errors included.
 
         Raises TransportQueryError if the server refuses the operation, TransportProtocolError if
-        it sends an invalid result, TransportClosed or what ended the connection if there is none,
+        it sends an invalid result, IncompleteResult if it sends the result in parts (`@defer`,
+        `@stream`), TransportClosed or what ended the connection if there is none,
         OperationTimeout after `timeout` seconds. Cancelling, like the timeout, tells the server
         to stop.
         """
-        return decode_result(await ask(self.link, request.encode(), request.kind, timeout))
+        check_seconds("timeout", timeout)
+        return await ask(self.link, request.encode(), request.kind, timeout, decode_single)
 
     def subscribe(
         self,
@@ -287,22 +310,40 @@ class WebsocketsTransport(TransportOptions):
 
         Running operations raise TransportClosed immediately. Takes `close_timeout` seconds at most.
         It is safe to call it from any task, at any time, and more than once. Raises CloseTimeout if
-        the server did not answer the close frame; the socket is closed all the same.
+        the server did not answer the close frame; the socket is closed all the same. Raises
+        RuntimeError in another event loop than that of `connect()`, unless that one is closed.
         """
+        if not _loop.check_open(self.link.loop):
+            self._forget()
+            return
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-            await asyncio.wait([connecting])
-            if not connecting.cancelled() and connecting.exception() is None:
+            await asyncio.wait([connecting], timeout=self.close_timeout)
+            if not connecting.done():  # only what the user gave can take so long
+                leave_behind(connecting)
+            elif not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
         self._let_go()
-        if self._connection is not None and not self._connection.is_orphaned:
+        if self._connection is not None:
             await self._connection.close()
         for old in self._leaving:
             await old.wait_gone()
+        self._unbind()
+
+    def _forget(self) -> None:
+        """Forget what belongs to a closed event loop: it cannot even end."""
+        self._connection = self._connecting = self.link.live = self.link.loop = None
+        self._leaving.clear()
+
+    def _unbind(self) -> None:
+        """Let the next `connect()` choose the event loop, if nothing is left of the last one."""
+        if self.phase is Phase.CLOSED and not self._leaving:
+            self.link.loop = None
 
     async def wait_closed(self) -> None:
         """Wait until the socket is closed, whichever side closes it."""
+        _loop.check(self.link.loop)
         if self._connection is not None:
             await self._connection.wait_gone()
 
