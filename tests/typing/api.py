@@ -66,6 +66,8 @@ async def operations(session: AsyncClientSession, whole: bool) -> None:
     assert_type(events, Subscription[dict[str, Any]])
     async for event in events:
         assert_type(event, dict[str, Any])
+    assert_type(await events.next(), dict[str, Any])
+    assert_type(await events.batches().next(timeout=1), list[dict[str, Any]])
     async with session.subscribe("{ a }", get_execution_result=True) as results:
         assert_type(await anext(results), ExecutionResult)
 
@@ -137,6 +139,7 @@ async def merged(session: AsyncClientSession) -> None:
         assert_type(event, Struct)
     many.add(session.subscribe("{ a }", result_type=Struct))
     assert_type(many.current, Subscription[Struct] | None)
+    assert_type(await many.next(timeout=0.5), tuple[Subscription[Struct], Struct])
     plain = gqlwire.merge([session.subscribe("{ a }")])
     assert_type(await anext(plain), tuple[Subscription[dict[str, Any]], dict[str, Any]])
 
