@@ -75,9 +75,16 @@ CLOSE_CODES: Mapping[int, Action] = {
 
 BEFORE_ACK: Mapping[int, Action] = {
     1000: Action.REFRESH,  # Hasura refuses connection_init with it; the close frame has the reason
+    3000: Action.REFRESH,  # registered as "Unauthorized"
+    3003: Action.REFRESH,  # registered as "Forbidden"
     4400: Action.REFRESH,  # newer Hasura
+    4408: Action.REFRESH,  # connection_init was sent immediately, and ignored (Directus)
+    4500: Action.REFRESH,  # graphql-ws, if `onConnect` raises
 }
-"""Exceptions from `CLOSE_CODES` before `connection_ack`; 1000 only if the frame has a reason."""
+"""Exceptions from `CLOSE_CODES` before `connection_ack`; 1000 only if the frame has a reason.
+
+For other codes from 4000 to 4999 that are not in `CLOSE_CODES`, too: REFRESH.
+"""
 
 STATUSES: Mapping[int, Action] = {
     401: Action.REFRESH,
@@ -89,6 +96,7 @@ STATUSES: Mapping[int, Action] = {
 """What to do, by HTTP status of a refused upgrade. For other 5xx: RETRY. For the rest: STOP."""
 
 _HOUR = 3600.0
+_APPLICATION_CODES = range(4000, 5000)  # RFC 6455, section 7.4.2
 _FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
 
 
@@ -105,7 +113,8 @@ def action_for(failure: TransportError) -> Action:
         is_refusal = failure.code != 1000 or failure.reason
         if failure.phase is Phase.INIT and is_refusal and failure.code in BEFORE_ACK:
             return BEFORE_ACK[failure.code]
-        return CLOSE_CODES.get(failure.code, Action.RETRY)
+        is_early = failure.phase is Phase.INIT and failure.code in _APPLICATION_CODES
+        return CLOSE_CODES.get(failure.code, Action.REFRESH if is_early else Action.RETRY)
     return Action.RETRY
 
 

@@ -144,9 +144,19 @@ class Connection:
             telemetry.received_bytes += sum(map(len, texts))
             if telemetry.logs_messages:
                 telemetry.log_received(texts)
-            self.routes.take(texts)
+            if self.phase is Phase.INIT:
+                self._open_with(texts)
+            else:
+                self.routes.take(texts)
         except TransportProtocolError as unreadable:
             self._end(unreadable, code=1002)
+
+    def _open_with(self, texts: list[bytes]) -> None:
+        """Handle messages before the acknowledgement: a stray may explain why none comes."""
+        for text in texts:
+            self.telemetry.opening = text
+            self.routes.take_slowly((text,))
+        self.telemetry.opening = b""
 
     def heard(self) -> None:
         """Note that a burst of frames of any kind arrived."""
@@ -174,14 +184,13 @@ class Connection:
 
     def closed(self, code: int, reason: str) -> None:
         """End the connection: the server closed it, or the socket was lost (1006)."""
-        complaint = self.telemetry.complaint
         self._end(
             connection_closed(
                 host=self.host,
                 phase=self.phase,
                 code=code,
                 reason=reason,
-                hint=complaint and f"before that, it sent connection_error: {complaint}",
+                hint=self.telemetry.hint,
             )
         )
 
@@ -211,7 +220,8 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._acked)
         except TimeoutError:
-            self._end(reasons.not_acknowledged(self.host, timeout or 0.0))
+            hint = self.telemetry.hint
+            self._end(reasons.not_acknowledged(self.host, timeout or 0.0, hint))
         self._raise_if_over()
 
     async def ready_to_send(self) -> None:
@@ -320,9 +330,12 @@ class Connection:
                 self._on_connection_error(payload)
             case events.Stray(type):
                 self.telemetry.count_stray(type)
+                if self.phase is Phase.INIT:
+                    self.telemetry.keep_opening()
 
     def _on_ack(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
+        self.telemetry.complaint = ""  # it accepted us for all that
         self.telemetry.signals.keep("connection_ack", payload)
         rule = self.routes.dialect.keep_alive
         self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
@@ -334,7 +347,7 @@ class Connection:
         if self.phase is Phase.INIT:
             self._end(reasons.refused(self.host, complaint, said))
         else:
-            self.telemetry.complaint = complaint
+            self.telemetry.complaint = f"connection_error: {complaint}"
             _logger.warning("%s sent connection_error: %s", self.host, complaint)
 
     # --- The end ------------------------------------------------------------------------------
