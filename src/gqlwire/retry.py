@@ -53,7 +53,7 @@ CLOSE_CODES: Mapping[int, Action] = {
     1006: Action.RETRY,
     1007: Action.STOP,
     1008: Action.REFRESH,
-    1009: Action.STOP,
+    1009: Action.RETRY,  # it has cost the operation that was too big; see `ask`
     1010: Action.STOP,
     1011: Action.RETRY,
     1012: Action.RETRY,
@@ -75,6 +75,7 @@ CLOSE_CODES: Mapping[int, Action] = {
 
 BEFORE_ACK: Mapping[int, Action] = {
     1000: Action.REFRESH,  # Hasura refuses connection_init with it; the close frame has the reason
+    1009: Action.STOP,  # connection_init is too big, and would be sent again
     3000: Action.REFRESH,  # registered as "Unauthorized"
     3003: Action.REFRESH,  # registered as "Forbidden"
     4400: Action.REFRESH,  # newer Hasura
@@ -97,12 +98,14 @@ STATUSES: Mapping[int, Action] = {
 
 _HOUR = 3600.0
 _APPLICATION_CODES = range(4000, 5000)  # RFC 6455, section 7.4.2
-_FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
+_FINAL = (TransportClosed, InvalidURL, TLSFailed)
 
 
 def action_for(failure: TransportError) -> Action:
     """Return what to do about `failure`, according to the tables."""
     if isinstance(failure, _FINAL):
+        return Action.STOP
+    if isinstance(failure, MessageTooBig) and failure.unsolicited:
         return Action.STOP
     if isinstance(failure, ConnectionRejected):
         return Action.REFRESH

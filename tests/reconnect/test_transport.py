@@ -360,7 +360,7 @@ async def test_the_policy_limits_the_time_of_attempts(server: VirtualServer) -> 
     assert "all attempts failed for 15 seconds (elapsed)" == told[-1].why
 
 
-@pytest.mark.parametrize("code", [1002, 1003, 1007, 1009, 1010, 4400, 4406])
+@pytest.mark.parametrize("code", [1002, 1003, 1007, 1010, 4400, 4406])
 @tidily
 async def test_a_failure_that_would_come_again_is_final(server: VirtualServer, code: int) -> None:
     """There is no other attempt."""

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -27,6 +28,7 @@ from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.sink import Sink
 from gqlwire._wire import Wire
 from gqlwire.errors import (
+    MessageTooBig,
     Phase,
     TransportConnectionFailed,
     TransportError,
@@ -39,6 +41,7 @@ from gqlwire.errors.reasons import connection_closed, replica
 _logger = logging.getLogger("gqlwire")
 
 _UNLIMITED = Limits()
+_TOO_BIG = 1009  # RFC 6455, section 7.4.1
 
 # Ids come from one counter for the whole process, because no id may be used again on a later
 # connection: the server may not have noticed yet that the old connection is gone.
@@ -184,21 +187,32 @@ class Connection:
 
     def closed(self, code: int, reason: str) -> None:
         """End the connection: the server closed it, or the socket was lost (1006)."""
-        self._end(
-            connection_closed(
-                host=self.host,
-                phase=self.phase,
-                code=code,
-                reason=reason,
-                hint=self.telemetry.hint,
-            )
-        )
+        end = partial(connection_closed, host=self.host, phase=self.phase, code=code, reason=reason)
+        if code == _TOO_BIG and self.phase is Phase.OPEN:
+            self._fail_largest(end)
+        self._end(end(hint=self.telemetry.hint))
+
+    def _fail_largest(self, end: Callable[..., TransportError]) -> None:
+        """Let the operation fail that was probably too big: it must not be sent again."""
+        found = self.routes.largest()
+        if found is not None:
+            id, size = found
+            self.routes.fail(id, end(hint=reasons.request_size(size)))
 
     def failed(self, failure: TransportError, code: int) -> None:
         """End the connection: received data is invalid, or our own reader raised."""
         if isinstance(failure, TransportConnectionFailed) and failure.phase is None:
             failure.phase = self.phase
+        if isinstance(failure, MessageTooBig) and self.phase is Phase.OPEN:
+            self._fail_recipient(failure)
         self._end(failure, code=code)
+
+    def _fail_recipient(self, failure: MessageTooBig) -> None:
+        """Let the operation fail whose result is too big: the same would come again."""
+        known = self.routes.recipient(failure.beginning)
+        failure.unsolicited = not self.routes.has_any
+        for id in self.routes.awaiting() if known is None else [known]:
+            self.routes.fail(id, replica(failure))
 
     def gone(self) -> None:
         """Note that the socket is closed."""

@@ -14,6 +14,10 @@ from gqlwire._streams.reply import Reply, State
 from gqlwire.errors import OperationTimeout, TransportError, TransportQueryError
 from gqlwire.errors.reasons import interrupted, late
 
+# A request of more than so many bytes that is lost twice may be what the server drops the
+# connection for. Its close frame, with 1009, does not arrive if it drops the socket immediately.
+_LARGE, _LARGE_RESENDS = 1024 * 1024, 1
+
 
 async def ask(
     link: Link,
@@ -27,7 +31,7 @@ async def ask(
 
     It waits for a connection, within `timeout` seconds. If the connection is lost before the
     operation was sent, it goes to the next one. If it is lost afterwards, the operation is sent
-    again only if it is `idempotent`, or a query and the link retries those.
+    again, a large one once, only if it is `idempotent`, or a query and the link retries those.
 
     Raises TransportQueryError if the server refuses the operation or completes it without a
     result, TransportProtocolError if the result is not JSON, OperationTimeout, OperationInterrupted
@@ -35,7 +39,7 @@ async def ask(
     Cancelling tells the server to stop.
     """
     deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    left = timeout
+    left, losses = timeout, 0
     link.running += 1
     try:
         while True:
@@ -43,7 +47,7 @@ async def ask(
             if connection is None or connection.is_clogged:
                 connection = await roomy(link, kind, deadline, timeout, "execute_timeout")
                 left = None if deadline is None else deadline - asyncio.get_running_loop().time()
-            reply = Reply(connection.gate)
+            reply = Reply(connection.gate, payload)
             try:
                 return await _answer(connection, payload, kind, left, reply)
             except OperationTimeout:
@@ -53,7 +57,10 @@ async def ask(
                 is_unsent = reply.state is State.UNSENT and connection.reason is not None
                 if link.is_final or not (is_lost or is_unsent):
                     raise
+                losses += is_lost
                 is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
+                if losses > _LARGE_RESENDS and len(payload) > _LARGE:
+                    is_repeatable = False
                 if is_lost and not is_repeatable:
                     raise interrupted(connection.host, kind, failure) from failure
     finally:

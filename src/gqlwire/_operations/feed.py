@@ -257,6 +257,11 @@ class Feed:
             self.is_over = True
             raise
 
+    @property
+    def request(self) -> bytes:
+        """The request as JSON, as it was first sent."""
+        return self._payload
+
     # --- From one connection to the next --------------------------------------------------------
 
     @property
@@ -391,6 +396,11 @@ class _Resubscription:
         self._connection = connection
         self._held: list[Raw] = []
         self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """0: another connection has had this request."""
+        return 0
 
     def put(self, payload: Raw) -> None:
         """Take a result; hold it back if it may be the first half of a refusal."""

@@ -57,6 +57,7 @@ MEANINGS = {
 }
 
 MEANINGS_BEFORE_ACK = {
+    1009: "connection_init was too big for the server",
     4408: "gqlwire had sent connection_init immediately; the server may have refused it",
     4500: "the server failed to check connection_init",
 }
@@ -110,6 +111,11 @@ def not_acknowledged(host: str, limit: float, hint: str = "") -> AckTimeout:
     if hint:
         text += f"; {hint}"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
+
+
+def request_size(size: int) -> str:
+    """The hint for the operation that was probably too big for the server."""
+    return f"the request of this operation has {size:,} bytes, perhaps more than it accepts"
 
 
 def not_offered(
