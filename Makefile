@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 TESTED = $(VENV)/.tested
 READY = $(VENV)/.ready
+NODE = tests/servers/node/node_modules/.ready
+# starlette-graphene3 needs an older graphql-core than gqlwire's tests.
+GRAPHENE = .venv-graphene/.ready
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Says what runs and about how long it takes (two cores that nobody else needs), and is not silent.
 STAGE = @$(PYTHON) tools/stage.py
@@ -22,12 +25,12 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
 
-test: $(TESTED) tests/servers/node/node_modules/.ready
+test: $(TESTED) $(NODE) $(GRAPHENE)
 	$(STAGE) "tests, but for the long ones (make test-all)" "2 minutes" $(PYTEST) -m "$(SHORT)"
 
 # What `make test` leaves out: the coverage, the long tests, arbitrary input at length, and every
 # other supported Python that this machine has.
-test-all: $(TESTED) tests/servers/node/node_modules/.ready
+test-all: $(TESTED) $(NODE) $(GRAPHENE)
 	@$(BIN)/python -m coverage erase
 	$(STAGE) "the tests of make test under coverage" "3 minutes" $(COVERED) -m "$(SHORT)"
 	@$(BIN)/python -m coverage combine --quiet
@@ -44,7 +47,7 @@ other-pythons:
 	  $(MAKE) --no-print-directory VENV=$$venv PYTHON=PYTHON test-only >$$venv.log 2>&1; \
 	  status=$$?; cat $$venv.log; rm $$venv.log; exit $$status'
 
-test-only: $(TESTED) tests/servers/node/node_modules/.ready
+test-only: $(TESTED) $(NODE) $(GRAPHENE)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "$(SHORT)"
 
 check: $(READY)
@@ -68,7 +71,7 @@ bench: $(READY)
 
 # The proof of survival, at length: 300 faults with each server, then 10,000 mutations with each.
 # Takes about ten minutes. STORM adds options: STORM='--seed 7 --server node'.
-storm: $(READY) tests/servers/node/node_modules/.ready
+storm: $(READY) $(NODE)
 	$(BIN)/python tests/reconnect/storm.py $(STORM)
 	$(BIN)/python tests/reconnect/storm.py --mutations 10000 --faults 150 $(STORM)
 
@@ -88,10 +91,15 @@ $(READY): $(TESTED)
 	$(PIP) --group dev
 	@touch $@
 
-# The reference servers of both protocols. Without Node the tests that need them say so and are
-# skipped, and fail where CI=true.
-tests/servers/node/node_modules/.ready: tests/servers/node/package.json
-	$(STAGE) "the reference servers on Node" "10 seconds" sh -c ' \
+$(GRAPHENE): tests/servers/graphene-requirements.txt
+	$(STAGE) "starlette-graphene3 in .venv-graphene" "10 seconds" $(PYTHON) -m venv .venv-graphene
+	@.venv-graphene/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The reference servers of both protocols, and those of frameworks. Without Node the tests that need
+# them say so and are skipped, and fail where CI=true.
+$(NODE): tests/servers/node/package.json
+	$(STAGE) "the reference servers on Node" "30 seconds" sh -c ' \
 	if command -v npm >/dev/null; then \
 	  cd tests/servers/node && npm install --no-audit --no-fund --loglevel=error && touch node_modules/.ready; \
 	else echo "npm is not here: no tests against the Node reference servers"; fi'

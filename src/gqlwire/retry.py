@@ -56,7 +56,7 @@ CLOSE_CODES: Mapping[int, Action] = {
     1006: Action.RETRY,
     1007: Action.STOP,
     1008: Action.REFRESH,
-    1009: Action.STOP,
+    1009: Action.RETRY,  # it has cost the operation that was too big; see `ask`
     1010: Action.STOP,
     1011: Action.RETRY,
     1012: Action.RETRY,
@@ -78,9 +78,17 @@ CLOSE_CODES: Mapping[int, Action] = {
 
 BEFORE_ACK: Mapping[int, Action] = {
     1000: Action.REFRESH,  # Hasura refuses connection_init with it; the close frame has the reason
+    1009: Action.STOP,  # connection_init is too big, and would be sent again
+    3000: Action.REFRESH,  # registered as "Unauthorized"
+    3003: Action.REFRESH,  # registered as "Forbidden"
     4400: Action.REFRESH,  # newer Hasura
+    4408: Action.REFRESH,  # connection_init was sent immediately, and ignored (Directus)
+    4500: Action.REFRESH,  # graphql-ws, if `onConnect` raises
 }
-"""Exceptions from `CLOSE_CODES` before `connection_ack`; 1000 only if the frame has a reason."""
+"""Exceptions from `CLOSE_CODES` before `connection_ack`; 1000 only if the frame has a reason.
+
+For other codes from 4000 to 4999 that are not in `CLOSE_CODES`, too: REFRESH.
+"""
 
 STATUSES: Mapping[int, Action] = {
     401: Action.REFRESH,
@@ -92,7 +100,8 @@ STATUSES: Mapping[int, Action] = {
 """What to do, by HTTP status of a refused upgrade. For other 5xx: RETRY. For the rest: STOP."""
 
 _HOUR = 3600.0
-_FINAL = (TransportClosed, InvalidURL, TLSFailed, MessageTooBig)
+_APPLICATION_CODES = range(4000, 5000)  # RFC 6455, section 7.4.2
+_FINAL = (TransportClosed, InvalidURL, TLSFailed)
 _ALWAYS_FINAL = (TransportClosed, MessageTooBig)
 _LEAST_SECONDS = 3.0
 """A connection that lives shorter never begins a new row of failures, unless `stable_after` does.
@@ -103,6 +112,8 @@ def action_for(failure: TransportError) -> Action:
     """Return what to do about `failure`, according to the tables."""
     if isinstance(failure, _FINAL):
         return Action.STOP
+    if isinstance(failure, MessageTooBig) and failure.unsolicited:
+        return Action.STOP
     if isinstance(failure, ConnectionRejected):
         return Action.REFRESH
     if isinstance(failure, HandshakeRejected):
@@ -112,7 +123,8 @@ def action_for(failure: TransportError) -> Action:
         is_refusal = failure.code != 1000 or failure.reason
         if failure.phase is Phase.INIT and is_refusal and failure.code in BEFORE_ACK:
             return BEFORE_ACK[failure.code]
-        return CLOSE_CODES.get(failure.code, Action.RETRY)
+        is_early = failure.phase is Phase.INIT and failure.code in _APPLICATION_CODES
+        return CLOSE_CODES.get(failure.code, Action.REFRESH if is_early else Action.RETRY)
     return Action.RETRY
 
 
@@ -123,7 +135,7 @@ def action_after_ack(failure: TransportError) -> Action:
     deployment, or another server has an old certificate. So only what we end ourselves is final.
     """
     action = action_for(failure)
-    if action is not Action.STOP or isinstance(failure, _ALWAYS_FINAL) or failure.code == 1009:
+    if action is not Action.STOP or isinstance(failure, _ALWAYS_FINAL):
         return action
     if isinstance(failure, HandshakeRejected | TLSFailed):
         return Action.LATER

@@ -18,7 +18,7 @@ from gqlwire.errors import (
     Phase,
     TransportProtocolError,
 )
-from spelling import Spelling, both, says
+from spelling import NEWER, Spelling, both, says
 
 if TYPE_CHECKING:
     pass
@@ -34,6 +34,8 @@ async def test_init_goes_out_as_soon_as_the_socket_is_open(
     """Servers close with 4408 if it is late."""
     connection, wire = opened(spelling.make(Setup(init_payload=payload)))
 
+    usual = None if spelling is NEWER else {}
+    payload = usual if payload is None else payload
     rest = {} if payload is None else {"payload": payload}
     assert [{"type": "connection_init", **rest}] == wire.said
     assert Phase.INIT is connection.phase

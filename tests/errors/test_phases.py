@@ -1,6 +1,7 @@
 """How a connection ends at each of its phases, and who is told; and what does not end it."""
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -42,6 +43,10 @@ MEANINGS = {
     4429: "too many requests or connections",
     4500: "internal server error",
 }
+EARLY = {
+    4408: "gqlwire had sent connection_init immediately; the server may have refused it",
+    4500: "the server failed to check connection_init",
+}
 CODES = pytest.mark.parametrize("code", [*MEANINGS, 1006])
 
 
@@ -65,7 +70,8 @@ def check_end(told: ConnectionClosed, host: str, phase: Phase, code: int) -> Non
     if code == 1006:
         sentence = f"the connection to {host} was lost{when}: no close frame arrived (1006)"
     else:
-        sentence = f"{host} closed the connection{when}: {code} so there ({MEANINGS[code]})"
+        meanings = {**MEANINGS, **EARLY} if phase is Phase.INIT else MEANINGS
+        sentence = f"{host} closed the connection{when}: {code} so there ({meanings[code]})"
     assert sentence == str(told)
 
 
@@ -229,8 +235,10 @@ async def test_a_server_that_never_acknowledges(protocol: str) -> None:
 
     assert (host_of(server), Phase.INIT, 0.1) == (told.host, told.phase, told.limit)
     assert isinstance(told, TimeoutError)
+    stray = {"type": EVENT[protocol], "id": "1", "payload": {"data": None}}
     assert (
-        f"{told.host} did not acknowledge connection_init within 0.1 seconds (ack_timeout)"
+        f"{told.host} did not acknowledge connection_init within 0.1 seconds (ack_timeout); "
+        f"before that, it sent {json.dumps(stray)}"
     ) == str(told)
 
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 from gqlwire._json import NOTHING
 from gqlwire._protocols import Setup, events
 from gqlwire.errors import Phase, TransportProtocolError
-from spelling import REQUEST, Spelling, both, opened, says, sent
+from spelling import NEWER, REQUEST, Spelling, both, opened, says, sent
 
 pytestmark = both
 
@@ -26,12 +26,15 @@ def raw(value: Any) -> Raw:
 # --- Before and at the acknowledgement -------------------------------------------------------
 
 
-def test_connection_init_without_a_payload_has_no_such_key(spelling: Spelling) -> None:
-    """Strawberry rejects a payload of null; what is not there is left out."""
+def test_connection_init_without_a_payload_is_that_of_the_reference_client(
+    spelling: Spelling,
+) -> None:
+    """The older protocol's has an empty one. Strawberry rejects a payload of null."""
     dialect = spelling.make()
     dialect.connection_init()
 
-    assert [{"type": "connection_init"}] == sent(dialect)
+    payload: dict[str, Any] = {} if spelling is NEWER else {"payload": {}}
+    assert [{"type": "connection_init", **payload}] == sent(dialect)
 
 
 @pytest.mark.parametrize("payload", [{}, {"token": "t"}, {"headers": {"a": None}}])

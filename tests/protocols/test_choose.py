@@ -9,6 +9,7 @@ from gqlwire._protocols import (
     Apollo,
     Dialect,
     GraphQLTransportWS,
+    NotOffered,
     Row,
     Setup,
     Undecided,
@@ -38,21 +39,45 @@ def test_the_newer_protocol_is_offered_first() -> None:
         ((OLDER,), None, Apollo),
         # No answer to an offer of both leaves it open.
         ((NEWER, OLDER), None, Undecided),
-        # What was not offered is no answer.
-        ((NEWER, OLDER), "mqtt", Undecided),
         ((NEWER, OLDER), "", Undecided),
-        ((NEWER,), OLDER, GraphQLTransportWS),
-        ((OLDER,), NEWER, Apollo),
-        ((NEWER,), "mqtt", GraphQLTransportWS),
-        # Names compare exactly (RFC 6455, section 4.1); only the header's name does not.
-        ((NEWER, OLDER), "GraphQL-Transport-WS", Undecided),
+        ((NEWER, OLDER), " , ", Undecided),
+        # What was not offered, but could have been.
+        ((NEWER,), OLDER, Apollo),
+        ((OLDER,), NEWER, GraphQLTransportWS),
+        # Some servers change the case.
+        ((NEWER, OLDER), "GraphQL-Transport-WS", GraphQLTransportWS),
+        ((NEWER, OLDER), "GRAPHQL-WS", Apollo),
+        # Some repeat the offer, or a part of it.
+        ((NEWER, OLDER), f"{NEWER}, {OLDER}", Undecided),
+        ((NEWER,), f"{NEWER}, {OLDER}", GraphQLTransportWS),
+        ((NEWER, OLDER), f"mqtt,{OLDER}", Apollo),
     ],
 )
-def test_the_servers_pick_decides_if_it_was_on_offer(
+def test_the_servers_pick_decides(
     offered: tuple[str, ...], selected: str | None, expected: type[Dialect]
 ) -> None:
     """Each pair of offer and answer has one protocol."""
     assert expected is type(choose(offered, selected))
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected", "is_forced"),
+    [
+        ((NEWER, OLDER), "mqtt", False),
+        ((NEWER,), "mqtt", False),
+        ((NEWER,), "mqtt", True),
+        ((NEWER,), OLDER, True),
+        ((OLDER,), NEWER, True),
+    ],
+)
+def test_a_pick_that_was_not_offered_is_an_error(
+    offered: tuple[str, ...], selected: str, is_forced: bool
+) -> None:
+    """RFC 6455, section 4.1; a protocol that the user ruled out is one, too."""
+    with pytest.raises(NotOffered) as told:
+        choose(offered, selected, is_forced=is_forced)
+
+    assert selected == told.value.name
 
 
 @pytest.mark.parametrize("selected", [NEWER, None])

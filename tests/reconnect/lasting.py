@@ -78,4 +78,5 @@ def after(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_after(peer: Peer) -> list[Any]:
-    return [said["payload"]["variables"]["after"] for said in peer.said if "payload" in said]
+    payloads = [said.get("payload", {}) for said in peer.said]
+    return [payload["variables"]["after"] for payload in payloads if "variables" in payload]

@@ -25,7 +25,18 @@ STOP_TIMEOUT = 60.0
 
 _HERE = Path(__file__).parent
 _NODE = _HERE / "node"
-_NODE_PACKAGES = ("graphql", "graphql-ws", "subscriptions-transport-ws", "ws")
+_NODE_PACKAGES = (
+    "@apollo/server",
+    "@apollo/server-4",
+    "@nestjs/graphql",
+    "graphql",
+    "graphql-ws",
+    "postgraphile",
+    "subscriptions-transport-ws",
+    "ws",
+)
+_OLD_KINDS = ("postgraphile-v0", "subscriptions-transport-ws")
+_GRAPHENE = _HERE.parents[1] / ".venv-graphene/bin/python"
 
 Flag = str | int | bool | Path | Sequence[str] | None
 
@@ -178,6 +189,25 @@ def start_node_apollo(**flags: Flag) -> Server:
     return _start_node("apollo.mjs", ("graphql-ws",), flags)
 
 
+def start_framework(kind: str, **flags: Flag) -> Server:
+    """A server of a framework on Node, as its manual sets it up. Needs Node.
+
+    `kind`: apollo-server-4, apollo-server-5, nestjs, postgraphile-v0, postgraphile-v1,
+    subscriptions-transport-ws. Flags: port, token.
+    """
+    spoken = ("graphql-ws",) if kind in _OLD_KINDS else ("graphql-transport-ws",)
+    return _start_node("frameworks.mjs", spoken, {"kind": kind, **flags})
+
+
+def start_graphene(**flags: Flag) -> Server:
+    """starlette-graphene3 on uvicorn, in a virtual environment of its own. Flags: port."""
+    if not _GRAPHENE.is_file():
+        _missing("starlette-graphene3 is missing (make test installs it)")
+    return _start(
+        "graphene", [str(_GRAPHENE), str(_HERE / "graphene_app.py")], ("graphql-ws",), flags
+    )
+
+
 def node_available() -> bool:
     """Whether Node and the packages of the reference servers are here."""
     packages = (_NODE / "node_modules" / name / "package.json" for name in _NODE_PACKAGES)
@@ -192,7 +222,10 @@ def require_node() -> None:
     """
     if node_available():
         return
-    message = "Node or the packages of tests/servers/node are missing (make test installs them)"
+    _missing("Node or the packages of tests/servers/node are missing (make test installs them)")
+
+
+def _missing(message: str) -> None:
     if os.environ.get("CI") == "true" or os.environ.get("GQLWIRE_REQUIRE_NODE") == "1":
         pytest.fail(message)
     pytest.skip(message)

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -28,6 +29,7 @@ from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.sink import Sink
 from gqlwire._wire import Wire
 from gqlwire.errors import (
+    MessageTooBig,
     Phase,
     TransportConnectionFailed,
     TransportError,
@@ -40,6 +42,7 @@ from gqlwire.errors.reasons import connection_closed, replica
 _logger = logging.getLogger("gqlwire")
 
 _UNLIMITED = Limits()
+_TOO_BIG = 1009  # RFC 6455, section 7.4.1
 
 # Ids come from one counter for the whole process, because no id may be used again on a later
 # connection: the server may not have noticed yet that the old connection is gone.
@@ -145,9 +148,19 @@ class Connection:
             telemetry.received_bytes += sum(map(len, texts))
             if telemetry.logs_messages:
                 telemetry.log_received(texts)
-            self.routes.take(texts)
+            if self.phase is Phase.INIT:
+                self._open_with(texts)
+            else:
+                self.routes.take(texts)
         except TransportProtocolError as unreadable:
             self._end(unreadable, code=1002)
+
+    def _open_with(self, texts: list[bytes]) -> None:
+        """Handle messages before the acknowledgement: a stray may explain why none comes."""
+        for text in texts:
+            self.telemetry.opening = text
+            self.routes.take_slowly((text,))
+        self.telemetry.opening = b""
 
     def heard(self) -> None:
         """Note that a burst of frames of any kind arrived."""
@@ -175,22 +188,32 @@ class Connection:
 
     def closed(self, code: int, reason: str) -> None:
         """End the connection: the server closed it, or the socket was lost (1006)."""
-        complaint = self.telemetry.complaint
-        self._end(
-            connection_closed(
-                host=self.host,
-                phase=self.phase,
-                code=code,
-                reason=reason,
-                hint=complaint and f"before that, it sent connection_error: {complaint}",
-            )
-        )
+        end = partial(connection_closed, host=self.host, phase=self.phase, code=code, reason=reason)
+        if code == _TOO_BIG and self.phase is Phase.OPEN:
+            self._fail_largest(end)
+        self._end(end(hint=self.telemetry.hint))
+
+    def _fail_largest(self, end: Callable[..., TransportError]) -> None:
+        """Let the operation fail that was probably too big: it must not be sent again."""
+        found = self.routes.largest()
+        if found is not None:
+            id, size = found
+            self.routes.fail(id, end(hint=reasons.request_size(size)))
 
     def failed(self, failure: TransportError, code: int) -> None:
         """End the connection: received data is invalid, or our own reader raised."""
         if isinstance(failure, TransportConnectionFailed) and failure.phase is None:
             failure.phase = self.phase
+        if isinstance(failure, MessageTooBig) and self.phase is Phase.OPEN:
+            self._fail_recipient(failure)
         self._end(failure, code=code)
+
+    def _fail_recipient(self, failure: MessageTooBig) -> None:
+        """Let the operation fail whose result is too big: the same would come again."""
+        known = self.routes.recipient(failure.beginning)
+        failure.unsolicited = not self.routes.has_any
+        for id in self.routes.awaiting() if known is None else [known]:
+            self.routes.fail(id, replica(failure))
 
     def gone(self) -> None:
         """Note that the socket is closed."""
@@ -212,7 +235,8 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._acked)
         except TimeoutError:
-            self._end(reasons.not_acknowledged(self.host, timeout or 0.0))
+            hint = self.telemetry.hint
+            self._end(reasons.not_acknowledged(self.host, timeout or 0.0, hint))
         self._raise_if_over()
 
     async def ready_to_send(self) -> None:
@@ -321,9 +345,12 @@ class Connection:
                 self._on_connection_error(payload)
             case events.Stray(type):
                 self.telemetry.count_stray(type)
+                if self.phase is Phase.INIT:
+                    self.telemetry.keep_opening()
 
     def _on_ack(self, payload: Raw) -> None:
         self.phase = Phase.OPEN
+        self.telemetry.complaint = ""  # it accepted us for all that
         self.telemetry.signals.keep("connection_ack", payload)
         rule = self.routes.dialect.keep_alive
         self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
@@ -335,7 +362,7 @@ class Connection:
         if self.phase is Phase.INIT:
             self._end(reasons.refused(self.host, complaint, said))
         else:
-            self.telemetry.complaint = complaint
+            self.telemetry.complaint = f"connection_error: {complaint}"
             _logger.warning("%s sent connection_error: %s", self.host, complaint)
 
     # --- The end ------------------------------------------------------------------------------

@@ -15,16 +15,19 @@ This module does no I/O, and does not know how a protocol writes its messages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import repeat
 
 from msgspec import Raw
 
 from gqlwire._protocols import Dialect, events
+from gqlwire._streams.reply import Reply
 from gqlwire._streams.sink import Sink
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, TransportProtocolError
 
+_ID = re.compile(rb'"id" {0,9}: {0,9}"?([0-9]{1,20})\b')
 _BRACE = ord("}")
 # How many results to try to learn the spelling from. If a server does not write the payload last,
 # every try fails.
@@ -78,6 +81,28 @@ class Routes:
             if sink is self._last[0]:
                 self._last = (None, b"")
         return sink
+
+    @property
+    def has_any(self) -> bool:
+        """Whether an operation is live."""
+        return bool(self._sinks)
+
+    def largest(self) -> tuple[str, int] | None:
+        """Return the operation with the largest request that is not answered, and its bytes."""
+        # Of equal ones the last, which the server has had for the shortest time.
+        sizes = ((sink.unanswered, id) for id, sink in reversed(self._sinks.items()))
+        size, id = max(sizes, key=lambda pair: pair[0], default=(0, ""))
+        return (id, size) if size else None
+
+    def recipient(self, beginning: bytes) -> str | None:
+        """Return the live operation of the message with this beginning, if it is known."""
+        found = _ID.search(beginning.partition(b'"payload"')[0])
+        id = found[1].decode() if found else ""
+        return id if id in self._sinks else None
+
+    def awaiting(self) -> list[str]:
+        """Return the queries and mutations that are not answered."""
+        return [id for id, sink in self._sinks.items() if isinstance(sink, Reply)]
 
     def fail(self, id: str, failure: TransportError) -> None:
         """End the sink of `id` with `failure`."""

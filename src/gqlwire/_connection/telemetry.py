@@ -16,6 +16,7 @@ from gqlwire._json import decode_payload, shown
 from gqlwire._log import logger, wire_logger
 
 _STRAY_TYPES = 50
+_OPENING_SHOWN = 300
 
 
 class Signals:
@@ -60,7 +61,8 @@ class Telemetry:
 
     - `received_bytes`, `sent_bytes`: the bytes of all messages, without the frames around them.
     - `strays`: how many strays (unexpected messages) arrived, by message type.
-    - `complaint`: the last `connection_error` after the acknowledgement, or "".
+    - `complaint`: what the server said that may explain an end of the connection, or "".
+    - `opening`: before the acknowledgement, the message that is being handled.
     - `logs_messages`: whether to log messages to `gqlwire.wire`. The caller checks it before it
       calls `log_sent` or `log_received`.
     """
@@ -69,6 +71,7 @@ class Telemetry:
         "complaint",
         "host",
         "logs_messages",
+        "opening",
         "received_bytes",
         "sent_bytes",
         "signals",
@@ -82,6 +85,7 @@ class Telemetry:
         self.sent_bytes: int = 0
         self.strays: dict[str, int] = {}
         self.complaint: str = ""
+        self.opening: bytes = b""
         self.logs_messages: bool = wire_logger.isEnabledFor(logging.DEBUG)
 
     def count_stray(self, type: str) -> None:
@@ -97,6 +101,17 @@ class Telemetry:
                 self.host,
                 type,
             )
+
+    def keep_opening(self) -> None:
+        """Keep a stray that came before the acknowledgement as the complaint, the last error."""
+        said = shown(self.opening, _OPENING_SHOWN)
+        if "error" in said.lower() or "error" not in self.complaint.lower():
+            self.complaint = said
+
+    @property
+    def hint(self) -> str:
+        """What the server said before the end, for the message of an error, or ""."""
+        return self.complaint and f"before that, it sent {self.complaint}"
 
     def log_sent(self, text: bytes) -> None:
         """Log a sent message, shortened. The caller has removed secrets from `text`."""

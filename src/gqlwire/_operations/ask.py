@@ -18,6 +18,12 @@ from gqlwire.errors.reasons import interrupted, late, tell_sent
 
 T = TypeVar("T")
 
+# An operation that is lost again and again may be what the server ends the connections for, to the
+# harm of all others. A large one probably is: the close frame, with 1009, does not arrive if the
+# server drops the socket immediately.
+_RESENDS = 5
+_LARGE, _LARGE_RESENDS = 1024 * 1024, 1
+
 
 async def ask(
     link: Link,
@@ -33,7 +39,7 @@ async def ask(
     `payload` is the request as JSON. The operation waits for a connection, within `timeout`
     seconds. If the connection is lost before the operation was sent, it goes to the next one. If it
     is lost afterwards, the operation is sent again only if it is `idempotent`, or a query and the
-    link retries those.
+    link retries those; a few times, for it may be what ends the connections.
 
     Raises what `read` raises, TransportQueryError if the server refuses the operation or completes
     it without a result, OperationTimeout, OperationInterrupted if the connection was lost and
@@ -48,6 +54,7 @@ async def ask(
     left = timeout
     was_sent = False  # on an earlier connection
     reply: Reply | None = None
+    resends = _most_resends(payload) if idempotent or _is_retried(link, kind) else 0
     link.running += 1
     try:
         while True:
@@ -55,14 +62,14 @@ async def ask(
             if connection is None or connection.is_clogged:
                 connection = await _roomy(link, kind, deadline, timeout, was_sent=was_sent)
                 left = None if deadline is None else deadline - loop.time()
-            reply = Reply(connection.gate)
+            reply = Reply(connection.gate, payload)
             try:
                 return await _answer(connection, payload, kind, left, reply, read)
             except OperationTimeout:
                 raise late(connection.host, kind, timeout) from None
             except TransportError as failure:
-                is_repeatable = idempotent or (link.retry_queries and kind != "mutation")
-                _raise_unless_repeated(link, kind, reply, failure, is_repeatable=is_repeatable)
+                _raise_unless_repeated(link, kind, reply, failure, is_repeatable=resends > 0)
+                resends -= reply.state is State.LOST
                 was_sent = was_sent or _is_sent(reply)
     except BaseException as failure:  # a cancellation is told as well
         tell_sent(failure, kind, was_sent=was_sent or _is_sent(reply))
@@ -71,6 +78,15 @@ async def ask(
         link.running -= 1
         if link.on_finished is not None:
             link.on_finished()
+
+
+def _is_retried(link: Link, kind: OperationKind) -> bool:
+    return link.retry_queries and kind != "mutation"
+
+
+def _most_resends(payload: bytes) -> int:
+    """Return how often an operation is sent again at most after its connection was lost."""
+    return _LARGE_RESENDS if len(payload) > _LARGE else _RESENDS
 
 
 def _roomy(

@@ -215,7 +215,7 @@ class Feed:
 
     # --- Starting -----------------------------------------------------------------------------
 
-    def request(self, payload: bytes) -> None:
+    def begin_with(self, payload: bytes) -> None:
         """Start the operation with this request instead."""
         self._payload = payload
 
@@ -290,6 +290,11 @@ class Feed:
         if running is None or self.id is None:
             return Raw(item) if self.is_lost else None
         return running.routes.read(item, self.id)
+
+    @property
+    def request(self) -> bytes:
+        """The request as JSON, as it was first sent."""
+        return self._payload
 
     # --- From one connection to the next --------------------------------------------------------
 
@@ -445,6 +450,11 @@ class _Resubscription:
         self._connection = connection
         self._held: list[Raw] = []
         self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """0: another connection has had this request."""
+        return 0
 
     def put(self, payload: Raw) -> None:
         """Take a result; hold it back if it may be the first half of a refusal."""

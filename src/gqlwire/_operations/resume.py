@@ -165,7 +165,7 @@ class TrackedSubscription(Subscription[T]):
                 f"document has changed, delete the checkpoint to start without it"
             ) from cause
         if _has_data(event):
-            self._feed.request(self._resumed(event))
+            self._feed.begin_with(self._resumed(event))
             self._tracker.restore(payload, event)
 
     async def __anext__(self) -> T:

@@ -53,17 +53,65 @@ def subprotocols(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(DIALECTS[name].subprotocol for name in names))
 
 
-def choose(offered: tuple[str, ...], selected: str | None, setup: Setup = _USUAL) -> Dialect:
+class NotOffered(Exception):
+    """The server chose the subprotocol `name`, which is not one that the client can speak now."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def choose(
+    offered: tuple[str, ...],
+    selected: str | None,
+    setup: Setup = _USUAL,
+    *,
+    is_forced: bool = False,
+) -> Dialect:
     """Return the protocol for a server that answered the offer `offered` with `selected`.
 
     `offered` are names in the registry. `selected` is the value of `Sec-WebSocket-Protocol` in the
-    answer (RFC 6455, section 4.2.2), or None. If `selected` was not offered, the server may speak
-    any of the offered protocols. If several are possible, the type of the server's first message
-    decides (`Undecided`).
+    answer (RFC 6455, section 4.2.2), or None. Servers that write it in another case, or repeat the
+    whole offer, mean the first name that was offered. A server that names none may speak any of
+    the offered protocols. If several are possible, the type of its first message decides
+    (`Undecided`).
+
+    Raises NotOffered if the server chose another name than those on offer; unless `is_forced`, the
+    name of any protocol in the registry is accepted.
     """
-    named = [name for name in offered if DIALECTS[name].subprotocol == selected]
-    possible = [row.make(setup) for name, row in DIALECTS.items() if name in (named or offered)]
-    return possible[0] if len(possible) == 1 else Undecided(possible)
+    named = _names(selected)
+    possible = [name for name in DIALECTS if name in offered]
+    if not named:
+        return _stand_in(possible, possible[-1], setup)
+    chosen = _first_of(named, possible) or ("" if is_forced else _first_of(named, DIALECTS))
+    if not chosen:
+        raise NotOffered(named[0])
+    possible = [name for name in possible if _wire_name(name) in named] or [chosen]
+    # Of protocols that share a subprotocol, the last in the registry is the likely one.
+    likely = [name for name in possible if _wire_name(name) == _wire_name(chosen)][-1]
+    return _stand_in(possible, likely, setup)
+
+
+def _stand_in(possible: list[str], likely: str, setup: Setup) -> Dialect:
+    dialects = {name: DIALECTS[name].make(setup) for name in possible}
+    if len(dialects) == 1:
+        return dialects[likely]
+    return Undecided([*dialects.values()], dialects[likely])
+
+
+def _first_of(named: list[str], known: Iterable[str]) -> str:
+    """Return the first protocol among `known` that the server named, or ""."""
+    return next((name for word in named for name in known if _wire_name(name) == word), "")
+
+
+def _wire_name(name: str) -> str:
+    return DIALECTS[name].subprotocol.lower()
+
+
+def _names(selected: str | None) -> list[str]:
+    """Return the names in `Sec-WebSocket-Protocol`, in lower case."""
+    words = (word.strip().lower() for word in (selected or "").split(","))
+    return [word for word in words if word]
 
 
 __all__ = [
@@ -72,6 +120,7 @@ __all__ = [
     "Dialect",
     "GraphQLTransportWS",
     "KeepAliveRule",
+    "NotOffered",
     "Row",
     "Setup",
     "Undecided",

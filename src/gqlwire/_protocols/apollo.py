@@ -114,8 +114,12 @@ class Apollo:
         return self._conversation.phase
 
     def connection_init(self) -> None:
-        """Send `connection_init` with the payload of the user; None omits the key."""
-        self.outbox.append(encode(ConnectionInit(self._init_payload), "connection_init"))
+        """Send `connection_init` with the payload of the user; None sends an empty object.
+
+        The reference client sends `{}` as well, so many an `onConnect` reads a field of it unasked.
+        """
+        payload = {} if self._init_payload is None else self._init_payload
+        self.outbox.append(encode(ConnectionInit(payload), "connection_init"))
 
     def redacted(self, message: bytes) -> bytes:
         """Return a sent message without secrets, for a log: the init payload holds credentials."""

@@ -19,9 +19,9 @@ from gqlwire.errors import Phase
 class Setup(Struct, frozen=True):
     """The settings of a dialect.
 
-    `init_payload`: the payload of `connection_init`, or None for none. A dialect that sends
-    credentials with each operation finds them here. `answer_pings`: whether the dialect answers the
-    server's pings. If not, the caller does, with `pong()`.
+    `init_payload`: the payload of `connection_init`, or None if the user gave none. A dialect that
+    sends credentials with each operation finds them here. `answer_pings`: whether the dialect
+    answers the server's pings. If not, the caller does, with `pong()`.
     """
 
     init_payload: Mapping[str, Any] | None = None

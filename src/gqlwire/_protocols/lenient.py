@@ -107,6 +107,8 @@ def _after(message: str, place: int) -> int:
     """Return the place behind white space and one sign of punctuation."""
     found = _punctuation.match(message, place)
     return place if found is None else found.end()
+
+
 def _deep(text: bytes, unreadable: RecursionError) -> _Envelope:
     """Read the keys of a message that is nested too deeply for the decoders."""
     keys = outline(text)

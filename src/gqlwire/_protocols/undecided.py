@@ -1,10 +1,11 @@
 """Stands for several protocols until the server shows which of them it speaks.
 
-A server may name no protocol in its answer to the upgrade. The possible protocols start with the
-same `connection_init`, so the client can send it. Then the type of the server's first message
-decides: only graphql-transport-ws has `ping` and `pong`, only Apollo's protocol has `ka`. All have
-the acknowledgement; if that is the first message, the last protocol in the registry is taken. It is
-the oldest one, and most servers that name no protocol are old.
+A server may name no protocol in its answer to the upgrade, or repeat the whole offer. All possible
+protocols take the `connection_init` of the oldest, so the client can send that. Then the type of
+the server's first message decides: only graphql-transport-ws has `ping` and `pong`, only Apollo's
+protocol has `ka`. All have the acknowledgement. If that is the first message, the server speaks the
+first protocol that it named; if it named none, the last one in the registry. That is the oldest
+one, and most servers that name no protocol are old.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _decode_type = msgspec.json.Decoder(_Type).decode
 class Undecided:
     """Delegates to one of the `possible` dialects. Implements `Dialect`.
 
-    Until the first message of the server, it delegates to the last one.
+    Until the first message of the server, it delegates to `likely`, one of them.
     """
 
     __slots__ = ("_is_decided", "_likely", "_possible", "outbox")
 
     own_types: frozenset[str] = frozenset()
 
-    def __init__(self, possible: Sequence[Dialect]) -> None:
+    def __init__(self, possible: Sequence[Dialect], likely: Dialect) -> None:
         self.outbox: list[bytes] = []
         for dialect in possible:
             dialect.outbox = self.outbox
         self._possible = possible
-        self._likely = possible[-1]
+        self._likely = likely
         self._is_decided = False
 
     @property
@@ -61,8 +62,8 @@ class Undecided:
         return self._likely.keep_alive
 
     def connection_init(self) -> None:
-        """Send `connection_init`, which is the same in all possible protocols."""
-        self._likely.connection_init()
+        """Send `connection_init` as the oldest of them has it, which all of them accept."""
+        self._possible[-1].connection_init()
 
     def redacted(self, message: bytes) -> bytes:
         """Return a sent message without secrets, for a log."""

@@ -34,17 +34,24 @@ _OPEN = (State.UNSENT, State.SENT)
 class Reply:
     """The one result of a query or a mutation. Implements `Sink`.
 
-    `state`: how far the operation has come. It may have its result before it has ended.
+    `state`: how far the operation has come. It may have its result before it has ended. `request`:
+    the request as JSON.
     """
 
-    __slots__ = ("_arrival", "_failure", "_gate", "_payload", "state")
+    __slots__ = ("_arrival", "_failure", "_gate", "_payload", "request", "state")
 
-    def __init__(self, gate: ReadGate) -> None:
+    def __init__(self, gate: ReadGate, request: bytes = b"") -> None:
         self.state: State = State.UNSENT
+        self.request: bytes = request
         self._gate: ReadGate = gate
         self._payload: Raw | None = None
         self._failure: TransportError | None = None
         self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def unanswered(self) -> int:
+        """The size of the request in bytes; 0 once there is a result."""
+        return len(self.request) if self._payload is None else 0
 
     def put(self, payload: Raw) -> None:
         """Store the result; further results are ignored."""

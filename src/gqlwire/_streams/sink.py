@@ -18,6 +18,14 @@ Item = Raw | bytes
 class Sink(Protocol):
     """The object into which a connection puts the results of one operation."""
 
+    @property
+    def unanswered(self) -> int:
+        """The size of the request in bytes, if it may be what the server now closes for; else 0.
+
+        A request that was answered, or that another connection has had, is not.
+        """
+        ...
+
     def put(self, payload: Raw) -> None:
         """Store one result. The socket's reader calls this, so it must not wait."""
         ...
@@ -33,6 +41,11 @@ class Sink(Protocol):
 
 class Owner(Protocol):
     """The operation that a stream belongs to."""
+
+    @property
+    def request(self) -> bytes:
+        """The request as JSON."""
+        ...
 
     def overrun(self) -> None:
         """Note that the stream is full, and ends."""

@@ -93,6 +93,11 @@ class EventStream:
         self.over: Ending | None = None
 
     @property
+    def unanswered(self) -> int:
+        """The size of the request in bytes; 0 once there was an event."""
+        return 0 if self._arrived or self.owner is None else len(self.owner.request)
+
+    @property
     def delivered(self) -> int:
         """How many events were taken."""
         return self._arrived - self.dropped - self._forgotten - self.buffered

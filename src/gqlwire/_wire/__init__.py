@@ -93,7 +93,8 @@ class Way(Struct, frozen=True):
     """How to reach a server.
 
     `headers`: those of the user. `proxy`: a URL, or None. `compressed`: whether to offer
-    permessage-deflate. `connect_timeout` is in seconds, `max_message_size` in bytes.
+    permessage-deflate. `connect_timeout` is in seconds, `max_message_size` in bytes. `on_sent`:
+    called when the server is reached, and the request is on its way.
     """
 
     address: Address
@@ -103,6 +104,7 @@ class Way(Struct, frozen=True):
     compressed: bool = False
     connect_timeout: float | None = 10.0
     max_message_size: int = MAX_MESSAGE_SIZE
+    on_sent: Callable[[], object] = lambda: None
 
 
 H = TypeVar("H", bound=Handler)

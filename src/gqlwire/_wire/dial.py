@@ -120,6 +120,7 @@ class _Dial(Generic[H]):
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         self._socket = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25)
         self._phase = Phase.HANDSHAKE
+        self._way.on_sent()
         return self._socket
 
     def _make_wire(self, request: WSUpgradeRequest, response: WSUpgradeResponse) -> PicowsWire:

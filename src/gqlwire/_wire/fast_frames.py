@@ -79,6 +79,11 @@ def length(data: bytes, at: int) -> int | None:
     return start - at + 4 * mask + size
 
 
+def _header(data: bytes) -> int:
+    """Return the size of the header of an unmasked frame."""
+    return {126: 4, 127: 10}.get(data[1] & 0x7F, 2)
+
+
 def may_wait(data: bytes, at: int, max_size: int) -> bool:
     """Return whether to wait for more of the frame at `at`.
 
@@ -102,6 +107,7 @@ class Bursts(asyncio.BufferedProtocol):
 
     `take` is called with the messages of one read. `is_open` returns whether plain messages may
     take the fast path now: not between the fragments of a message, and not while closing.
+    `on_too_big` is called with what has come of a frame of more than `max_size` bytes.
     """
 
     def __init__(
@@ -111,8 +117,10 @@ class Bursts(asyncio.BufferedProtocol):
         take: Callable[[list[bytes]], None],
         is_open: Callable[[], bool],
         max_size: int,
+        on_too_big: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._picows = picows
+        self._on_too_big = on_too_big
         self._take = take
         self._is_open = is_open
         self._max_size = max_size
@@ -159,6 +167,8 @@ class Bursts(asyncio.BufferedProtocol):
                 return len(data)
             piece = data[at : at + total]
             self._owed = total - len(piece)
+            if total - _header(piece) > self._max_size:
+                self._on_too_big(piece[_header(piece) :])
             at += len(piece)
             self._feed(piece)
         return at

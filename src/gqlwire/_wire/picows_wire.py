@@ -28,6 +28,7 @@ from gqlwire.errors import (
 )
 from gqlwire.errors.reasons import ABNORMAL
 
+_BEGINNING = 200  # bytes of a message that is too big; they show whose it is
 _NO_CODE = 1005  # RFC 6455, section 7.1.5
 _REASON_LIMIT = 123  # RFC 6455, section 5.5: a control frame carries 125 bytes, two are the code
 
@@ -66,6 +67,8 @@ class PicowsWire(WSListener):
         self._clogged = False
         self._is_fast = False
         self._heard_close: int | None = None
+        # Of the message that is too big. picows does not pass it on before it is complete.
+        self._beginning = b""
         self._final_task: asyncio.Task[None] | None = None
         self._transport: WSTransport
         self._below: asyncio.Transport
@@ -132,6 +135,7 @@ class PicowsWire(WSListener):
                 return
             if frame.payload_size > self._max_message_size:
                 # picows refuses such a frame, but delivers it all the same once it is complete.
+                self._note_too_big(frame.get_payload_as_memoryview())
                 raise _Unacceptable(self._too_big("in one frame"), 1009)
             is_plain = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
             if is_plain and self._fragments is None and frame.msg_type is _TEXT:
@@ -163,8 +167,13 @@ class PicowsWire(WSListener):
                 # If picows finds an invalid frame, it sends a close frame itself.
                 is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
                 max_size=self._max_message_size,
+                on_too_big=self._note_too_big,
             )
         )
+
+    def _note_too_big(self, data: bytes | bytearray | memoryview) -> None:
+        if self._compression is None:  # what is compressed does not show whose it is
+            self._beginning = bytes((self._fragments or data)[:_BEGINNING])
 
     def _take_burst(self, texts: list[bytes]) -> None:
         try:
@@ -231,6 +240,7 @@ class PicowsWire(WSListener):
         # One buffer, not a list of parts, which endless empty fragments could let grow.
         self._fragments += frame.get_payload_as_bytes()
         if len(self._fragments) > self._max_message_size:
+            self._note_too_big(self._fragments)
             raise _Unacceptable(self._too_big("in fragments"), 1009)
         if frame.fin:
             text, self._fragments = bytes(self._fragments), None
@@ -291,13 +301,15 @@ class PicowsWire(WSListener):
 
     def _too_big(self, how: str) -> MessageTooBig:
         limit = self._max_message_size
-        return MessageTooBig(
+        failure = MessageTooBig(
             f"{self._host} sent a message that is too big, {how}: the limit is {limit} bytes "
             f"(max_message_size of the transport)",
             limit=limit,
             host=self._host,
             phase=None,
         )
+        failure.beginning = self._beginning
+        return failure
 
     def _parser_failure(self, code: int, reason: str) -> TransportError:
         if code == WSCloseCode.MESSAGE_TOO_BIG.value:

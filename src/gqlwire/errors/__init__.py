@@ -371,7 +371,11 @@ class ConnectionClosed(TransportConnectionFailed):
 
 
 class MessageTooBig(TransportConnectionFailed):
-    """A message was longer than `limit` bytes; gqlwire closed the connection with code 1009."""
+    """A message was longer than `limit` bytes; gqlwire closed the connection with code 1009.
+
+    `beginning`: the first bytes of the message, b"" if they are not known. `unsolicited`: True if
+    no operation was running that the message can have been for. Then gqlwire does not reconnect.
+    """
 
     def __init__(
         self,
@@ -383,6 +387,8 @@ class MessageTooBig(TransportConnectionFailed):
     ) -> None:
         super().__init__(message, host=host, phase=phase, code=1009)
         self.limit = limit
+        self.beginning = b""
+        self.unsolicited = True
 
 
 class TransportClosed(TransportConnectionFailed):

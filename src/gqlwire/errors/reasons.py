@@ -7,6 +7,7 @@ other ways. This module does not decide whether to connect again; `retry` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from gqlwire.errors import (
     CloseTimeout,
     ConnectionClosed,
     ConnectionRejected,
+    HandshakeRejected,
     IncompleteResult,
     KeepAliveTimeout,
     OperationInterrupted,
@@ -59,6 +61,14 @@ MEANINGS = {
 }
 
 _MAYBE = "the server may or may not have executed it"
+MEANINGS_BEFORE_ACK = {
+    1009: "connection_init was too big for the server",
+    4408: "gqlwire had sent connection_init immediately; the server may have refused it",
+    4500: "the server failed to check connection_init",
+}
+"""What some of the codes mean before `connection_ack`."""
+
+_NAME_SHOWN = 60
 
 _CONNECTING = {Phase.CONNECT, Phase.HANDSHAKE, Phase.INIT, Phase.WAITING}
 
@@ -81,7 +91,8 @@ def connection_closed(
     else:
         text = f"{host} closed the connection{when}: {code}"
         text += f" {reason}" if reason else ""
-        meaning = MEANINGS.get(code)
+        early = MEANINGS_BEFORE_ACK if phase is Phase.INIT else {}
+        meaning = early.get(code) or MEANINGS.get(code)
         text += f" ({meaning})" if meaning else ""
     if hint:
         text += f"; {hint}"
@@ -99,10 +110,31 @@ def given_up(host: str, phase: Phase) -> TransportClosed:
     return TransportClosed(f"the connection to {host} was cancelled", host=host, phase=phase)
 
 
-def not_acknowledged(host: str, limit: float) -> AckTimeout:
-    """No `connection_ack` arrived within `limit` seconds."""
+def not_acknowledged(host: str, limit: float, hint: str = "") -> AckTimeout:
+    """No `connection_ack` arrived within `limit` seconds; `hint` as above."""
     text = f"{host} did not acknowledge connection_init within {seconds(limit)} (ack_timeout)"
+    if hint:
+        text += f"; {hint}"
     return AckTimeout(text, limit=limit, host=host, phase=Phase.INIT)
+
+
+def request_size(size: int) -> str:
+    """The hint for the operation that was probably too big for the server."""
+    return f"the request of this operation has {size:,} bytes, perhaps more than it accepts"
+
+
+def not_offered(
+    host: str, name: str, offered: Iterable[str], headers: Mapping[str, str], *, is_forced: bool
+) -> HandshakeRejected:
+    """The server answered the upgrade with a subprotocol that was not offered."""
+    text = (
+        f"{host} chose the subprotocol {name[:_NAME_SHOWN]!r}, which was not offered "
+        f"({', '.join(offered)}); RFC 6455, section 4.1, does not allow that"
+    )
+    if is_forced:
+        text += "; see the option subprotocols"
+    lowered = {name.lower(): value for name, value in headers.items()}
+    return HandshakeRejected(text, host=host, status=101, headers=lowered)
 
 
 def refused(host: str, complaint: str, payload: Any) -> ConnectionRejected:

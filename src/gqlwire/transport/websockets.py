@@ -223,7 +223,12 @@ class WebsocketsTransport(TransportOptions):
         selected: str | None,
     ) -> Connection:
         return Connection(
-            choose(offered, selected, Setup(init_payload, self.answer_pings)),
+            choose(
+                offered,
+                selected,
+                Setup(init_payload, self.answer_pings),
+                is_forced=self._forced is not None,
+            ),
             host=self._address.host,
             limits=self._limits(),
             close_timeout=self.close_timeout,

@@ -19,6 +19,7 @@ const { values } = parseArgs({
     ledger: text,
     "init-timeout-ms": text,
     deflate: { type: "boolean", default: false },
+    kind: text,
   },
 });
 
@@ -28,6 +29,7 @@ export const flags = {
   token: values.token,
   ledger: values.ledger,
   deflate: values.deflate,
+  kind: values.kind,
   keepAliveMs: milliseconds(values["keep-alive-ms"]),
   initTimeoutMs: milliseconds(values["init-timeout-ms"]),
 };
