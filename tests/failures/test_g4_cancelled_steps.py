@@ -133,6 +133,7 @@ class Scene:
     is_down: bool = False
     is_clogged: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    is_saved: bool = False
     spelling: Spelling = NEWER
     ends: tuple[Any, ...] = ()
 
@@ -160,6 +161,16 @@ SCENES = {
     "merged, lost": Scene(3, "merged", losses=(2, 3, 6), odd=(3, 4), options=RESUMED),
     "merged, connecting": Scene(3, "merged", is_down=True),
     "merged, clogged": Scene(3, "merged", is_clogged=True),
+    "saved": Scene(losses=(3,), options=RESUMED, is_saved=True),
+    "saved, clogged": Scene(is_clogged=True, options=RESUMED, is_saved=True),
+    "saved, fails": Scene(
+        losses=(4,),
+        options={"survive": False, "checkpoint_every": 3, **RESUMED},
+        ends=("ConnectionClosed",),
+        is_saved=True,
+    ),
+    "saved, in batches": Scene(1, "batches", (3, 7), options=RESUMED, is_saved=True),
+    "saved, merged": Scene(3, "merged", (2, 3, 6), options=RESUMED, is_saved=True),
     "merged, fails": Scene(
         1, "merged", losses=(4,), options={"survive": False}, ends=("ConnectionClosed",)
     ),
@@ -242,6 +253,21 @@ class Run:
                 self.note(consumed, failure)
 
 
+class SlowCheckpoint:
+    """Takes a while, and is empty at the beginning."""
+
+    def __init__(self) -> None:
+        self.saved: list[bytes] = []
+
+    async def load(self) -> bytes | None:
+        await asyncio.sleep(0.01)
+        return None
+
+    async def save(self, event: bytes) -> None:
+        await asyncio.sleep(0.01)
+        self.saved.append(event)
+
+
 @asynccontextmanager
 async def staged(scene: Scene, server: VirtualServer) -> AsyncIterator[Run]:
     policy = RetryPolicy(first_delay=0.5, growth=1, initial=True)
@@ -255,11 +281,15 @@ async def staged(scene: Scene, server: VirtualServer) -> AsyncIterator[Run]:
         connection = server.peer.connection
         connection.writable(False)
         asyncio.get_running_loop().call_later(0.5, connection.writable, True)
+    checkpoints = [SlowCheckpoint() for _ in range(scene.count)] if scene.is_saved else []
+    saving: Any = [{"checkpoint": each} for each in checkpoints] or [{}] * scene.count
     subscriptions = [
-        it.session.subscribe(FROM, variable_values={"after": 0}, **scene.options)
-        for _ in range(scene.count)
+        it.session.subscribe(FROM, variable_values={"after": 0}, **scene.options, **saving[n])
+        for n in range(scene.count)
     ]
     yield Run(it.session, scene, subscriptions, {n: [] for n in range(scene.count)})
+    last = [each for each in scene.expected if isinstance(each, int)][-1]
+    assert all(each.saved[-1] == b'{"data":{"n":%d}}' % last for each in checkpoints)
     await it.lasting.close()
 
 

@@ -126,7 +126,7 @@ class TrackedSubscription(Subscription[T]):
     `resumed` returns the request that continues after an event.
     """
 
-    __slots__ = ("_is_loaded", "_resumed", "_tells_reconnects", "_tracker")
+    __slots__ = ("_endings", "_is_loaded", "_resumed", "_tells_reconnects", "_tracker")
 
     def __init__(
         self,
@@ -140,6 +140,7 @@ class TrackedSubscription(Subscription[T]):
         self._tracker = tracker
         self._tells_reconnects = terms.tell_reconnects
         self._resumed = resumed
+        self._endings: list[Exception] = []
         self._is_loaded = terms.checkpoint is None
 
     async def started(self) -> EventStream:
@@ -172,15 +173,21 @@ class TrackedSubscription(Subscription[T]):
         try:
             if self._tracker.saver is not None:
                 await self.settle()
+            if self._endings:
+                raise self._endings.pop()
             return await super().__anext__()
         except StopAsyncIteration:
             await self.finish()
             raise
         except BaseException as fault:  # of the subscription, or of this step; or it is cancelled
+            endings = self._endings
             is_end = isinstance(fault, Exception) and self.is_over
-            ending = self.finish(quietly=True) if is_end else NOTHING_TO_SAVE
+            saved = self.finish(quietly=True) if is_end else NOTHING_TO_SAVE
             del self  # the traceback has this frame, and must not keep the subscription alive
-            await ending
+            if isinstance(fault, Exception) and is_end:
+                endings.append(fault)  # if this is cancelled, the next step raises it
+                await saved
+                endings.remove(fault)
             raise
 
     @property
