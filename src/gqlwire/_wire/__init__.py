@@ -104,6 +104,10 @@ class Way(Struct, frozen=True):
     connect_timeout: float | None = 10.0
     max_message_size: int = MAX_MESSAGE_SIZE
 
+    def __repr__(self) -> str:
+        # Headers and proxy may hold credentials.
+        return f"<Way to {self.address!r}>"
+
 
 H = TypeVar("H", bound=Handler)
 
