@@ -13,6 +13,7 @@ import aiofastnet
 import pytest
 
 import gqlwire
+from gqlwire._wire.upgrade import QuietLoop
 from gqlwire.errors import (
     ConnectionClosed,
     HandshakeRejected,
@@ -203,6 +204,24 @@ async def test_c2_a_server_that_answers_plain_text_to_tls(certificates: Certific
             transport = WebsocketsTransport(url, ssl=context, proxy=through)
             told = await failure(TLSFailed, transport.connect())
             assert "does not speak TLS on this port (did you mean ws://?)" in str(told)
+
+
+async def test_c2_the_quiet_loop_is_taken_for_the_loop() -> None:
+    """aiofastnet does otherwise for a ProactorEventLoop, that of Windows."""
+    loop = asyncio.get_running_loop()
+    quiet: Any = QuietLoop(loop)
+    told: list[dict[str, Any]] = []
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        quiet.call_exception_handler({"message": "x", "exception": ConnectionResetError})
+        quiet.call_exception_handler({"message": "y", "exception": KeyError()})
+    finally:
+        loop.set_exception_handler(before)
+
+    assert isinstance(quiet, type(loop))
+    assert quiet.time() <= loop.time()
+    assert ["y"] == [context["message"] for context in told]
 
 
 # --- Is the way round aiofastnet still needed? ----------------------------------------------------

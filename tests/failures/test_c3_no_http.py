@@ -2,6 +2,7 @@
 at the first bytes that cannot be an HTTP answer, and the error shows them.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -64,6 +65,30 @@ async def test_c3_a_server_that_does_not_speak_http(
     assert (Phase.HANDSHAKE, None) == (told.phase, told.status)
     assert f"{told.host} did not answer as a WebSocket server does: {words}" in str(told)
     assert str(told).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("banner", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "it is an SSH server; it sent 'SSH-2.0-OpenSSH_9.6'"),
+        (b"220 mail.example", "it is a mail or FTP server; it sent '220 mail.example'"),
+        (b"x" * 90, f"it does not speak HTTP; it sent '{'x' * 80}'"),
+    ],
+)
+async def test_c3_kind_a_line_that_comes_byte_by_byte(banner: bytes, words: str) -> None:
+    """It is shown as far as it comes within a tenth of a second."""
+
+    async def script(peer: RawPeer) -> None:
+        for byte in banner:
+            await peer.send_raw(bytes([byte]))
+            await asyncio.sleep(0)
+        await peer.reader.read()
+
+    async with raw_fake(script, upgrade=False) as server:
+        transport = WebsocketsTransport(server.url, connect_timeout=None)
+        told = await failure(HandshakeRejected, transport.connect())
+
+    assert str(told).endswith(words)
 
 
 WAYS = ["tls", "http proxy", "socks proxy", "tls in http proxy"]

@@ -20,6 +20,7 @@ _SWITCHING = 101
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: .*)?", re.IGNORECASE | re.DOTALL)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _BEGINNING = 1024
+_SHORTEST_LINE = 80
 
 
 class NotHTTP(Exception):
@@ -27,7 +28,14 @@ class NotHTTP(Exception):
 
     def __init__(self, beginning: bytes) -> None:
         super().__init__(f"an answer that is not HTTP: {beginning[:60]!r}")
-        self.beginning = beginning
+        self.beginning = beginning[:_BEGINNING]
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether it is the beginning of a line of text, which may go on."""
+        text = self.beginning
+        is_short = len(text) < _SHORTEST_LINE and b"\n" not in text
+        return is_short and text.isascii() and text.decode().rstrip("\r").isprintable()
 
 
 class HeadTooLong(Exception):

@@ -25,6 +25,8 @@ from gqlwire._wire.answer import Answer, AnswerReader, HeadTooLong, NotHTTP
 _SWITCHING = 101
 # A socket's first read brings the whole answer of most servers.
 _READ_SIZE = 4 * 1024
+# How long to wait for the rest of a line that is no HTTP. It tells what the server speaks.
+_GRACE = 0.1
 
 
 class Upgrade(asyncio.BufferedProtocol):
@@ -38,6 +40,7 @@ class Upgrade(asyncio.BufferedProtocol):
         self._reader = AnswerReader()
         self._memory = memoryview(bytearray(_READ_SIZE))
         self._transport: asyncio.Transport
+        self._grace: asyncio.TimerHandle | None = None
         self.answer: Answer | None = None
         self.fault: NotHTTP | HeadTooLong | None = None
 
@@ -68,13 +71,14 @@ class Upgrade(asyncio.BufferedProtocol):
 
     def take(self, data: bytes) -> None:
         """Read on in the server's answer; pass it to picows if the server accepts."""
+        if isinstance(self.fault, NotHTTP):
+            self._refuse(NotHTTP(self.fault.beginning + data))
         if self.answer is not None or self.fault is not None:
             return
         try:
             self.answer = self._reader.take(data)
         except (NotHTTP, HeadTooLong) as fault:
-            self.fault = fault
-            self._transport.abort()
+            self._refuse(fault)
             return
         if self.answer is None:
             return
@@ -83,6 +87,16 @@ class Upgrade(asyncio.BufferedProtocol):
             return
         self._transport.set_protocol(self._picows)
         self._pass_on(plain(self.answer) + self.answer.rest)
+
+    def _refuse(self, fault: NotHTTP | HeadTooLong) -> None:
+        """Close the connection; if a line of text has begun, when it ends, or after `_GRACE`."""
+        self.fault = fault
+        if isinstance(fault, NotHTTP) and fault.is_torn:
+            if self._grace is None:
+                loop = asyncio.get_running_loop()
+                self._grace = loop.call_later(_GRACE, self._transport.abort)
+        else:
+            self._transport.abort()
 
     def _pass_on(self, data: bytes) -> None:
         while data and not self._transport.is_closing():
@@ -102,6 +116,8 @@ class Upgrade(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass the loss of the connection on to picows, which ends the wait for the answer."""
+        if self._grace is not None:
+            self._grace.cancel()
         self._picows.connection_lost(exc)
 
     def pause_writing(self) -> None:
