@@ -344,6 +344,7 @@ class RecordingGate:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.waiting = 0
+        self.asked = 0
         self.paused = False
 
     def hold(self, stream: EventStream) -> None:

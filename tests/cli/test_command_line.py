@@ -108,7 +108,7 @@ def test_help_explains_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> 
         (["query", URL, "query A { a } query B { b }"], "several operations (A, B)"),
         (["query", URL, "query A { a }", "-o", "B"], "no operation named 'B' (it has: A)"),
         (["query", URL, "{ a }", "--insecure"], "ssl needs a wss:// URL"),
-        (["query", URL, "{ a }", "--proxy", "ftp://p"], "unknown proxy scheme 'ftp'"),
+        (["query", URL, "{ a }", "--proxy", "ftp://p"], "proxy=ftp://p: unknown proxy scheme"),
         (["query", "http://h/graphql", "{ a }"], "did you mean 'ws://h/graphql'?"),
         (["query", "https://h/graphql", "{ a }"], "did you mean 'wss://h/graphql'?"),
         (["subscribe", "ws://", "{ a }"], "is not the URL of a WebSocket server"),

@@ -52,7 +52,7 @@ this server lets everybody in
     "errors": """\
 InvalidURL: 'http://127.0.0.1:8000/graphql' is ...; did you mean 'ws://127.0.0.1:8000/graphql'?
 ConnectionRefused: 127.0.0.1:1 refuses connections: nothing listens on this port
-HandshakeRejected: 127.0.0.1:... answered the WebSocket upgrade with HTTP 403: it forbids access
+HandshakeRejected: 127.0.0.1:... answered the WebSocket upgrade with HTTP 403: it forbids access...
 TransportQueryError: there is no instrument NOPE (at instrument)
   data: ['instrument', 'lastSeq'], errors: 1
 data: {'instrument': None}, errors: 1

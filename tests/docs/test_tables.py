@@ -247,7 +247,7 @@ async def drain(events: gqlwire.Subscription[object]) -> None:
 
 async def unknown_name(_: Certificates) -> tuple[str, int]:
     cause = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    failure = failures.translate(cause, host=HOST, phase=Phase.CONNECT, proxy=None)
+    failure = failures.translate(cause, host=HOST, during=failures.During.TCP, proxy=None)
     assert isinstance(failure, errors.NameNotResolved)
     return str(failure), 0
 
@@ -261,7 +261,7 @@ async def refused(_: Certificates) -> tuple[str, int]:
 async def no_proxy(_: Certificates) -> tuple[str, int]:
     cause = ConnectionRefusedError(111, "Connection refused")
     proxy = "http://proxy.example.com:3128"
-    failure = failures.translate(cause, host=HOST, phase=Phase.CONNECT, proxy=proxy)
+    failure = failures.translate(cause, host=HOST, during=failures.During.TCP, proxy=proxy)
     assert isinstance(failure, errors.ProxyFailed)
     return str(failure), 0
 
@@ -275,6 +275,23 @@ async def expired(certificates: Certificates) -> tuple[str, int]:
 async def unauthorized(_: Certificates) -> tuple[str, int]:
     async with fake(acknowledge, refuse=Refusal(401, body=b"no token")) as server:
         return await said(errors.HandshakeRejected, connecting(server.url)), server.port
+
+
+def answers(
+    kind: type[TransportError], answer: bytes
+) -> Callable[[Certificates], Awaitable[tuple[str, int]]]:
+    """Let a server answer the upgrade with these bytes."""
+
+    async def make(_: Certificates) -> tuple[str, int]:
+        async def script(peer: RawPeer) -> None:
+            await peer.read_request()
+            await peer.send_raw(answer)
+            peer.end()
+
+        async with raw_fake(script, upgrade=False) as server:
+            return await said(kind, connecting(server.url)), server.port
+
+    return make
 
 
 async def close_early(peer: Peer) -> None:
@@ -405,8 +422,11 @@ SENTENCES = [
     ("ProxyFailed", no_proxy),
     ("TLSFailed", expired),
     ("HandshakeRejected", unauthorized),
+    ("HandshakeRejected", answers(errors.HandshakeRejected, b"HTTP/1.1 403 Forbidden\r\n\r\n")),
+    ("HandshakeRejected", answers(errors.HandshakeRejected, b"SSH-2.0-OpenSSH_9.6\r\n")),
     ("ConnectionClosed", from_peer(errors.ConnectionClosed, close_early)),
     ("ConnectionClosed", from_peer(errors.ConnectionClosed, vanish)),
+    ("ConnectionClosed", answers(errors.ConnectionClosed, b"")),
     ("MessageTooBig", from_peer(errors.MessageTooBig, be_big, max_message_size=1000)),
     ("TransportClosed", closed_by_us),
     ("TransportClosed", made_anew),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from doubles import on_virtual_time, settle
+from gqlwire._streams.backpressure import ReadGate
 from gqlwire._wire import Way
 from gqlwire._wire import cork as cork_module
 from gqlwire._wire.address import parse
@@ -202,6 +203,8 @@ class Quiet:
 
     def opened(self, wire: Any) -> None:
         self.wire = wire
+
+    gate = ReadGate()
 
     def received(self, text: bytes) -> None:
         raise AssertionError(text)

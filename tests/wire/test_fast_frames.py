@@ -24,6 +24,7 @@ from picows import ws_connect
 
 from conftest import examples
 from doubles import VirtualTimeLoop
+from gqlwire._streams.backpressure import ReadGate
 from gqlwire._wire import Way, deflate
 from gqlwire._wire.address import parse
 from gqlwire._wire.dial import open_websocket
@@ -482,6 +483,7 @@ class Listener:
     reader: Any = None
     began: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: ReadGate = field(default_factory=ReadGate)
 
     def opened(self, wire: Any) -> None:
         self.wire = wire

@@ -48,14 +48,19 @@ async def rejected(script: Script[RawPeer], **options: Any) -> HandshakeRejected
 
 ANSWERED = "answered the WebSocket upgrade with HTTP"
 SAID = "it said: Hello, world."
+NOTHING_HERE = "nothing is at this path (/graphql)"
+NO_UPGRADE = (
+    "a proxy in front of it may not pass on the upgrade (nginx needs proxy_http_version 1.1 and "
+    "the headers Upgrade and Connection), or it accepts none of the subprotocols"
+)
 STATUSES = {
     "HTTP/1.1 200 OK": f"200: this is not a WebSocket endpoint; {SAID}",
     "HTTP/1.1 204 No Content": f"204: this is not a WebSocket endpoint; {SAID}",
     "HTTP/1.1 400 Bad Request": f"400; {SAID}",
     "HTTP/1.1 401 Unauthorized": f"401: it requires valid credentials; {SAID}",
-    "HTTP/1.1 403 Forbidden": f"403: it forbids access; {SAID}",
-    "HTTP/1.1 404 Not Found": f"404: there is nothing at this path; {SAID}",
-    "HTTP/1.1 426 Upgrade Required": f"426; {SAID}",
+    "HTTP/1.1 403 Forbidden": f"403: it forbids access, or {NOTHING_HERE}; {SAID}",
+    "HTTP/1.1 404 Not Found": f"404: {NOTHING_HERE}; {SAID}",
+    "HTTP/1.1 426 Upgrade Required": f"426: {NO_UPGRADE}; {SAID}",
     "HTTP/1.1 429 Too Many Requests": f"429: too many requests or connections; {SAID}",
     "HTTP/1.1 500 Internal Server Error": f"500; {SAID}",
     "HTTP/1.1 503 Service Unavailable": f"503; {SAID}",
@@ -163,7 +168,7 @@ async def test_an_invalid_upgrade_is_refused(replace: dict[str, str | None]) -> 
 
 @pytest.mark.parametrize(
     "headers",
-    [[("X-Long", "x" * 20_000)], [(f"X-{n}", "x") for n in range(2000)]],
+    [[("X-Long", "x" * 300_000)], [(f"X-{n}", "x") for n in range(30_000)]],
     ids=["long", "many"],
 )
 async def test_huge_headers_are_refused(headers: list[tuple[str, str]]) -> None:
@@ -191,7 +196,7 @@ async def test_headers_without_end_are_refused() -> None:
 
 
 @pytest.mark.parametrize("how", ["end", "abort"])
-@pytest.mark.parametrize("said", [b"", b"220 mail.example ESMTP\r\n", b"HTTP/1.1 101 Swit"])
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swit"])
 async def test_a_server_that_hangs_up_during_the_handshake(how: str, said: bytes) -> None:
     """Politely or with a reset, having said something or not."""
 
@@ -208,6 +213,7 @@ async def test_a_server_that_hangs_up_during_the_handshake(how: str, said: bytes
     assert (
         f"the connection to {told.host} was lost during the handshake: "
         "no close frame arrived (1006)"
+        + ("" if said else "; the server may speak TLS on this port (did you mean wss://?)")
     ) == str(told)
 
 
@@ -291,20 +297,12 @@ async def test_a_header_may_be_given_twice() -> None:
 
 
 async def test_headers_of_the_user_override_ours() -> None:
-    """In upper or lower case; but the headers that make the handshake stay ours."""
-    headers = await asked(
-        headers={
-            "user-agent": "mine/1",
-            "host": "virtual.example",
-            "sec-websocket-protocol": "mqtt",
-            "Sec-WebSocket-Extensions": "x-mine",
-        }
-    )
+    """In upper or lower case. Those that make the handshake are refused when they are given."""
+    headers = await asked(headers={"user-agent": "mine/1", "host": "virtual.example"})
 
     assert ["mine/1"] == headers.get_all("User-Agent")
     assert ["virtual.example"] == headers.get_all("Host")
     assert ["graphql-transport-ws, graphql-ws"] == headers.get_all("Sec-WebSocket-Protocol")
-    assert [] == headers.get_all("Sec-WebSocket-Extensions")
 
 
 @pytest.mark.parametrize("url", ["ws://me:p%40ss%3A@", "ws://me@", "ws://m%C3%A9:@"])

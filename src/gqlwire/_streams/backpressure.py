@@ -24,15 +24,17 @@ class ReadGate:
     `waiting`: how many tasks wait for data. A task adds 1 before it waits, calls `check` if reading
     is `paused`, and subtracts 1 afterwards. A method for this would cost too much, because it
     happens for each event.
+    `asked`: how many of these wait for the result of a query or a mutation.
     """
 
-    __slots__ = ("_held", "_sockets", "paused", "waiting")
+    __slots__ = ("_held", "_sockets", "asked", "paused", "waiting")
 
     def __init__(self) -> None:
         self.paused: bool = False
         # A list, as there is seldom more than one.
         self._sockets: list[_Socket] = []
         self.waiting: int = 0
+        self.asked: int = 0
         self._held: set[Hashable] | None = None  # the full streams; created when needed
 
     def attach(

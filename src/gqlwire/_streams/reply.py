@@ -82,12 +82,14 @@ class Reply:
         Raises the failure that ended it.
         """
         self._gate.waiting += 1
+        self._gate.asked += 1
         if self._gate.paused:
             self._gate.check()
         try:
             await self._arrival
         finally:
             self._gate.waiting -= 1
+            self._gate.asked -= 1
         if self._payload is None and self._failure is not None:
             raise replica(self._failure)
         return self._payload

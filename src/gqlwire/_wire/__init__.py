@@ -49,8 +49,22 @@ class Wire(Protocol):
         ...
 
 
+class Awaited(Protocol):
+    """Counts what is awaited; `asked`: how many results of queries and mutations."""
+
+    asked: int
+
+
 class Handler(Protocol):
-    """The methods that a WebSocket calls when something happens. `Connection` is one."""
+    """The methods that a WebSocket calls when something happens. `Connection` is one.
+
+    `gate`: what is awaited. It is an attribute, as it is looked at for each answer.
+    """
+
+    @property
+    def gate(self) -> Awaited:
+        """What is awaited."""
+        ...
 
     def opened(self, wire: Wire) -> None:
         """Called when the upgrade is done."""
@@ -105,6 +119,10 @@ class Way(Struct, frozen=True):
     connect_timeout: float | None = 10.0
     max_message_size: int = MAX_MESSAGE_SIZE
     on_sent: Callable[[], object] = lambda: None
+
+    def __repr__(self) -> str:
+        # Headers and proxy may hold credentials.
+        return f"<Way to {self.address!r}>"
 
 
 H = TypeVar("H", bound=Handler)

@@ -6,22 +6,23 @@ It makes one attempt, with the subprotocols that the caller offers. This module 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 from collections.abc import Callable, Mapping
 from platform import python_version
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
-import aiohappyeyeballs
-from picows import WSUpgradeRequest, WSUpgradeResponse, ws_connect
-from picows.url import WSParsedURL
+from picows import WSAutoPingStrategy, WSHandshakeError, WSUpgradeRequest, WSUpgradeResponse
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
 
 from gqlwire._version import __version__
 from gqlwire._wire import Handler, Way, deflate
-from gqlwire._wire.failures import FOREIGN, translate
+from gqlwire._wire.address import without_secrets
+from gqlwire._wire.failures import FOREIGN, During, translate
 from gqlwire._wire.picows_wire import PicowsWire
-from gqlwire._wire.proxy import redacted
+from gqlwire._wire.reach import Reach
+from gqlwire._wire.rejections import breach, rejected, unreadable
+from gqlwire._wire.upgrade import Upgrade
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
 from gqlwire.errors.reasons import ABNORMAL, connection_closed
 from gqlwire.errors.text import seconds
@@ -35,7 +36,14 @@ _mute = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001  # outsid
 # (RFC 8446, section 4.4.2), and the layers below do not pass on its alert.
 _TLS_HINT = "the server may require a (different) client certificate"
 
-_OURS = {"host", "sec-websocket-protocol", "sec-websocket-extensions"}
+_WSS_HINT = "the server may speak TLS on this port (did you mean wss://?)"
+
+_NOT_DONE = {
+    During.TCP: "could not be reached",
+    During.PROXY: "could not be reached through the proxy",
+    During.TLS: "did not complete the TLS handshake",
+    During.UPGRADE: "did not upgrade",
+}
 
 
 async def open_websocket(
@@ -60,8 +68,8 @@ class _Dial(Generic[H]):
         self._host = way.address.host
         self._offered = offered
         self._make_handler = make_handler
-        self._phase = Phase.CONNECT
-        self._socket: socket.socket | None = None
+        self._reach = Reach(way)
+        self._upgrade: Upgrade
         self._handler: H | None = None
 
     async def open(self) -> H:
@@ -71,67 +79,67 @@ class _Dial(Generic[H]):
         """
         limit = self._way.connect_timeout
         scope = asyncio.timeout(limit)
-        is_through = False
+        handler: H | None = None
         try:
             async with scope:
                 await self._connect()
-            is_through = self._handler is not None
+            handler = self._handler
         except FOREIGN as cause:
             if scope.expired():
                 raise self._too_late(limit or 0.0) from cause
             raise self._translated(cause) from cause
         finally:
             # Also if there is a handler: it was not told yet that the attempt failed.
-            if not is_through:
-                await self._clean_up()
-        if self._handler is None:
-            raise connection_closed(
-                host=self._host,
-                phase=Phase.HANDSHAKE,
-                code=ABNORMAL,
-                hint=_TLS_HINT if self._way.address.is_secure else "",
-            )
-        return self._handler
+            if handler is None:
+                await self._reach.clean_up()
+        if handler is None:
+            raise self._refusal()
+        return handler
 
     async def _connect(self) -> None:
-        way = self._way
-        await ws_connect(
-            self._make_wire,
-            way.address.url,
-            ssl_context=way.ssl_context,
-            # Our own timeout covers all steps.
-            websocket_handshake_timeout=None,
-            logger_name=_mute,
-            # Pings must reach us, because they show that the server is alive.
-            enable_auto_pong=False,
-            max_frame_size=way.max_message_size,
-            # It grows when needed. Most connections are idle, and most messages take the fast path.
-            read_buffer_init_size=2048,
-            extra_headers=self._request_headers(),
-            # A redirect would send the credentials to another server.
-            max_redirects=0,
-            proxy=way.proxy,
-            socket_factory=self._reach,
-        )
+        picows = self._picows()
+        self._upgrade = Upgrade(picows, self._way.on_sent)
+        await self._reach.join(self._upgrade)
+        try:
+            await picows.wait_until_handshake_complete()
+        except WSHandshakeError as cause:
+            answer = self._upgrade.answer
+            if answer is not None:
+                raise breach(answer, self._way.address, str(cause)) from None
+            raise
 
-    async def _reach(self, target: WSParsedURL) -> socket.socket:
-        """Connect to the server or its proxy, trying its addresses in parallel (RFC 8305)."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        self._socket = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=0.25)
-        self._phase = Phase.HANDSHAKE
-        self._way.on_sent()
-        return self._socket
+    def _picows(self) -> WSProtocol:
+        """Return the protocol that speaks WebSocket, as `picows.ws_connect` makes it."""
+        way, target = self._way, urlsplit(self._way.address.url)
+        return WSProtocol(
+            target.netloc,
+            urlunsplit(("", "", target.path, target.query, "")),
+            True,  # is_client_side
+            self._make_wire,
+            _mute,
+            True,  # disconnect_on_exception
+            None,  # websocket_handshake_timeout: our own timeout covers all steps
+            False,  # enable_auto_ping
+            10,  # auto_ping_idle_timeout
+            10,  # auto_ping_reply_timeout
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,  # enable_auto_pong: pings must reach us; they show that the server is alive
+            way.max_message_size,
+            self._request_headers(),
+            # read_buffer_init_size: it grows when needed. Most connections are idle, and most
+            # messages take the fast path.
+            2048,
+        )
 
     def _make_wire(self, request: WSUpgradeRequest, response: WSUpgradeResponse) -> PicowsWire:
-        del request
-        extensions = response.headers.get("Sec-WebSocket-Extensions")
-        compression = deflate.accept(extensions) if extensions else None
+        del request, response  # the response is the plain one that `Upgrade` wrote
+        answer = self._upgrade.answer
+        assert answer is not None  # noqa: S101  # picows gets an answer from `Upgrade` only
+        extensions = answer.headers.getall("Sec-WebSocket-Extensions", [])
+        compression = deflate.accept(", ".join(extensions)) if extensions else None
         if compression is not None and not self._way.compressed:
             raise ValueError("the server chose an extension that was not offered")
-        handler = self._make_handler(
-            response.headers.get("Sec-WebSocket-Protocol"), response.headers
-        )
+        handler = self._make_handler(answer.headers.get("Sec-WebSocket-Protocol"), answer.headers)
         wire = PicowsWire(
             handler,
             host=self._host,
@@ -142,8 +150,8 @@ class _Dial(Generic[H]):
         return wire
 
     def _request_headers(self) -> list[tuple[str, str]]:
-        given = {name.lower() for name, _ in self._way.headers}
-        headers = [item for item in self._way.headers if item[0].lower() not in _OURS - {"host"}]
+        headers = list(self._way.headers)
+        given = {name.lower() for name, _ in headers}
         if "user-agent" not in given:
             headers.append(("User-Agent", user_agent()))
         if self._way.address.authorization and "authorization" not in given:
@@ -153,27 +161,30 @@ class _Dial(Generic[H]):
             headers.append(("Sec-WebSocket-Extensions", deflate.offer()))
         return headers
 
-    async def _clean_up(self) -> None:
-        # picows does not close the transport of an upgrade that was cancelled. If we shut down the
-        # socket, the transport closes after one or two iterations of the event loop.
-        if self._socket is None:
-            return
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        for _ in range(10):
-            if self._socket.fileno() == -1:
-                return
-            await asyncio.sleep(0)
+    # --- Failures -----------------------------------------------------------------------------
+
+    def _refusal(self) -> TransportError:
+        """Return the error for an answer that is no upgrade, or for none at all."""
+        upgrade, address = self._upgrade, self._way.address
+        if upgrade.fault is not None:
+            return unreadable(upgrade.fault, address, upgrade.alpn)
+        if upgrade.answer is not None and upgrade.answer.fault is not None:
+            return breach(upgrade.answer, address, upgrade.answer.fault)
+        if upgrade.answer is not None:
+            return rejected(upgrade.answer, address)
+        hint = _TLS_HINT if address.is_secure else "" if upgrade.is_answered else _WSS_HINT
+        return connection_closed(host=self._host, phase=Phase.HANDSHAKE, code=ABNORMAL, hint=hint)
 
     def _translated(self, cause: Exception) -> TransportError:
         proxy = self._way.proxy
-        shown = None if proxy is None else redacted(proxy)
-        return translate(cause, host=self._host, phase=self._phase, proxy=shown)
+        shown = None if proxy is None else without_secrets(proxy)
+        return translate(cause, host=self._host, during=self._reach.during, proxy=shown)
 
     def _too_late(self, limit: float) -> ConnectTimeout:
-        doing = "could not be reached" if self._phase is Phase.CONNECT else "did not upgrade"
-        text = f"{self._host} {doing} within {seconds(limit)} (connect_timeout)"
-        return ConnectTimeout(text, limit=limit, host=self._host, phase=self._phase)
+        during = self._reach.during
+        text = f"{self._host} {_NOT_DONE[during]} within {seconds(limit)} (connect_timeout)"
+        phase = Phase.CONNECT if during is During.TCP else Phase.HANDSHAKE
+        return ConnectTimeout(text, limit=limit, host=self._host, phase=phase)
 
 
 def user_agent() -> str:

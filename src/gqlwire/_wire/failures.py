@@ -6,19 +6,17 @@ says what failed, in words that do not depend on the library. This module knows 
 
 from __future__ import annotations
 
-import io
+import enum
 import os
-import re
 import socket
 import ssl
-from collections.abc import Mapping
 
-from picows import WSError, WSHandshakeError, WSInvalidURL
+from picows import WSError, WSInvalidURL
 from python_socks import ProxyError, ProxyTimeoutError
 
+from gqlwire._wire.answer import Answer
 from gqlwire.errors import (
     ConnectionRefused,
-    HandshakeRejected,
     InvalidURL,
     NameNotResolved,
     Phase,
@@ -31,8 +29,6 @@ from gqlwire.errors.text import tame
 
 FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
 """The exceptions that an attempt to connect may raise."""
-
-_BODY_SHOWN = 200
 
 # OpenSSL, x509_vfy.h: X509_V_ERR_*.
 _CERTIFICATE_FAULTS = {
@@ -54,49 +50,70 @@ _TLS_FAULTS = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server accepted none of the TLS parameters (it may "
     "require a client certificate)",
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the client certificate",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": "the server accepts none of the protocols that ssl= "
+    "offers by ALPN (WebSockets need http/1.1)",
     "UNSUPPORTED_PROTOCOL": "client and server support no common TLS version",
     "TLSV1_ALERT_PROTOCOL_VERSION": "client and server support no common TLS version",
 }
 
-_STATUS_HINTS = {
-    401: "it requires valid credentials",
-    403: "it forbids access",
-    404: "there is nothing at this path",
-    429: "too many requests or connections",
+_PROXY_STATUSES = {
+    403: "it does not allow this target",
+    407: "it requires a user and a password in its URL (http://user:password@host:port)",
+    502: "it cannot reach the target",
+    503: "it cannot reach the target",
+    504: "the target did not answer it in time",
 }
 
 
-def translate(
-    cause: BaseException, *, host: str, phase: Phase, proxy: str | None
-) -> TransportError:
-    """Return our error for `cause`, which ended an attempt to connect to `host` in `phase`.
+class During(enum.Enum):
+    """What an attempt to connect was doing when it failed."""
 
-    `proxy` is the URL of the proxy without its password, or None.
+    TCP = "TCP"
+    PROXY = "the proxy"
+    TLS = "the TLS handshake"
+    UPGRADE = "the handshake"
+
+
+def translate(
+    cause: BaseException, *, host: str, during: During, proxy: str | None
+) -> TransportError:
+    """Return our error for `cause`, which ended an attempt to connect to `host`.
+
+    `proxy` is the URL of the proxy without its credentials, or None.
     """
     if isinstance(cause, TransportError):
         return cause
+    if isinstance(cause, WSInvalidURL):
+        # Its message shows the URL, and so would the traceback.
+        return InvalidURL(f"the URL of {host} is not one of a WebSocket server")
     if isinstance(cause, WSError | ProxyError | ProxyTimeoutError):
         tame(cause)
-    failure = _failure(cause, host, phase, proxy)
+    failure = _failure(cause, host, during, proxy)
     failure.__cause__ = cause
     return failure
 
 
-def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -> TransportError:
-    if isinstance(cause, WSInvalidURL):
-        return InvalidURL(str(cause))
+def proxy_refusal(answer: Answer) -> str:
+    """Return why a proxy did not open a tunnel."""
+    hint = _PROXY_STATUSES.get(answer.status)
+    return f"it answered HTTP {answer.status}" + (f": {hint}" if hint else "")
+
+
+def _failure(cause: BaseException, host: str, during: During, proxy: str | None) -> TransportError:
+    phase = Phase.CONNECT if during is During.TCP else Phase.HANDSHAKE
     if isinstance(cause, ProxyError | ProxyTimeoutError):
         text = f"the proxy {proxy} did not connect to {host}: {cause}"
         return ProxyFailed(text, host=host, phase=Phase.CONNECT)
-    if isinstance(cause, WSHandshakeError):
-        return _rejected(cause, host)
     if isinstance(cause, ssl.SSLError):
-        return TLSFailed(_tls_sentence(cause, host), host=host, phase=Phase.HANDSHAKE)
-    if isinstance(cause, UnicodeError) and phase is Phase.CONNECT:
+        peer = f"the proxy {proxy}" if during is During.PROXY else host
+        return TLSFailed(_tls_sentence(cause, peer), host=host, phase=phase)
+    if isinstance(cause, UnicodeError) and during is During.TCP:
         text = f"the name of {host} cannot be resolved: it is not a host name"
         return NameNotResolved(text, host=host, phase=phase)
+    if isinstance(cause, OSError) and during is During.TCP:
+        return _unreachable(cause, host, proxy)
     if isinstance(cause, OSError):
-        return _unreachable(cause, host, phase, proxy)
+        return _lost(cause, host, during, proxy)
     text = (
         f"no connection to {host}: {cause}"
         if isinstance(cause, WSError | ValueError)
@@ -105,14 +122,29 @@ def _failure(cause: BaseException, host: str, phase: Phase, proxy: str | None) -
     return TransportConnectionFailed(text, host=host, phase=phase)
 
 
-def _unreachable(cause: OSError, host: str, phase: Phase, proxy: str | None) -> TransportError:
-    why = cause.strerror or str(cause) or type(cause).__name__
+def _why(cause: OSError) -> str:
     if isinstance(cause.errno, int) and cause.errno > 0:
         # asyncio replaces the message of the system by its own.
-        why = os.strerror(cause.errno)
-    if phase is not Phase.CONNECT:
-        text = f"the connection to {host} was lost during the handshake: {why}"
-        return TransportConnectionFailed(text, host=host, phase=phase)
+        return os.strerror(cause.errno)
+    return cause.strerror or str(cause) or type(cause).__name__
+
+
+def _lost(cause: OSError, host: str, during: During, proxy: str | None) -> TransportError:
+    # aiofastnet gives no reason for the end of the stream during the TLS handshake.
+    is_end = isinstance(cause, ConnectionResetError) and not cause.args
+    if during is During.PROXY:
+        why = "it closed the connection" if is_end else _why(cause)
+        text = f"the proxy {proxy} on the way to {host} was lost: {why}"
+        return ProxyFailed(text, host=host, phase=Phase.CONNECT)
+    why = "the server closed it without an answer" if is_end else _why(cause)
+    text = f"the connection to {host} was lost during {during.value}: {why}"
+    if during is During.TLS:
+        text += " (the server may not speak TLS on this port, or not know this host name)"
+    return TransportConnectionFailed(text, host=host, phase=Phase.HANDSHAKE)
+
+
+def _unreachable(cause: OSError, host: str, proxy: str | None) -> TransportError:
+    why, phase = _why(cause), Phase.CONNECT
     if proxy is not None:
         text = f"the proxy {proxy} on the way to {host} cannot be reached: {why}"
         return ProxyFailed(text, host=host, phase=phase)
@@ -133,55 +165,3 @@ def _tls_sentence(cause: ssl.SSLError, host: str) -> str:
     # The layers below raise some without a reason.
     reason = getattr(cause, "reason", None) or str(cause)
     return f"TLS with {host} failed: {_TLS_FAULTS.get(reason, reason)}"
-
-
-def _rejected(cause: WSHandshakeError, host: str) -> HandshakeRejected:
-    status = cause.response.status if cause.response is not None else None
-    raw = cause.raw_header or b""
-    number = int(status) if status is not None else _status_of(raw)
-    headers = cause.response.headers if cause.response is not None else _headers_of(raw)
-    body = (cause.raw_body or b"")[:4096]
-    if number is None:
-        text = f"{host} did not answer as a WebSocket server does: {cause}"
-    elif number == 101:
-        text = f"{host} accepted the upgrade, but not as RFC 6455 requires: {cause}"
-    else:
-        text = _status_sentence(number, host, headers, body)
-    return HandshakeRejected(
-        text,
-        host=host,
-        status=number,
-        headers={name.lower(): value for name, value in headers.items()},
-        body=body,
-    )
-
-
-def _status_sentence(status: int, host: str, headers: Mapping[str, str], body: bytes) -> str:
-    text = f"{host} answered the WebSocket upgrade with HTTP {status}"
-    location = headers.get("Location")
-    if 300 <= status < 400 and location:
-        # The request has credentials, and the new address may belong to somebody else.
-        return f"{text}: it has moved to {location}; redirects are not followed"
-    if 200 <= status < 300:
-        text += ": this is not a WebSocket endpoint"
-    elif status in _STATUS_HINTS:
-        text += f": {_STATUS_HINTS[status]}"
-    said = " ".join(body[:_BODY_SHOWN].decode(errors="replace").split())
-    return f"{text}; it said: {said}" if said else text
-
-
-def _status_of(raw_header: bytes) -> int | None:
-    # picows parses only registered statuses; load balancers send others (460, 520).
-    words = raw_header.split(None, 2)
-    is_http = len(words) >= 2 and words[0].startswith(b"HTTP/")
-    return int(words[1]) if is_http and re.fullmatch(rb"\d{3}", words[1]) else None
-
-
-def _headers_of(raw_header: bytes) -> Mapping[str, str]:
-    _, _, lines = raw_header.partition(b"\r\n")
-    import http.client  # slow to import, and rarely needed
-
-    try:
-        return dict(http.client.parse_headers(io.BytesIO(lines + b"\r\n\r\n")).items())
-    except http.client.HTTPException:
-        return {}

@@ -105,9 +105,10 @@ def may_wait(data: bytes, at: int, max_size: int) -> bool:
 class Bursts(asyncio.BufferedProtocol):
     """Reads the socket before the asyncio protocol `picows` does.
 
-    `take` is called with the messages of one read. `is_open` returns whether plain messages may
-    take the fast path now: not between the fragments of a message, and not while closing.
-    `on_too_big` is called with what has come of a frame of more than `max_size` bytes.
+    `take` is called with the messages of one read; it may be exchanged between two reads. `wait` is
+    called if a read ends within a frame. `is_open` returns whether plain messages may take the fast
+    path now: not between the fragments of a message, and not while closing. `on_too_big` is called
+    with what has come of a frame of more than `max_size` bytes.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class Bursts(asyncio.BufferedProtocol):
         take: Callable[[list[bytes]], None],
         is_open: Callable[[], bool],
         max_size: int,
+        wait: Callable[[], object] = lambda: None,
         on_too_big: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._picows = picows
+        self.take: Callable[[list[bytes]], None] = take
+        self._wait = wait
         self._on_too_big = on_too_big
-        self._take = take
         self._is_open = is_open
         self._max_size = max_size
         self._memory = memoryview(b"")
@@ -157,9 +160,10 @@ class Bursts(asyncio.BufferedProtocol):
             if self._is_open():
                 texts, at = cut(data, at, self._max_size)
                 if texts:
-                    self._take(texts)
+                    self.take(texts)
                     continue
             if may_wait(data, at, self._max_size):
+                self._wait()
                 break
             total = length(data, at)
             if total is None:

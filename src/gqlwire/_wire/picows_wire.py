@@ -20,6 +20,7 @@ from gqlwire._wire import Handler
 from gqlwire._wire.cork import Cork
 from gqlwire._wire.deflate import Deflate
 from gqlwire._wire.fast_frames import Bursts
+from gqlwire._wire.quick_ack import QuickAck
 from gqlwire.errors import (
     MessageTooBig,
     TransportConnectionFailed,
@@ -65,7 +66,7 @@ class PicowsWire(WSListener):
         self._is_deflated = False
         self._closing = False
         self._clogged = False
-        self._is_fast = False
+        self._bursts: Bursts | None = None
         self._heard_close: int | None = None
         # Of the message that is too big. picows does not pass it on before it is complete.
         self._beginning = b""
@@ -73,6 +74,7 @@ class PicowsWire(WSListener):
         self._transport: WSTransport
         self._below: asyncio.Transport
         self._cork: Cork
+        self._quick_ack: QuickAck
 
     # --- Wire ---------------------------------------------------------------------------------
 
@@ -88,6 +90,8 @@ class PicowsWire(WSListener):
             self._transport.send(_TEXT, text)
         else:
             self._transport.send(_TEXT, self._compression.deflate(text), rsv1=True)
+        if self._bursts is not None:
+            self._bursts.take = self._take_hurriedly
 
     def ping(self) -> None:
         """Send a ping frame."""
@@ -125,7 +129,9 @@ class PicowsWire(WSListener):
         """Call `opened` of the handler: the upgrade is done."""
         self._transport = transport
         self._below = transport.underlying_transport
-        self._cork = Cork(self._below.get_extra_info("socket"))
+        sock = self._below.get_extra_info("socket")
+        self._cork = Cork(sock)
+        self._quick_ack = QuickAck(sock, asyncio.get_running_loop().time)
         self._handler.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -148,6 +154,7 @@ class PicowsWire(WSListener):
             if frame.last_in_buffer:
                 self._cork.sent = 0
                 self._handler.heard()
+                self._hurry()
                 if not frame.tail_size:
                     self._start_fast_path()
         except Exception as fault:  # noqa: BLE001  # picows would only log it
@@ -155,21 +162,20 @@ class PicowsWire(WSListener):
 
     def _start_fast_path(self) -> None:
         """Let `Bursts` read the socket before picows, which is between two frames now."""
-        if self._is_fast or self._compression is not None:
+        if self._bursts is not None or self._compression is not None:
             return
-        self._is_fast = True
         below = self._transport.underlying_transport
         picows: Any = below.get_protocol()
-        below.set_protocol(
-            Bursts(
-                picows,
-                take=self._take_burst,
-                # If picows finds an invalid frame, it sends a close frame itself.
-                is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
-                max_size=self._max_message_size,
-                on_too_big=self._note_too_big,
-            )
+        self._bursts = Bursts(
+            picows,
+            take=self._take_burst,
+            wait=self._hurry,
+            # If picows finds an invalid frame, it sends a close frame itself.
+            is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
+            max_size=self._max_message_size,
+            on_too_big=self._note_too_big,
         )
+        below.set_protocol(self._bursts)
 
     def _note_too_big(self, data: bytes | bytearray | memoryview) -> None:
         if self._compression is None:  # what is compressed does not show whose it is
@@ -182,6 +188,27 @@ class PicowsWire(WSListener):
             self._handler.heard()
         except Exception as fault:  # noqa: BLE001  # picows would only log it
             self._fail(fault)
+
+    def _take_hurriedly(self, texts: list[bytes]) -> None:
+        """Do what `_take_burst` does after something was sent, until all answers are there.
+
+        It is a function of its own, so that events cost no more while nobody asks.
+        """
+        self._take_burst(texts)
+        if self._handler.gate.asked:
+            self._quick_ack.in_front()
+            return
+        if self._quick_ack.is_behind:
+            self._quick_ack.answered()
+        if self._bursts is not None:
+            self._bursts.take = self._take_burst
+
+    def _hurry(self) -> None:
+        """Do the same after other frames, and amid one."""
+        if self._handler.gate.asked:
+            self._quick_ack.in_front()
+        elif self._quick_ack.is_behind:
+            self._quick_ack.answered()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """End the connection, unless it has ended before."""

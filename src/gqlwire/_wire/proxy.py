@@ -20,14 +20,13 @@ gqlwire, httpx does not match an address against a network.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from gqlwire._wire.address import Address
+from gqlwire._wire.address import Address, without_secrets
 from gqlwire.errors import Phase, ProxyFailed
 
 _VARIABLES = {"ws": ("ws", "http", "all"), "wss": ("wss", "https", "all")}
@@ -35,7 +34,6 @@ _DEFAULT_PORT = {"http": 80, "https": 443, "ws": 80, "wss": 443, "socks4": 1080,
 _PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
 # The h means that the proxy looks up names, which picows's SOCKS5 client always requests.
 _SAME_AS = {"socks5h": "socks5"}
-_PASSWORD = re.compile(r"^((?:[a-z][a-z0-9+.-]*://)?[^:]*:)(?!//).*@", re.IGNORECASE | re.DOTALL)
 
 
 def proxy_for(url: str, proxy: str | bool | None) -> str | None:
@@ -83,14 +81,9 @@ def getproxies() -> dict[str, str]:
     return found()
 
 
-def redacted(proxy_url: str) -> str:
-    """Return `proxy_url` with `***` instead of its password, if it has one."""
-    return _PASSWORD.sub(r"\1***@", proxy_url)
-
-
 def _checked(proxy_url: str, source: str) -> str:
     """Return `proxy_url` with a scheme and a port; errors begin with its `source`."""
-    shown = source + redacted(proxy_url)
+    shown = source + without_secrets(proxy_url)
     try:
         parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
         host, port = parts.hostname, parts.port
@@ -100,8 +93,7 @@ def _checked(proxy_url: str, source: str) -> str:
     scheme = _SAME_AS.get(parts.scheme, parts.scheme)
     if scheme not in _PROXY_SCHEMES:
         raise ValueError(
-            f"{shown}: unknown proxy scheme {parts.scheme!r}; "
-            f"known: {', '.join(_PROXY_SCHEMES)}, socks5h"
+            f"{shown}: unknown proxy scheme; known: {', '.join(_PROXY_SCHEMES)}, socks5h"
         )
     if not host:
         raise ValueError(f"{shown}: the host is missing")

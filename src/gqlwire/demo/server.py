@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -67,14 +68,34 @@ class Server(uvicorn.Server):
         self.is_ready.set()
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket, as `socket.create_server` does, but with IPPROTO_TCP.
+
+    asyncio sets TCP_NODELAY only on sockets of this protocol. Without it, an answer that follows
+    another message waits until the client has acknowledged that one.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
 @contextlib.contextmanager
 def serving(host: str, port: int, seed: int | None) -> Iterator[str]:
     """Serve in a thread during the context, which yields the URL.
 
     `port` 0 means any free port. Raises OSError if the server cannot listen there.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:
+    with _listener(host, port) as listener:
         config = uvicorn.Config(
             make_app(Exchange(seed)),
             log_config=None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -29,12 +30,35 @@ Given: TypeAlias = T | Callable[[Attempt], T | Awaitable[T]]
 """A value, or a function of the `Attempt` that returns it, or a coroutine function that does."""
 
 
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HANDSHAKE = "gqlwire makes the WebSocket handshake itself; leave the header out"
+_NO_BODY = "the upgrade request has no body; leave the header out"
+_SET_BY_US = {
+    "upgrade": _HANDSHAKE,
+    "connection": _HANDSHAKE,
+    "keep-alive": _HANDSHAKE,
+    "proxy-connection": _HANDSHAKE,
+    "sec-websocket-protocol": "use the option subprotocols=",
+    "sec-websocket-extensions": 'use the option compression="deflate"',
+    "content-length": _NO_BODY,
+    "transfer-encoding": _NO_BODY,
+    "trailer": _NO_BODY,
+    "te": _NO_BODY,
+    "expect": _NO_BODY,
+    "proxy-authorization": "it would go to the server; use the option proxy=, with "
+    "http://user:password@host:port",
+}
+
+
 class Credentials(Struct, frozen=True):
     """What one attempt to connect is made with."""
 
     address: Address
     headers: list[tuple[str, str]]
     init_payload: InitPayload | None
+
+    def __repr__(self) -> str:
+        return f"<Credentials for {self.address!r}>"
 
 
 async def read(given: Given[T], attempt: Attempt, *, name: str, limit: float | None) -> T:
@@ -132,7 +156,8 @@ async def gather(
 def header_items(headers: Headers | None) -> list[tuple[str, str]]:
     """Return headers as pairs.
 
-    Raises ValueError for headers that would break the request, and TypeError for anything that is
+    Raises ValueError for headers that would break the request, and for those that gqlwire sets
+    itself: the message names the option to use. Raises TypeError for anything that is
     not a mapping or pairs of str.
     """
     items = headers.items() if isinstance(headers, Mapping) else headers or ()
@@ -144,10 +169,32 @@ def header_items(headers: Headers | None) -> list[tuple[str, str]]:
         if not (isinstance(name, str) and isinstance(value, str)):
             kind = type(value).__name__  # and not the value: it may be a secret
             raise TypeError(f"headers must be a mapping or pairs of str; {name!r} is {kind}")
-        # RFC 9110, section 5.5; a line break would begin another header, or request.
-        if not {"\r", "\n", "\0"}.isdisjoint(name + value):
-            raise ValueError(f"the header {name!r} contains a line break or a NUL")
+        _check_header(name, value)
     return pairs
+
+
+def _check_header(name: str, value: str) -> None:
+    """Raise ValueError for a header that would break the request, or that gqlwire sets itself."""
+    if not _NAME.fullmatch(name):
+        # Somebody may have put the value, too, into the name.
+        before = name.partition(":")[0][:40]
+        shown = name if name == before else f"{before}…"
+        raise ValueError(
+            f"{shown!r} is not the name of a header: it may have letters, digits and "
+            f"!#$%&'*+-.^_`|~ only (RFC 9110, section 5.6.2)"
+        )
+    instead = _SET_BY_US.get(name.lower())
+    if instead is None and name.lower().startswith("sec-websocket-"):
+        instead = _HANDSHAKE
+    if instead is not None:
+        raise ValueError(f"the header {name!r} cannot be given: {instead}")
+    # RFC 9110, section 5.5; a line break would begin another header, or request.
+    if not {"\r", "\n", "\0"}.isdisjoint(value):
+        raise ValueError(f"the header {name!r} contains a line break or a NUL")
+    if any((char < " " and char != "\t") or char == "\x7f" for char in value):
+        raise ValueError(f"the header {name!r} contains a control character")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"the header {name!r} contains a surrogate, which UTF-8 cannot encode")
 
 
 def _check_init_payload(payload: InitPayload | None) -> None:
