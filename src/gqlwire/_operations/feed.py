@@ -21,18 +21,15 @@ from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
 from gqlwire._operations.event_timeout import EventTimeout
 from gqlwire._operations.options import USUAL_TERMS, Reconnected, Terms
-from gqlwire._payloads.result import decode_result
+from gqlwire._operations.resubscription import Resubscription
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
-from gqlwire.errors import TransportError, TransportProtocolError, TransportQueryError
+from gqlwire.errors import TransportError
 from gqlwire.errors.reasons import eventless, not_connected, unsent
 
 T = TypeVar("T")
 
 _decode_any = msgspec.json.Decoder(Raw).decode
-
-_REFUSAL_SECONDS = 1.0
-"""For so long a result with errors and no data is held back after a resubscription."""
 
 
 class Link:
@@ -346,7 +343,7 @@ class Feed:
         payload = self._payload if renew is None else renew()
         if connection.reason is not None or self.is_over or stream.over:
             return  # `renew` calls a function of the user, which may have ended either
-        self.id = connection.start(payload, _Resubscription(self, stream, connection))
+        self.id = connection.start(payload, Resubscription(self, stream, connection))
         self._running = connection
         self.sent_at = asyncio.get_running_loop().time()
         if self._gap is not None:
@@ -434,77 +431,3 @@ class Feed:
         """Do what `stop` does, from a finalizer: in any thread, at any moment."""
         if not self.is_over and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.stop)
-
-
-class _Resubscription:
-    """The sink of an operation that was resubscribed, until its first result.
-
-    Servers that cannot continue yet answer with a result that has errors and no data and complete
-    immediately (Tibber does), or with `error`. That is a refusal, which is tried again, and not an
-    event.
-    """
-
-    def __init__(self, feed: Feed, stream: EventStream, connection: Connection) -> None:
-        self._feed = feed
-        self._stream = stream
-        self._connection = connection
-        self._held: list[Raw] = []
-        self._alarm: asyncio.TimerHandle | None = None
-
-    @property
-    def unanswered(self) -> int:
-        """0: another connection has had this request."""
-        return 0
-
-    def put(self, payload: Raw) -> None:
-        """Take a result; hold it back if it may be the first half of a refusal."""
-        if is_refusal(payload):
-            self._held.append(payload)
-            if self._alarm is None:
-                loop = asyncio.get_running_loop()
-                self._alarm = loop.call_later(_REFUSAL_SECONDS, self._pass)
-        else:
-            self._pass()
-            self._stream.put(payload)
-
-    def end(self, failure: TransportError | None) -> None:
-        """End the stream, unless this is a refusal that is tried again."""
-        refusal = failure
-        if failure is None and self._held:
-            result = decode_result(self._held[-1])
-            refusal = TransportQueryError.of(result.errors or [], data=result.data)
-        if refusal is None or not self._feed.refused(refusal):
-            self._release()
-            self._stream.end(failure)
-        elif self._alarm is not None:
-            self._alarm.cancel()
-
-    def lost(self, failure: TransportError) -> None:
-        """Pass on what was held back, then report to the stream that the connection is lost."""
-        if self._held:
-            self._release()
-        self._stream.lost(failure)
-
-    def _pass(self) -> None:
-        """Pass what was held back, and all later results, to the stream."""
-        self._feed.released(self._connection)
-        self._release()
-
-    def _release(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._feed.continued()
-        for payload in self._held:
-            self._stream.put(payload)
-        self._held.clear()
-
-
-def is_refusal(payload: Raw) -> bool:
-    """Whether a result has errors and nothing else."""
-    if b'"errors"' not in bytes(payload):
-        return False
-    try:
-        result = decode_result(payload)
-    except TransportProtocolError:
-        return False  # the consumer gets the error
-    return bool(result.errors) and not result.data
