@@ -60,8 +60,8 @@ REFUSES_AT_ONCE = {"4500", "4400", "1011", "1002", "1003", "4000", "4999"}
 class Poisoned:
     """A server to which one subscription, or some, are poison.
 
-    The healthy ones get an event every `pace` seconds. A poisonous one gets `events` of them, then
-    the server ends the connection by `end`, after `delay` seconds more.
+    The healthy ones get an event every `pace` seconds. A poisonous one gets `events`, each after
+    `poison_pace` seconds; then the server ends the connection by `end`, after `delay` seconds more.
     """
 
     server: VirtualServer
@@ -69,6 +69,7 @@ class Poisoned:
     events: int = 0
     delay: float = 0.01
     pace: float = 0.5
+    poison_pace: float = 0.05
     poisonous: set[str] = field(default_factory=lambda: {"poison"})
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -94,7 +95,7 @@ class Poisoned:
                 return
             peer.tell(sent, id=id)
             sent += 1
-            await asyncio.sleep(self.pace)
+            await asyncio.sleep(self.poison_pace if is_poison else self.pace)
 
 
 @dataclass
@@ -214,7 +215,7 @@ def test_a1_after_100_events(end: str, pace: float, spelling: Spelling) -> None:
 
     @tidily
     async def run() -> None:
-        poisoned = Poisoned(VirtualServer(), ENDS[end], events=100, pace=pace)
+        poisoned = Poisoned(VirtualServer(), ENDS[end], events=100, poison_pace=pace)
         assert_isolated(await outcome(poisoned, spelling))
 
     run()
@@ -251,7 +252,7 @@ def test_a1_kind_all_started_together(end: str, events: int) -> None:
 
     @tidily
     async def run() -> None:
-        poisoned = Poisoned(VirtualServer(), ENDS[end], events=events, pace=0.05)
+        poisoned = Poisoned(VirtualServer(), ENDS[end], events=events)
         assert_isolated(await outcome(poisoned, lead=0.0))
 
     run()

@@ -79,7 +79,7 @@ async def test_i8_one_query_of_17_mb(implementation: str) -> None:
 
 async def _until_restarted(feed: Any) -> None:
     """Until the numbers begin again, as the feed was sent again."""
-    last = -1
+    last = 0  # this one was taken before
     async with asyncio.timeout(BOUND):
         while (event := await anext(feed))["ticks"]["seq"] > last:
             last = event["ticks"]["seq"]

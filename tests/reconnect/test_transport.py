@@ -516,9 +516,16 @@ async def test_a_policy_that_raises_ends_everything(
 
 
 @tidily
-async def test_invalid_credentials_of_a_function_end_everything(server: VirtualServer) -> None:
-    """The values cannot be sent, and another attempt would not help."""
-    it = keeping(server, headers=lambda attempt: {"X": "\r\n"} if attempt.number > 1 else {})
+async def test_invalid_credentials_of_a_function_end_with_the_policy(
+    server: VirtualServer,
+) -> None:
+    """The values cannot be sent; the error is still the ValueError that it is for a value."""
+    policy = RetryPolicy(attempts=2)
+
+    def headers(attempt: Attempt) -> dict[str, str]:
+        return {"X": "\r\n"} if attempt.number > 1 else {}
+
+    it = keeping(server, policy, headers=headers)
     await it.lasting.connect()
     server.peer.hang_up(1012)
 

@@ -210,6 +210,9 @@ class Report:
                 task = asyncio.ensure_future(_awaited(hook, outcome))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
+                if inspect.iscoroutine(outcome):
+                    # Python warns of one that was cancelled before it began.
+                    task.add_done_callback(lambda _: outcome.close())
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001  # a hook harms nothing
             # A CancelledError here is of something that the hook runs; nobody cancelled us.
             _log_fault(hook, fault)
