@@ -21,8 +21,9 @@ from virtual_server import ACCEPT, SPELT, Meeting, Peer, VirtualServer, hangs_up
 HEALTHY = 20
 DROPS = 6
 """1 + `resubscribe_attempts`, with which `gqlwire.connect` begins."""
-PATIENCE = 300.0
-"""Seconds, on virtual time, within which the culprit has to be found."""
+PATIENCE = 1_500.0
+"""Seconds, on virtual time, within which the culprit has to be found. After a close that is about
+credentials, each attempt waits for a minute or two."""
 
 End = Callable[[Peer], None]
 

@@ -73,6 +73,8 @@ class Resubscription:
             result = decode_result(self._held[-1])
             refusal = TransportQueryError.of(result.errors or [], data=result.data)
         if refusal is None or not self._feed.refused(refusal):
+            if failure is None:
+                self._feed.continued()
             self._release()
             self._stream.end(failure)
         elif self._alarm is not None:
@@ -80,19 +82,20 @@ class Resubscription:
 
     def lost(self, failure: TransportError) -> None:
         """Pass on what was held back, then report to the stream that the connection is lost."""
-        if self._held:
-            self._release()
+        self._release()
         self._stream.lost(failure)
 
     def _pass(self) -> None:
         """Pass what was held back, and all later results, to the stream."""
         self._feed.released(self._connection)
+        self._feed.continued()
         self._release()
 
     def _release(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._feed.continued()
+        if self._held:
+            self._feed.continued()
         for payload in self._held:
             self._stream.put(payload)
         self._held.clear()
