@@ -143,7 +143,7 @@ async def test_a2_kind_a_session_whose_server_sends_one_event_and_closes(
 
         def close(peer: Peer) -> None:
             peer.tell(1)
-            peer.hang_up(1011)
+            peer.hang_up(1012)
 
         server.on_start = lambda peer, *_: asyncio.get_running_loop().call_soon(close, peer)
         for _ in range(7):

@@ -17,6 +17,7 @@ from saving import FROM, Memory, Remote, after, client_of, numbers_of
 
 import gqlwire
 from doubles import settle
+from gqlwire import RetryPolicy
 from gqlwire.errors import TransportConnectionFailed
 from spelling import Spelling, both
 from virtual_server import (
@@ -192,7 +193,7 @@ async def test_f4_kind_whatever_ends_it_what_was_processed_is_saved(
     """An event is not, if the program may not have dealt with it."""
     end, last = ENDS[name]
     memory = kind()
-    async with kept(server) as it:
+    async with kept(server, RetryPolicy(should_retry=lambda _: False)) as it:
         events = follow(it.session, memory, checkpoint_every=100)
         await started(events, server.peer, 1)
         server.peer.tell(2, 3, id=events.id)
@@ -214,7 +215,7 @@ async def test_f4_kind_whatever_ends_it_a_failed_save_is_seen(
     end, _ = ENDS[name]
     memory = kind()
     caplog.set_level(logging.ERROR, "gqlwire")
-    async with kept(server) as it:
+    async with kept(server, RetryPolicy(should_retry=lambda _: False)) as it:
         events = follow(it.session, memory, checkpoint_every=100)
         await started(events, server.peer, 1)
         server.peer.tell(2, id=events.id)

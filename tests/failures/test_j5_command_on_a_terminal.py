@@ -117,7 +117,12 @@ def test_j5_kind_a_timeout_names_its_flag(
 HOST = "server.example:80"
 TEXTS: list[tuple[Any, str]] = [
     (reasons.late(HOST, "query", 1), "within 1 second (--timeout)"),
-    (reasons.unconnected(HOST, "query", 2, "execute_timeout", None), "2 seconds (--timeout)"),
+    (
+        reasons.unsent(
+            HOST, "query", 2, "execute_timeout", is_connected=False, was_sent=False, last=None
+        ),
+        "2 seconds (--timeout)",
+    ),
     (reasons.not_acknowledged(HOST, 1), "within 1 second (--connect-timeout)"),
     (reasons.silent(HOST, Phase.OPEN, 1, "after a ping (pong_timeout)"), "(--ping-interval)"),
     (reasons.not_answered(HOST, 1), "within 1 second; the socket was dropped"),

@@ -21,13 +21,12 @@ from hypothesis import strategies as st
 import gqlwire
 from doubles import on_virtual_time, settle
 from gqlwire import _log, errors
-from gqlwire._wire.failures import translate
+from gqlwire._wire.failures import During, translate
 from gqlwire.cli._console import harmless
 from gqlwire.cli._output import as_json, colored
 from gqlwire.errors import (
     ConnectionRejected,
     HandshakeRejected,
-    Phase,
     ResultMismatch,
     TransportError,
     TransportQueryError,
@@ -326,7 +325,7 @@ def test_k4_kind_a_translated_cause() -> None:
     from picows import WSError
 
     cause = WSError("said \x1b[2J\n")
-    failure = translate(cause, host="h", phase=Phase.HANDSHAKE, proxy=None)
+    failure = translate(cause, host="h", during=During.UPGRADE, proxy=None)
 
     assert all(map(is_safe, shown_by(failure) + shown_by(cause)))
     assert isinstance(HandshakeRejected("x"), TransportError)

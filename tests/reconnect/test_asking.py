@@ -305,10 +305,22 @@ async def test_repetitions_share_the_timeout(server: VirtualServer) -> None:
         begin = now()
         server.on_start = lambda peer, *_: asyncio.get_running_loop().call_later(1, peer.hang_up)
         with pytest.raises(OperationTimeout):
-            await it.session.execute(QUERY, timeout=20)
+            await it.session.execute(QUERY, timeout=9)
 
-        assert 20 == round(now() - begin, 3)
-        assert 5 < sum(len(peer.started) for peer in server.peers)
+        assert 9 == round(now() - begin, 3)
+        assert 3 < sum(len(peer.started) for peer in server.peers)
+
+
+@tidily
+async def test_a_query_that_is_lost_again_and_again_is_given_up(server: VirtualServer) -> None:
+    """It may be what ends the connections, to the harm of all others."""
+    async with kept(server, RetryPolicy(growth=1), reconnect=RETRY_QUERIES) as it:
+        server.on_start = lambda peer, *_: asyncio.get_running_loop().call_later(1, peer.hang_up)
+        with pytest.raises(OperationInterrupted) as told:
+            await it.session.execute(QUERY, timeout=None)
+
+        assert told.value.maybe_executed
+        assert 6 == sum(len(peer.started) for peer in server.peers)
 
 
 @tidily
