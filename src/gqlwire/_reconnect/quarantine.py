@@ -53,7 +53,7 @@ class Quarantine:
 
     `resubscribe` is called for each subscription when its connection is acknowledged. `on_end` is
     called at the end of each connection, and when one could not be made: with the ward, which is
-    over, and the failure.
+    over, and the failure. `on_left` is called with each connection that is over.
     """
 
     def __init__(
@@ -62,11 +62,13 @@ class Quarantine:
         gate: ReadGate,
         resubscribe: Callable[[Feed, Connection], None],
         on_end: Callable[[Ward, Exception], None],
+        on_left: Callable[[Connection], None],
     ) -> None:
         self._dialer = dialer
         self._gate = gate
         self._resubscribe = resubscribe
         self._on_end = on_end
+        self._on_left = on_left
         self._wards: list[Ward] = []
         self._of: dict[Feed, Ward] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -193,6 +195,8 @@ class Quarantine:
             self._of.pop(feed, None)
         if ward.timer is not None:
             ward.timer.cancel()
+        if ward.connection is not None:
+            self._on_left(ward.connection)
         task = asyncio.get_running_loop().create_task(_close(ward.dialer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -85,7 +85,7 @@ class Report:
 
     def lost(self, connection: Connection, *, is_final: bool) -> None:
         """A connection ends, at this moment. `is_final`: it was reported as closed before."""
-        self._sum = self._with(connection)
+        self._sum = _with(self._sum, connection)
         failure = connection.reason
         if is_final or failure is None:
             return
@@ -182,22 +182,23 @@ class Report:
 
     # --- Counters -----------------------------------------------------------------------------
 
-    def counters(self, live: Connection | None) -> Counters:
-        """Return what all connections have counted, the `live` one included."""
-        if live is not None:
-            return self._with(live)
-        return replace(self._sum, unknown_messages=dict(self._sum.unknown_messages))
+    def counters(self, live: Connection | None, apart: Iterable[Connection]) -> Counters:
+        """Return what all connections have counted, those that live included.
 
-    def _with(self, connection: Connection) -> Counters:
-        past, telemetry = self._sum, connection.telemetry
-        latency = connection.latency
-        return replace(
-            past,
-            unknown_messages=dict(Counter(past.unknown_messages) + Counter(telemetry.strays)),
-            bytes_received=past.bytes_received + telemetry.received_bytes,
-            bytes_sent=past.bytes_sent + telemetry.sent_bytes,
-            latency=past.latency if latency is None else latency,
-        )
+        `apart`: those that suspects have.
+        """
+        found = replace(self._sum, unknown_messages=dict(self._sum.unknown_messages))
+        if live is not None:
+            found = _with(found, live)
+        for connection in apart:
+            found = _with(found, connection)
+            found.connections += 1
+        return found
+
+    def add(self, connection: Connection) -> None:
+        """Count a connection that a suspect had, and that is over."""
+        self._sum = _with(self._sum, connection)
+        self._sum.connections += 1
 
     # --- Functions of the user ----------------------------------------------------------------
 
@@ -224,6 +225,17 @@ class Report:
     async def close(self, limit: float | None) -> None:
         """Cancel the hooks that run, and wait for their end, `limit` seconds at most."""
         await dismiss(self._tasks or (), limit)
+
+
+def _with(past: Counters, connection: Connection) -> Counters:
+    telemetry, latency = connection.telemetry, connection.latency
+    return replace(
+        past,
+        unknown_messages=dict(Counter(past.unknown_messages) + Counter(telemetry.strays)),
+        bytes_received=past.bytes_received + telemetry.received_bytes,
+        bytes_sent=past.bytes_sent + telemetry.sent_bytes,
+        latency=past.latency if latency is None else latency,
+    )
 
 
 async def _awaited(hook: Callable[..., object], outcome: Any) -> None:

@@ -36,7 +36,8 @@ def _caused_by(fault: BaseException) -> RuntimeError:
 class Subscriptions:
     """The subscriptions of a kept connection.
 
-    `on_found` is called when one has been found to be the cause that connections ended.
+    `on_found` is called when one has been found to be the cause that connections ended. `on_left`
+    is called with each connection of a suspect that is over.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Subscriptions:
         link: Link,
         options: ReconnectOptions,
         gate: ReadGate,
+        *,
         on_found: Callable[[], None],
+        on_left: Callable[[Connection], None],
     ) -> None:
         policy = options.retry
         self._link = link
@@ -53,7 +56,7 @@ class Subscriptions:
         self._on_found = on_found
         self._limits_connects = policy.connects_per_hour is not None
         self.quarantine: Quarantine = Quarantine(
-            link.dialer, gate, self._resubscribe_apart, self._lost_apart
+            link.dialer, gate, self._resubscribe_apart, self._lost_apart, on_left
         )
         self._suspicion: Suspicion[Feed] = Suspicion(policy.resubscribe_attempts)
         # Suspects that are sent so many seconds after the next main connection is acknowledged.

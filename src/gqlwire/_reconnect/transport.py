@@ -76,7 +76,9 @@ class ReconnectingTransport(Link):
         )
         self._report = Report(options.hooks, self.changes)
         gate = ReadGate()
-        self._subscriptions = Subscriptions(self, options, gate, on_found=self._attempts.forgive)
+        self._subscriptions = Subscriptions(
+            self, options, gate, on_found=self._attempts.forgive, on_left=self._report.add
+        )
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
             self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
@@ -186,7 +188,7 @@ class ReconnectingTransport(Link):
         """A snapshot of what has been counted so far."""
         if self._task is None:
             return Counters()
-        found = self._report.counters(self.live)
+        found = self._report.counters(self.live, self._subscriptions.quarantine.connections)
         self._subscriptions.count_into(found)
         return found
 
