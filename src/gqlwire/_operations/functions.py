@@ -18,7 +18,7 @@ def called(option: str, function: Callable[..., T], *args: Any) -> T:
     """
     try:
         found = function(*args)
-    except (Exception, KeyboardInterrupt, SystemExit):
+    except (Exception, KeyboardInterrupt, SystemExit):  # these end nothing unseen
         raise
     except BaseException as fault:  # it would end a task of ours, and nobody would see it
         raise RuntimeError(f"{option}= of a subscription raised {fault!r}") from fault

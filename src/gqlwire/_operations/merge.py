@@ -108,8 +108,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                 self._owing.append(subscription)
                 for value in subscription.read(item):
                     return subscription, value
-        except BaseException:
-            # The traceback has this frame, and must not keep the subscriptions alive.
+        except BaseException:  # its traceback has this frame, and must keep nothing alive
             self = subscription = None  # type: ignore[assignment]  # noqa: PLW0642
             raise
 
@@ -192,7 +191,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         except StopAsyncIteration:
             self._forget_new(subscription)  # it was closed before it began
             return
-        except Exception:
+        except Exception:  # whatever it raises, it does not start at the next step again
             self._forget_new(subscription)
             raise
         except asyncio.CancelledError:

@@ -151,8 +151,8 @@ class TrackedSubscription(Subscription[T]):
                 self._restore(await saver.load())
                 self._is_loaded = True
             return await super().started()
-        except BaseException:
-            del self  # the traceback has this frame, and must not keep the subscription alive
+        except BaseException:  # its traceback has this frame, and must keep nothing alive
+            del self
             raise
 
     def _restore(self, payload: Raw | None) -> None:

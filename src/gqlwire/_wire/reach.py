@@ -121,7 +121,7 @@ class Reach:
         try:
             await tunnel.opened
             await self._use_tunnel(upgrade, transport, tunnel)
-        except BaseException:
+        except BaseException:  # cancellation as well: nobody else knows this socket
             transport.abort()
             raise
 

@@ -83,7 +83,7 @@ def _listener(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
         listener.listen()
-    except BaseException:
+    except BaseException:  # an interrupt as well must not leave the socket open
         listener.close()
         raise
     return listener
