@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from doubles import pass_time
 from gqlwire import AsyncClientSession, Reconnected
 from gqlwire.errors import OperationInterrupted, OperationTimeout, TransportError
 from spelling import NEWER, OLDER, Spelling
@@ -90,13 +91,13 @@ class Poisoned:
         sent = 0
         while peer.is_open and id in peer.live:
             if is_poison and sent == self.events:
-                await asyncio.sleep(self.delay)
+                await pass_time(self.delay)
                 if peer.is_open and id in peer.live:
                     self.end(peer)
                 return
             peer.tell(sent, id=id)
             sent += 1
-            await asyncio.sleep(self.poison_pace if is_poison else self.pace)
+            await pass_time(self.poison_pace if is_poison else self.pace)
 
 
 @dataclass
@@ -128,7 +129,7 @@ async def ask(session: AsyncClientSession, answers: list[str]) -> None:
             answers.append("answered")
         except (OperationInterrupted, OperationTimeout) as failure:
             answers.append(type(failure).__name__)
-        await asyncio.sleep(1)
+        await pass_time(1)
 
 
 @dataclass
@@ -157,7 +158,7 @@ async def outcome(
     async with server.client(subprotocols=[SPELT[id(spelling)]]) as session:
         tasks = [asyncio.create_task(follow(session, "healthy", fate)) for fate in found.healthy]
         tasks.append(asyncio.create_task(ask(session, found.answers)))
-        await asyncio.sleep(lead)
+        await pass_time(lead)
         begin = now()
         culprits: list[asyncio.Task[None]] = []
         for name in sorted(poisoned.poisonous):
@@ -168,7 +169,7 @@ async def outcome(
         found.took = now() - begin
         seen = [fate.events for fate in found.healthy]
         found.answers.clear()
-        await asyncio.sleep(90)
+        await pass_time(90)
         if poisoned.pace < 90:
             assert all(
                 fate.events > before for fate, before in zip(found.healthy, seen, strict=True)
@@ -176,7 +177,7 @@ async def outcome(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    await asyncio.wait([*poisoned.tasks, asyncio.create_task(asyncio.sleep(1))])
+    await asyncio.wait([*poisoned.tasks, asyncio.create_task(pass_time(1))])
     return found
 
 
@@ -303,11 +304,11 @@ def test_a1_kind_nobody_is_blamed_for_the_server(code: int, lasts: float, pace: 
         fates = [Fate() for _ in range(10)]
         async with server.client() as session:
             tasks = [asyncio.create_task(follow(session, "healthy", fate)) for fate in fates]
-            await asyncio.sleep(600)
+            await pass_time(600)
             assert [None] * len(fates) == [fate.failure for fate in fates]
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        await asyncio.wait([*poisoned.tasks, asyncio.create_task(asyncio.sleep(1))])
+        await asyncio.wait([*poisoned.tasks, asyncio.create_task(pass_time(1))])
 
     run()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from doubles import settle
+from doubles import pass_time, settle
 from gqlwire import AsyncClientSession, Reconnected
 from gqlwire.errors import TransportQueryError
 from spelling import NEWER, OLDER, Spelling
@@ -62,16 +62,16 @@ class Market:
             return
         match self.faults.pop(0) if self.faults else "":
             case "error":
-                await asyncio.sleep(0.2)
+                await pass_time(0.2)
                 peer.refuse("not ready", id=id)
             case "result":
-                await asyncio.sleep(0.2)
+                await pass_time(0.2)
                 peer.say(peer.result({"data": None, "errors": [{"message": "not ready"}]}, id))
                 peer.complete(id)
             case "drop":
                 peer.hang_up()
             case "silent drop":
-                await asyncio.sleep(3)
+                await pass_time(3)
                 peer.hang_up()
             case _:
                 await self.feed(peer, id)
@@ -80,7 +80,7 @@ class Market:
         while peer.is_open and id in peer.live:
             newest = self.newest
             while self.newest == newest:
-                await asyncio.sleep(0.02)
+                await pass_time(0.02)
             if peer.is_open and id in peer.live:
                 peer.tell(self.newest, id=id)
 
@@ -116,15 +116,15 @@ async def caught_up(server: VirtualServer, spelling: Spelling, faults: list[str]
     async with kept(server, spelling=spelling) as it:
         reader = Reader(it.session)
         task = asyncio.create_task(reader.run())
-        await asyncio.sleep(2)
+        await pass_time(2)
         market.faults += faults
         server.peer.hang_up()
         while market.faults:
-            await asyncio.sleep(1)
-        await asyncio.sleep(120)
+            await pass_time(1)
+        await pass_time(120)
         task.cancel()
         await asyncio.wait([task])
-    await asyncio.wait([*market.tasks, asyncio.create_task(asyncio.sleep(1))])
+    await asyncio.wait([*market.tasks, asyncio.create_task(pass_time(1))])
     return reader
 
 
@@ -181,7 +181,7 @@ async def test_b3_kind_the_end_ends_a_gap_as_well(
         await started(events, server.peer)
         server.peer.hang_up(1012)
         await it.lasting.ready()
-        await asyncio.sleep(3)
+        await pass_time(3)
         server.peer.complete()
         gap = await anext(events)
         assert isinstance(gap, Reconnected)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
-from doubles import settle
+from doubles import pass_time, settle
 from gqlwire.errors import ConnectionClosed, TransportClosed
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import (
@@ -41,7 +40,7 @@ async def suspected(it: Kept, server: VirtualServer) -> tuple[Any, Any]:
         assert {"n": 1} == await anext(healthy)
     server.peer.hang_up(1006)
     await it.lasting.ready()
-    await asyncio.sleep(2)
+    await pass_time(2)
     assert 2 == len(server.open)
     return healthy, suspect
 
@@ -80,7 +79,7 @@ async def test_a_refusal_on_its_own_connection_is_tried_again_there(
         healthy, suspect = await suspected(it, server)
         apart = peer_of(server, suspect)
         apart.refuse("not yet", id=suspect.id)
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert apart is peer_of(server, suspect)
         apart.tell(7, id=suspect.id)
         assert {"n": 7} == await anext(suspect)
@@ -98,7 +97,7 @@ async def test_when_its_connection_is_lost_with_all_others_it_returns(
         for peer in server.open:
             peer.hang_up(1012)
         await it.lasting.ready()
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert 1 == len(server.open)
         assert {healthy.id, suspect.id} == set(server.peer.live)
         await suspect.aclose()
@@ -116,7 +115,7 @@ async def test_steering_the_session_ends_all_connections(server: VirtualServer, 
         else:
             await it.session.reconnect()
         await it.lasting.ready()
-        await asyncio.sleep(3)
+        await pass_time(3)
         assert 1 == len(server.open)
         assert {healthy.id, suspect.id} == set(server.peer.live)
         await suspect.aclose()
@@ -145,7 +144,7 @@ async def test_the_counters_have_all_connections(server: VirtualServer) -> None:
         assert sent == sum(len(text) for peer in server.peers for text in peer.sent)
 
         apart.hang_up(1006)
-        await asyncio.sleep(5)
+        await pass_time(5)
         assert len(server.peers) == it.session.counters.connections == 6
         await suspect.aclose()
         await healthy.aclose()
@@ -162,7 +161,7 @@ async def test_it_fails_alone_in_the_end(server: VirtualServer, spelling: Spelli
         step = await begun(anext(suspect))
         for _ in range(5):
             peer_of(server, suspect).hang_up(1006)
-            await asyncio.sleep(20)
+            await pass_time(20)
         with pytest.raises(ConnectionClosed, match="5 connections ended like this after"):
             await step
         assert 1 == len(server.open)
