@@ -16,7 +16,7 @@ import pytest
 from saving import FROM, Memory, Remote, after, client_of, numbers_of
 
 import gqlwire
-from doubles import settle
+from doubles import pass_time, settle
 from gqlwire import RetryPolicy
 from gqlwire.errors import TransportConnectionFailed
 from spelling import Spelling, both
@@ -532,14 +532,14 @@ async def test_f4_kind_saving_every_few_seconds(
         assert [0] == memory.numbers
         begin = now()
         step = await begun(anext(events))
-        await asyncio.sleep(4.9)
+        await pass_time(4.9)
         assert [0] == memory.numbers
-        await asyncio.sleep(0.2)
+        await pass_time(0.2)
         assert [0, 2] == memory.numbers
         server.peer.tell(3, 4, 5)
         await step
         await anext(events)
-        await asyncio.sleep(60)
+        await pass_time(60)
         assert [0, 2, 3] == memory.numbers
         assert now() - begin > 60
         await anext(events)
@@ -563,10 +563,10 @@ async def test_f4_kind_a_save_in_the_background_that_fails_is_logged_and_repeate
         await anext(events)
         step = await begun(anext(events))
         memory.fault = full()
-        await asyncio.sleep(5.1)
+        await pass_time(5.1)
         assert 1 == caplog.text.count("an event could not be saved in its checkpoint")
         memory.fault = None
-        await asyncio.sleep(5.1)
+        await pass_time(5.1)
         assert [0, 1] == memory.numbers
         step.cancel()
         await asyncio.wait([step])

@@ -14,7 +14,7 @@ import pytest
 from saving import FROM, Memory, lose, n, take
 
 import gqlwire
-from doubles import settle
+from doubles import pass_time, settle
 from gqlwire import RetryPolicy, Scalar
 from spelling import Spelling, both
 from virtual_server import TICKS, Kept, VirtualServer, kept, started, tidily, virtual_server
@@ -181,7 +181,7 @@ async def test_g2_kind_whatever_a_resume_does_the_others_live_on(
             await started(events, server.peer)
         await lose(it, server)
         await it.lasting.ready()
-        await asyncio.sleep(30)
+        await pass_time(30)
         for events in others:
             server.peer.tell(7, id=events.id)
             assert n(7) == await take(events, 1)
@@ -278,7 +278,7 @@ async def test_g2_kind_whatever_writes_the_variables_ends_its_subscription_alone
         for events in (others[0], bad, others[1]):
             await started(events, server.peer)
         server.peer.hang_up(1012)
-        await asyncio.sleep(60)
+        await pass_time(60)
         for events in others:
             server.peer.tell(5, id=events.id)
             assert n(5) == await take(events, 1)
