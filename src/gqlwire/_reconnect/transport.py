@@ -94,9 +94,10 @@ class ReconnectingTransport(Link):
     async def close(self) -> None:
         """Close the connection, or stop making one; what runs raises TransportClosed immediately.
 
-        Takes the transport's `close_timeout` at most, hooks included; see `dismiss`. Safe at any
-        time, more than once. Raises CloseTimeout as the transport's `close` does, and RuntimeError
-        in another event loop, unless its own one is closed. Cancelling drops the socket.
+        Takes the transport's `close_timeout` at most, hooks included; see `cancel_and_wait`. Safe
+        at any time, more than once. Raises CloseTimeout as the transport's `close` does, and
+        RuntimeError in another event loop, unless its own one is closed. Cancelling drops the
+        socket.
         """
         task, limit = self._task, self.dialer.close_timeout
         if task is None or self.loop is None:
