@@ -124,7 +124,7 @@ class ReconnectingTransport(Link):
             raise
         else:
             await self.dialer.close()
-            await self._subscriptions.quarantine.wait_closed()
+            await self._subscriptions.separate.wait_closed()
             if task is self._task:
                 self.loop = None  # nothing is left that belongs to it
         finally:
