@@ -73,7 +73,7 @@ async def life(command: list[Any], count: int) -> list[int]:
         ("graphql-transport-ws", "0.01"),
     ],
 )
-async def test_f4_a_process_that_is_killed_misses_no_event(
+async def test_f4_kind_a_process_that_is_killed_misses_no_event(
     tmp_path: Path, protocol: str, every: str
 ) -> None:
     """It may get some again: those that it had not dealt with, or not saved yet."""

@@ -88,9 +88,18 @@ LOCATIONS = {
 }
 
 
+async def test_f9_a_redirect_with_a_token() -> None:
+    """The token is in the query of the address."""
+    answer = b"HTTP/1.1 302 Found\r\nLocation: https://login.example/?token=hush\r\n\r\n"
+    told = await refusal(answer)
+
+    assert "it has moved to https://login.example/; redirects are not followed" in str(told)
+    assert "hush" not in f"{told}{told!r}"
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(("location", "shown"), LOCATIONS.items())
-async def test_f9_a_redirect_is_shown_without_credentials(
+async def test_f9_kind_no_redirect_shows_credentials(
     status: int, location: str, shown: str
 ) -> None:
     """The whole address is in `headers`, for who wants it."""

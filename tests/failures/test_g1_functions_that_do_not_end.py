@@ -17,7 +17,7 @@ import pytest
 
 from doubles import on_virtual_time, pass_time, settle
 from gqlwire import Hooks
-from gqlwire._connection import guests
+from gqlwire._connection import user_tasks
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import CloseTimeout, CredentialsFailed, TransportClosed
 from gqlwire.retry import Attempt
@@ -149,7 +149,7 @@ async def test_g1_kind_every_function_for_credentials(
     assert (3, []) == (now() - before, server.times)
     function.is_stubborn = False
     await pass_time(10_000)
-    assert set() == guests._left_behind
+    assert set() == user_tasks._abandoned
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -191,7 +191,7 @@ async def test_g1_kind_every_hook(server: VirtualServer, which: str, swallows: i
     hook.is_stubborn = False
     await pass_time(10_000)
     gc.collect()
-    assert set() == guests._left_behind
+    assert set() == user_tasks._abandoned
 
 
 @on_virtual_time

@@ -239,7 +239,7 @@ async def test_g4_a_cancelled_task_lets_go_of_its_subscription(
 
 
 @tidily
-async def test_g4_a_task_group_whose_sibling_fails_lets_go(server: VirtualServer) -> None:
+async def test_g4_kind_a_task_group_whose_sibling_fails_lets_go(server: VirtualServer) -> None:
     """It cancels the others, which are held here."""
     keep.clear()
     async with kept(server) as it:
@@ -253,7 +253,7 @@ async def test_g4_a_task_group_whose_sibling_fails_lets_go(server: VirtualServer
 
 @pytest.mark.parametrize("pause", [0, 3_600])
 @tidily
-async def test_g4_a_step_by_hand_leaves_it_to_who_holds_it(
+async def test_g4_kind_a_step_by_hand_leaves_it_to_who_holds_it(
     server: VirtualServer, pause: float
 ) -> None:
     """The task neither made it nor iterates over it; another one can continue."""
@@ -307,7 +307,7 @@ async def test_g4_a_merger_takes_over_what_is_added(server: VirtualServer) -> No
 
 
 @tidily
-async def test_g4_the_last_task_that_iterates_has_it(server: VirtualServer) -> None:
+async def test_g4_kind_the_last_task_that_iterates_has_it(server: VirtualServer) -> None:
     """One that did before, and is cancelled later, does not end it."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
@@ -339,7 +339,9 @@ async def test_g4_the_last_task_that_iterates_has_it(server: VirtualServer) -> N
 
 
 @tidily
-async def test_g4_a_task_that_consumes_many_in_turn_does_not_grow(server: VirtualServer) -> None:
+async def test_g4_kind_a_task_that_consumes_many_in_turn_does_not_grow(
+    server: VirtualServer,
+) -> None:
     """Nor does its end take anything with it that is not its own any more."""
     from gqlwire._operations import consumed
 
@@ -368,7 +370,7 @@ async def test_g4_a_task_that_consumes_many_in_turn_does_not_grow(server: Virtua
 
 
 @tidily
-async def test_g4_a_time_limit_of_a_whole_loop_lets_go(server: VirtualServer) -> None:
+async def test_g4_kind_a_time_limit_of_a_whole_loop_lets_go(server: VirtualServer) -> None:
     """The loop is left, and the task goes on; nothing holds the subscription."""
     async with kept(server) as it:
         for consume in (a_temporary_one, lists, merged, with_resume, by_a_generator):
@@ -381,7 +383,7 @@ async def test_g4_a_time_limit_of_a_whole_loop_lets_go(server: VirtualServer) ->
 
 
 @tidily
-async def test_g4_after_a_time_limit_the_loop_can_continue(server: VirtualServer) -> None:
+async def test_g4_kind_after_a_time_limit_the_loop_can_continue(server: VirtualServer) -> None:
     """Where something holds the subscription; and its task has it still."""
     async with kept(server) as it:
         events = it.session.subscribe(TICKS)
@@ -615,7 +617,7 @@ async def cancelled(step: Coroutine[Any, Any, Any]) -> asyncio.CancelledError:
 
 @pytest.mark.parametrize("protocol", ["graphql-transport-ws", "graphql-ws"])
 @pytest.mark.parametrize("consume", [one_from_outside, a_local_one_by_hand, merged_from_outside])
-def test_g4_an_interrupt_lets_go(protocol: str, consume: Consume) -> None:
+def test_g4_kind_an_interrupt_lets_go(protocol: str, consume: Consume) -> None:
     """`asyncio.run` cancels the main task; the server is told once, before the goodbye."""
     spelling: Spelling = NEWER if protocol == "graphql-transport-ws" else OLDER
     said: list[dict[str, Any]] = []

@@ -5,6 +5,7 @@ counts, without regard to case; a name that was not offered fails the handshake,
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,18 +21,35 @@ from support import failure, leaves_nothing
 
 tidy = pytest.fixture(autouse=True)(leaves_nothing)
 
+
+def speaking(protocol: str) -> Callable[[Peer], Awaitable[None]]:
+    """Return the script of a server that acknowledges and answers in `protocol`."""
+
+    async def script(peer: Peer) -> None:
+        await peer.ack()
+        await answer(peer, protocol)
+
+    return script
+
+
 # --- The whole offer, or another case ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("select", [BOTH, BOTH.upper(), "GraphQL-Transport-WS"])
+async def test_i3_a_server_that_repeats_the_offer_or_writes_another_case(select: str) -> None:
+    """It speaks the newer protocol, whose name is the first."""
+    async with fake(speaking(NEWER), select=select) as server:
+        assert NEWER == await spoken_with(server.url)
+
+    assert [BOTH] == offers(server)
 
 
 @pytest.mark.parametrize(
     ("select", "spoken"),
     [
-        (BOTH, NEWER),
         (f"{OLDER}, {NEWER}", OLDER),
-        (BOTH.upper(), NEWER),
         (f"{NEWER},{OLDER}", NEWER),
         (f" {OLDER} ,{NEWER} ", OLDER),
-        ("GraphQL-Transport-WS", NEWER),
         ("GRAPHQL-WS", OLDER),
         ("GraphQL-WS", OLDER),
         (f"mqtt, {NEWER}", NEWER),
@@ -39,13 +57,8 @@ tidy = pytest.fixture(autouse=True)(leaves_nothing)
     ],
 )
 async def test_i3_kind_the_first_name_that_was_offered(select: str, spoken: str) -> None:
-    """Is spoken; the row's own inputs are the first ones."""
-
-    async def script(peer: Peer) -> None:
-        await peer.ack()
-        await answer(peer, spoken)
-
-    async with fake(script, select=select) as server:
+    """Is spoken, however the server writes the list."""
+    async with fake(speaking(spoken), select=select) as server:
         assert spoken == await spoken_with(server.url)
 
     assert [BOTH] == offers(server)
@@ -55,12 +68,7 @@ async def test_i3_kind_the_first_name_that_was_offered(select: str, spoken: str)
 @pytest.mark.parametrize("spell", [str, str.upper, str.title])
 async def test_i3_kind_a_forced_protocol_in_another_case(protocol: str, spell: Any) -> None:
     """It is what was offered."""
-
-    async def script(peer: Peer) -> None:
-        await peer.ack()
-        await answer(peer, protocol)
-
-    async with fake(script, select=spell(protocol)) as server:
+    async with fake(speaking(protocol), select=spell(protocol)) as server:
         assert protocol == await spoken_with(server.url, subprotocols=[protocol])
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from gqlwire._connection.connection import Connection
-from gqlwire._connection.guests import cancel, dismiss
+from gqlwire._connection.user_tasks import cancel, cancel_and_wait
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
@@ -224,7 +224,7 @@ class Report:
 
     async def close(self, limit: float | None) -> None:
         """Cancel the hooks that run, and wait for their end, `limit` seconds at most."""
-        await dismiss(self._tasks or (), limit)
+        await cancel_and_wait(self._tasks or (), limit)
 
 
 def _with(past: Counters, connection: Connection) -> Counters:

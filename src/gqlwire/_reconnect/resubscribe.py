@@ -17,7 +17,7 @@ from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.options import ReconnectOptions
-from gqlwire._reconnect.quarantine import Quarantine, Ward
+from gqlwire._reconnect.separate_connections import SeparateConnection, SeparateConnections
 from gqlwire._reconnect.suspicion import FRESH, SOON, End, Suspicion, Trace, Verdict
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.stream import EventStream
@@ -55,7 +55,7 @@ class Subscriptions:
         self._chance = options.chance
         self._on_found = on_found
         self._limits_connects = policy.connects_per_hour is not None
-        self.quarantine: Quarantine = Quarantine(
+        self.separate: SeparateConnections = SeparateConnections(
             link.dialer, gate, self._resubscribe_apart, self._lost_apart, on_left
         )
         self._suspicion: Suspicion[Feed] = Suspicion(policy.resubscribe_attempts)
@@ -89,7 +89,7 @@ class Subscriptions:
             self._forget(feed)
 
     def _forget(self, feed: Feed) -> None:
-        self.quarantine.discard(feed)
+        self.separate.discard(feed)
         self._suspicion.discard(feed)
         self._held.pop(feed, None)
         alarm = self._alarms.pop(feed, None)
@@ -115,23 +115,23 @@ class Subscriptions:
             self._alarms[feed] = loop.call_later(delay, self._again, feed)
         self._held.clear()
         self._resubscribe_all(connection, self._feeds)
-        self.quarantine.start()
+        self.separate.start()
 
     def stop(self) -> None:
         """Resubscribe none: the main connection is lost."""
-        self.quarantine.pause()
+        self.separate.pause()
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
         for feed in [*self._alarms]:
-            if feed not in self.quarantine:
+            if feed not in self.separate:
                 self._alarms.pop(feed).cancel()
 
     def _resubscribe_all(self, connection: Connection, feeds: Iterable[Feed]) -> None:
         lost = [
             feed
             for feed in feeds
-            if feed.is_lost and feed not in self.quarantine and feed not in self._alarms
+            if feed.is_lost and feed not in self.separate and feed not in self._alarms
         ]
         if lost:
             task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
@@ -157,7 +157,7 @@ class Subscriptions:
             fault = None if task.cancelled() else task.exception()
             _logger.error("resubscribing was interrupted; it continues", exc_info=fault)
             for feed in [*self._feeds]:
-                if feed not in self._alarms and feed not in self.quarantine:
+                if feed not in self._alarms and feed not in self.separate:
                     self._resubscribe(feed, connection, self._tries)
 
     def _resubscribe_apart(self, feed: Feed, connection: Connection) -> None:
@@ -182,23 +182,23 @@ class Subscriptions:
 
     def judge(self, connection: Connection, failure: TransportError) -> None:
         """Look for the cause among the subscriptions of the main connection, which has ended."""
-        places = 0 if self._limits_connects else self.quarantine.places
-        has_control = self.quarantine.has_older(self._began)
+        places = 0 if self._limits_connects else self.separate.places
+        has_control = self.separate.has_older(self._began)
         end = self._end_of(connection, failure, self._began, places, has_control=has_control)
         self._do(self._suspicion.ended(end), failure, end.life)
 
-    def _lost_apart(self, ward: Ward, failure: Exception) -> None:
+    def _lost_apart(self, separate: SeparateConnection, failure: Exception) -> None:
         """Look for the cause among those of a connection apart, which has ended."""
         main = self._link.live
-        if ward.connection is not None and isinstance(failure, TransportError):
-            has_control = main is not None and self._began < ward.began
-            places = self.quarantine.places
+        if separate.connection is not None and isinstance(failure, TransportError):
+            has_control = main is not None and self._began < separate.began
+            places = self.separate.places
             end = self._end_of(
-                ward.connection, failure, ward.began, places, has_control=has_control
+                separate.connection, failure, separate.began, places, has_control=has_control
             )
             self._do(self._suspicion.ended_apart(end), failure, end.life)
         if main is not None:
-            self._resubscribe_all(main, ward.feeds)
+            self._resubscribe_all(main, separate.feeds)
 
     def _end_of(
         self,
@@ -244,7 +244,7 @@ class Subscriptions:
                 failure,
                 len(group),
             )
-            self.quarantine.take(group, delay, failure)
+            self.separate.take(group, delay, failure)
 
     def _blame(self, feed: Feed, failure: TransportError, count: int) -> None:
         blame = reasons.blamed(failure, count)
@@ -257,7 +257,7 @@ class Subscriptions:
 
     def release(self, drop: Callable[[Connection], None]) -> None:
         """End the connections apart by `drop`; their subscriptions go to the main connection."""
-        waiting = self.quarantine.release(drop)
+        waiting = self.separate.release(drop)
         if self._link.live is not None:
             self._resubscribe_all(self._link.live, waiting)
 
@@ -297,8 +297,8 @@ class Subscriptions:
 
     def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
-        apart = feed in self.quarantine
-        connection = self.quarantine.connection_of(feed) if apart else self._link.live
+        apart = feed in self.separate
+        connection = self.separate.connection_of(feed) if apart else self._link.live
         if connection is not None:  # else the next connection takes it
             self._resubscribe(feed, connection, tries=0)
 

@@ -29,7 +29,7 @@ _MOMENT = 5.0
 """Shorter lives, in seconds, are taken for equal."""
 _ROW = 3
 """After so many ends in the same way, all are suspects if none stands out."""
-_WAYS = 4
+_GROUPS = 4
 """Into so many connections the suspects are divided."""
 _TRIALS = 8
 """So often they are divided; then it is the server that ends its connections, whoever is on it."""
@@ -103,12 +103,12 @@ class Suspicion(Generic[K]):
         self._unheard: dict[K, int] = {}
         self._last: K | None = None  # whose message was the last one
         # How many ends count against each suspect that was tried alone.
-        self._strikes: dict[K, int] = {}
+        self._counts: dict[K, int] = {}
 
     def ended(self, end: End[K]) -> Verdict[K]:
         """Judge the end of the main connection."""
         if _is_elsewhere(end.failure) or not end.traces:
-            self._strikes.clear()
+            self._counts.clear()
             return Verdict()
         fresh = [trace.key for trace in end.traces if trace.is_first and trace.is_fresh]
         if len(fresh) == 1 and is_refusal(end.failure):
@@ -119,10 +119,10 @@ class Suspicion(Generic[K]):
         suspects = self._standing_out(end.traces, last_before)
         if not end.places:
             return self._hold(end, suspects[0]) if len(suspects) == 1 else Verdict()
-        self._strikes.clear()
+        self._counts.clear()
         groups = [[key] for key in suspects]
         if not groups and len(self._lives) >= _ROW:
-            groups = self._divided(end.traces, min(_WAYS, end.places + 1))[:-1]
+            groups = self._divided(end.traces, min(_GROUPS, end.places + 1))[:-1]
         if not groups or self._trials >= _TRIALS:
             return Verdict()
         self._trials += 1
@@ -134,23 +134,23 @@ class Suspicion(Generic[K]):
             return Verdict()
         first = end.traces[0]
         if not end.has_control or end.life > max(SOON, 2 * max(self._lives, default=0.0)):
-            self._strikes.pop(first.key, None)
+            self._counts.pop(first.key, None)
             return Verdict()
         if len(end.traces) == 1:
             is_refused = first.is_first and is_refusal(end.failure)
-            return self._blamed(first.key, 1) if is_refused else self._strike(first.key)
-        groups = self._divided(end.traces, max(2, min(_WAYS, end.places)))
+            return self._blamed(first.key, 1) if is_refused else self._count(first.key)
+        groups = self._divided(end.traces, max(2, min(_GROUPS, end.places)))
         return Verdict(apart=groups[: end.places])
 
     def _ended_alone(self, end: End[K], key: K) -> Verdict[K]:
         """Judge the end of a main connection with one subscription."""
         if end.has_control and len(self._lives) > 1:
-            return self._strike(key)
+            return self._count(key)
         return self._hold(end, key) if len(self._lives) >= _ROW else Verdict()
 
-    def _strike(self, key: K) -> Verdict[K]:
+    def _count(self, key: K) -> Verdict[K]:
         """Count an end against a suspect that was alone on its connection."""
-        count = self._strikes[key] = self._strikes.get(key, 0) + 1
+        count = self._counts[key] = self._counts.get(key, 0) + 1
         if self._limit is not None and count >= self._limit:
             return self._blamed(key, count)
         return Verdict(apart=[[key]], count=count)
@@ -160,10 +160,10 @@ class Suspicion(Generic[K]):
 
         Only if the connection had lasted without it for longer than with it.
         """
-        if key in self._strikes and end.lead < end.life:
-            self._strikes.clear()
+        if key in self._counts and end.lead < end.life:
+            self._counts.clear()
             return Verdict()
-        verdict = self._strike(key)
+        verdict = self._count(key)
         return verdict if verdict.blamed else Verdict(held=key, count=verdict.count)
 
     def _blamed(self, key: K, count: int) -> Verdict[K]:
@@ -174,13 +174,13 @@ class Suspicion(Generic[K]):
         """Forget all."""
         self._signature, self._lives, self._trials = None, [], 0
         self._unheard.clear()
-        self._strikes.clear()
+        self._counts.clear()
         self._last = None
 
     def discard(self, key: K) -> None:
         """Forget a subscription that is over."""
         self._unheard.pop(key, None)
-        self._strikes.pop(key, None)
+        self._counts.pop(key, None)
         if self._last == key:
             self._last = None
 
@@ -206,21 +206,21 @@ class Suspicion(Generic[K]):
         if len(self._lives) < 2:
             return []
         silent = [key for key, count in self._unheard.items() if count > 1]
-        if silent and len(silent) < len(traces) and len(silent) <= _WAYS:
+        if silent and len(silent) < len(traces) and len(silent) <= _GROUPS:
             return silent
         return [self._last] if self._last is not None and self._last == last_before else []
 
-    def _divided(self, traces: Sequence[Trace[K]], ways: int) -> list[list[K]]:
-        """Divide them, the most suspicious first; the last group is the least suspicious."""
+    def _divided(self, traces: Sequence[Trace[K]], most: int) -> list[list[K]]:
+        """Divide them into `most` groups at most, the most suspicious first."""
         ranked = sorted(
             traces, key=lambda trace: (-self._unheard.get(trace.key, 0), not trace.was_last)
         )
-        ways = min(ways, len(ranked))
-        size, longer = divmod(len(ranked), ways)
+        most = min(most, len(ranked))
+        size, longer = divmod(len(ranked), most)
         groups: list[list[K]] = []
         start = 0
-        for number in range(ways):
-            stop = start + size + (number >= ways - longer)
+        for number in range(most):
+            stop = start + size + (number >= most - longer)
             groups.append([trace.key for trace in ranked[start:stop]])
             start = stop
         return groups

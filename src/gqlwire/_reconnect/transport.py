@@ -96,9 +96,10 @@ class ReconnectingTransport(Link):
     async def close(self) -> None:
         """Close the connection, or stop making one; what runs raises TransportClosed immediately.
 
-        Takes the transport's `close_timeout` at most, hooks included; see `dismiss`. Safe at any
-        time, more than once. Raises CloseTimeout as the transport's `close` does, and RuntimeError
-        in another event loop, unless its own one is closed. Cancelling drops the socket.
+        Takes the transport's `close_timeout` at most, hooks included; see `cancel_and_wait`. Safe
+        at any time, more than once. Raises CloseTimeout as the transport's `close` does, and
+        RuntimeError in another event loop, unless its own one is closed. Cancelling drops the
+        socket.
         """
         task, limit = self._task, self.dialer.close_timeout
         if task is None or self.loop is None:
@@ -125,7 +126,7 @@ class ReconnectingTransport(Link):
             raise
         else:
             await self.dialer.close()
-            await self._subscriptions.quarantine.wait_closed()
+            await self._subscriptions.separate.wait_closed()
             if task is self._task:
                 self.loop = None  # nothing is left that belongs to it
         finally:
@@ -188,7 +189,7 @@ class ReconnectingTransport(Link):
         """A snapshot of what has been counted so far."""
         if self._task is None:
             return Counters()
-        found = self._report.counters(self.live, self._subscriptions.quarantine.connections)
+        found = self._report.counters(self.live, self._subscriptions.separate.connections)
         self._subscriptions.count_into(found)
         return found
 

@@ -22,7 +22,7 @@
         ├── ConnectionClosed            the server closed the connection, or it was lost
         ├── MessageTooBig
         ├── TransportClosed             closed by you
-        ├── CredentialsFailed           your function for them raised, or took too long
+        ├── CredentialsFailed           your function for them failed, or took too long
         ├── OperationInterrupted        the connection was lost during a query or mutation
         ├── ConnectTimeout              (also a TimeoutError)
         ├── AckTimeout                  (also a TimeoutError)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from gqlwire._connection.guests import leave_behind
+from gqlwire._connection.user_tasks import abandon
 from gqlwire._json import encode
 from gqlwire._wire.address import Address, parse
 from gqlwire.errors import CredentialsFailed, Phase
@@ -115,7 +115,7 @@ async def _within(limit: float | None, answer: Awaitable[T]) -> T:
     finally:
         is_late = not task.done()
         if is_late:
-            leave_behind(task)
+            abandon(task)
     if is_late:
         raise TimeoutError
     return task.result()

@@ -17,9 +17,9 @@ from msgspec import structs
 
 from gqlwire import _loop
 from gqlwire._connection.connection import Connection
-from gqlwire._connection.guests import leave_behind
 from gqlwire._connection.keepalive import Limits
 from gqlwire._connection.telemetry import Signals
+from gqlwire._connection.user_tasks import abandon
 from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Feed, Link
@@ -326,7 +326,7 @@ class WebsocketsTransport(TransportOptions):
             connecting.cancel()
             await asyncio.wait([connecting], timeout=self.close_timeout)
             if not connecting.done():  # only what the user gave can take so long
-                leave_behind(connecting)
+                abandon(connecting)
             elif not connecting.cancelled() and connecting.exception() is None:
                 await connecting.result().close()
         self._let_go()

@@ -18,13 +18,13 @@ from gqlwire._streams.backpressure import ReadGate
 from gqlwire.errors import CloseTimeout, TransportError
 from gqlwire.retry import Attempt
 
-PLACES = 16
+MOST_CONNECTIONS = 16
 """How many connections there may be apart from the main one."""
-_DIALS = 3
+_MOST_FAILURES = 3
 """After so many attempts in a row that failed, no more are made."""
 
 
-class Ward:
+class SeparateConnection:
     """One connection apart; `feeds` are the subscriptions on it, or that wait for it.
 
     `failure`: why they are here. `delay`: how many seconds to wait before it is made. `connection`
@@ -46,14 +46,15 @@ class Ward:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class Quarantine:
+class SeparateConnections:
     """The connections apart of one session.
 
     They are made while there is a main connection: what happens to both is compared.
 
     `resubscribe` is called for each subscription when its connection is acknowledged. `on_end` is
-    called at the end of each connection, and when one could not be made: with the ward, which is
-    over, and the failure. `on_left` is called with each connection that is over.
+    called at the end of each connection, and when one could not be made: with the
+    SeparateConnection, which is over, and the failure. `on_left` is called with each connection
+    that is over.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Quarantine:
         dialer: Dialer,
         gate: ReadGate,
         resubscribe: Callable[[Feed, Connection], None],
-        on_end: Callable[[Ward, Exception], None],
+        on_end: Callable[[SeparateConnection, Exception], None],
         on_left: Callable[[Connection], None],
     ) -> None:
         self._dialer = dialer
@@ -69,8 +70,8 @@ class Quarantine:
         self._resubscribe = resubscribe
         self._on_end = on_end
         self._on_left = on_left
-        self._wards: list[Ward] = []
-        self._of: dict[Feed, Ward] = {}
+        self._all: list[SeparateConnection] = []
+        self._of: dict[Feed, SeparateConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._failed_dials = 0
         self._is_open = False  # whether there is a main connection
@@ -82,122 +83,119 @@ class Quarantine:
     @property
     def is_possible(self) -> bool:
         """Whether the server seems to allow more than one connection."""
-        return self._failed_dials < _DIALS
+        return self._failed_dials < _MOST_FAILURES
 
     @property
     def places(self) -> int:
         """How many more connections may be opened."""
-        return max(0, PLACES - len(self._wards)) if self.is_possible else 0
+        return max(0, MOST_CONNECTIONS - len(self._all)) if self.is_possible else 0
 
     def has_older(self, than: float) -> bool:
         """Whether a connection lives that was made before `than`."""
-        return any(ward.connection is not None and ward.began < than for ward in self._wards)
+        return any(
+            separate.connection is not None and separate.began < than for separate in self._all
+        )
 
     @property
     def connections(self) -> list[Connection]:
         """Those that are acknowledged."""
-        return [ward.connection for ward in self._wards if ward.connection is not None]
+        return [separate.connection for separate in self._all if separate.connection is not None]
 
     def connection_of(self, feed: Feed) -> Connection | None:
         """Return the connection of a subscription that is apart, or None."""
-        ward = self._of.get(feed)
-        return None if ward is None else ward.connection
+        separate = self._of.get(feed)
+        return None if separate is None else separate.connection
 
     def take(self, feeds: Iterable[Feed], delay: float, failure: TransportError) -> None:
         """Open a connection for `feeds` after `delay` seconds; `failure` is why they are here."""
-        ward = Ward(self._dialer.another(), feeds, delay, failure)
-        self._wards.append(ward)
-        self._of.update(dict.fromkeys(ward.feeds, ward))
+        separate = SeparateConnection(self._dialer.another(), feeds, delay, failure)
+        self._all.append(separate)
+        self._of.update(dict.fromkeys(separate.feeds, separate))
         if self._is_open:
-            self._wait(ward)
+            self._wait(separate)
 
     def start(self) -> None:
         """Make the connections that are to be made: there is a main connection."""
         self._is_open = True
-        for ward in self._wards:
-            if ward.task is None:
-                self._wait(ward)
+        for separate in self._all:
+            if separate.task is None:
+                self._wait(separate)
 
     def pause(self) -> None:
         """Make no connection until the next `start`: the main connection is lost."""
         self._is_open = False
-        for ward in self._wards:
-            if ward.timer is not None:
-                ward.timer.cancel()
+        for separate in self._all:
+            if separate.timer is not None:
+                separate.timer.cancel()
 
     def discard(self, feed: Feed) -> None:
         """Forget a subscription that is over; close its connection if it was the last one there."""
-        ward = self._of.pop(feed, None)
-        if ward is not None:
-            ward.feeds.discard(feed)
-            if not ward.feeds:
-                self._leave(ward)
+        separate = self._of.pop(feed, None)
+        if separate is not None:
+            separate.feeds.discard(feed)
+            if not separate.feeds:
+                self._leave(separate)
 
     def release(self, drop: Callable[[Connection], None]) -> list[Feed]:
         """End all connections by `drop`, and return the subscriptions of those not yet made."""
         waiting: list[Feed] = []
-        for ward in [*self._wards]:
-            if ward.connection is not None:
-                drop(ward.connection)  # which ends the ward, in `_ended`
+        for separate in [*self._all]:
+            if separate.connection is not None:
+                drop(separate.connection)  # which ends it, in `_ended`
             else:
-                waiting += ward.feeds
-                self._leave(ward)
+                waiting += separate.feeds
+                self._leave(separate)
         return waiting
-
-    def stop(self) -> None:
-        """Close all connections, and make no more; `wait_closed` waits for that."""
-        self._is_open = False
-        for ward in [*self._wards]:
-            self._leave(ward)
 
     async def wait_closed(self) -> None:
         """Wait until all connections are closed, for the `close_timeout` of the dialer at most."""
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _wait(self, ward: Ward) -> None:
-        ward.timer = asyncio.get_running_loop().call_later(ward.delay, self._open, ward)
+    def _wait(self, separate: SeparateConnection) -> None:
+        separate.timer = asyncio.get_running_loop().call_later(separate.delay, self._open, separate)
 
-    def _open(self, ward: Ward) -> None:
-        ward.task = asyncio.get_running_loop().create_task(self._dial(ward))
+    def _open(self, separate: SeparateConnection) -> None:
+        separate.task = asyncio.get_running_loop().create_task(self._dial(separate))
 
-    async def _dial(self, ward: Ward) -> None:
-        attempt = Attempt(1, ward.failure)
-        on_end = partial(self._ended, ward)
+    async def _dial(self, separate: SeparateConnection) -> None:
+        attempt = Attempt(1, separate.failure)
+        on_end = partial(self._ended, separate)
         try:
-            connection = await ward.dialer.dial(attempt, self._gate, on_end)
-        except TransportError as refusal:
+            connection = await separate.dialer.dial(attempt, self._gate, on_end)
+        except Exception as failure:  # noqa: BLE001  # whatever it is, nobody may wait for ever
             self._failed_dials += 1
-            self._over(ward, refusal)
+            self._over(separate, failure)
             return
         self._failed_dials = 0
-        ward.began = asyncio.get_running_loop().time()
-        ward.connection = connection
-        for feed in [*ward.feeds]:
+        separate.began = asyncio.get_running_loop().time()
+        separate.connection = connection
+        for feed in [*separate.feeds]:
             self._resubscribe(feed, connection)
-        if connection.reason is not None and ward in self._wards:  # before it could be told
-            self._over(ward, connection.reason)
+        if connection.reason is not None:  # before it could be told
+            self._over(separate, connection.reason)
 
-    def _ended(self, ward: Ward, connection: Connection) -> None:
-        if connection is ward.connection and connection.reason is not None:
-            self._over(ward, connection.reason)
+    def _ended(self, separate: SeparateConnection, connection: Connection) -> None:
+        if connection is separate.connection and connection.reason is not None:
+            self._over(separate, connection.reason)
 
-    def _over(self, ward: Ward, failure: Exception) -> None:
-        self._leave(ward)
-        self._on_end(ward, failure)
+    def _over(self, separate: SeparateConnection, failure: Exception) -> None:
+        if separate in self._all:
+            self._leave(separate)
+            self._on_end(separate, failure)
 
-    def _leave(self, ward: Ward) -> None:
-        """Take a ward out, and close its connection, or stop making it."""
-        if ward not in self._wards:
+    def _leave(self, separate: SeparateConnection) -> None:
+        """Forget a connection, and close it, or stop making it."""
+        if separate not in self._all:
             return
-        self._wards.remove(ward)
-        for feed in ward.feeds:
+        self._all.remove(separate)
+        for feed in separate.feeds:
             self._of.pop(feed, None)
-        if ward.timer is not None:
-            ward.timer.cancel()
-        if ward.connection is not None:
-            self._on_left(ward.connection)
-        task = asyncio.get_running_loop().create_task(_close(ward.dialer))
+        if separate.timer is not None:
+            separate.timer.cancel()
+        if separate.connection is not None:
+            self._on_left(separate.connection)
+        task = asyncio.get_running_loop().create_task(_close(separate.dialer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
