@@ -141,6 +141,10 @@ class Outcome:
     answers: list[str]
     took: float = 0.0
 
+    def __str__(self) -> str:
+        """The figures, for `pytest -rP`."""
+        return f"{self.drops} drops of the others, raised after {self.took:.1f} s"
+
     @property
     def drops(self) -> int:
         """How many gaps the worst hit of the healthy ones had."""
@@ -178,6 +182,7 @@ async def outcome(
             task.cancel()
         await asyncio.wait(tasks)
     await asyncio.wait([*poisoned.tasks, asyncio.create_task(pass_time(1))])
+    print(found)
     return found
 
 

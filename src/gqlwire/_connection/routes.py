@@ -219,8 +219,10 @@ class Routes:
         for text in texts:
             stream = streams.get(text[:start])
             if stream is None or text[-1] != _BRACE:
-                stream, prefix = self._last = self._route(text)
+                stream, prefix = self._route(text)
                 start = len(prefix)
+                if stream is not None:
+                    self._last = stream, prefix
             if stream is last is not None:
                 others.append(text[start:-1])
                 continue
