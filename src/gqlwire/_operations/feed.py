@@ -101,7 +101,7 @@ class Link:
         del feed, failure
         return False
 
-    def proven(self, feed: Feed) -> None:
+    def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
@@ -361,7 +361,7 @@ class Feed:
         gap, self._gap = self._gap, None
         if gap is None or self.stream is None:
             return
-        self._link.proven(self)
+        self._link.forget_refusals(self)
         seconds = asyncio.get_running_loop().time() - gap.since
         event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
         if self._terms.tell_reconnects or self._terms.key is not None:

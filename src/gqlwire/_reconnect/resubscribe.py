@@ -260,7 +260,7 @@ class Subscriptions:
 
     # --- Refusals -----------------------------------------------------------------------------
 
-    def proven(self, feed: Feed) -> None:
+    def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
         if feed in self._feeds:
             self._feeds[feed] = None

@@ -29,8 +29,8 @@ _KEPT, _ENOUGH = 0.9, 2.0
 class QuickAck:
     """Decides when to acknowledge, for one socket. `clock` returns the time in seconds.
 
-    `is_on`: whether answers have come late, so that the client has to hurry. `is_behind`: whether
-    something has arrived in front of the answer that is awaited, or was.
+    `is_on`: whether answers have come late, so that the client acknowledges immediately.
+    `is_behind`: whether something has arrived in front of the answer that is awaited, or was.
     """
 
     __slots__ = ("_clock", "_late", "_since", "_socket", "is_behind", "is_on")
