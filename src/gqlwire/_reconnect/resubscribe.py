@@ -174,7 +174,7 @@ class Subscriptions:
     # --- Suspects -----------------------------------------------------------------------------
 
     def lost(self, feed: Feed, *, is_unheard: bool) -> None:
-        """Note that the connection of `feed` is ending; nothing came for it by that if unheard."""
+        """Note that the connection of `feed` is ending; `is_unheard`: no event came on it."""
         self._losing[feed] = is_unheard
 
     def judge(self, connection: Connection, failure: TransportError) -> None:

@@ -204,7 +204,7 @@ class PicowsWire(WSListener):
             self._bursts.take = self._take_burst
 
     def _acknowledge(self) -> None:
-        """Do the same after other frames, and amid one."""
+        """Do the same after other frames, and when a part of one has arrived."""
         if self._handler.gate.asked:
             self._quick_ack.in_front()
         elif self._quick_ack.is_behind:
