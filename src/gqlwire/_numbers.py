@@ -2,7 +2,7 @@
 
 NaN compares with nothing, and a timer that is set to it makes all timers of the program late. So no
 number reaches a timer or a counter before it was checked here. Each check raises ValueError for a
-number that cannot be, and TypeError for what is not a number; `name` is that of the option.
+number that is not allowed, and TypeError for what is not a number; `name` is that of the option.
 """
 
 from __future__ import annotations

@@ -328,7 +328,7 @@ class Attempts:
         self._waited = max(delay, self.until_allowed(now))
         return Decision(True, self._waited, refresh, self._count, is_warning=is_warning)
 
-    def forgive(self) -> None:
+    def begin_row(self) -> None:
         """Begin a new row: the cause of the failures so far is gone."""
         self._count, self._since, self._waited = 0, None, 0.0
         self._has_refreshed, self._replaced = False, 0
@@ -340,27 +340,27 @@ class Attempts:
         after failures. It does not count as one.
         """
         self._end_connection(now)
-        delay = 0.0 if self.hurries() else self._drawn(Action.RETRY, 0.0, self._replaced)
+        delay = 0.0 if self.may_skip_wait() else self._drawn(Action.RETRY, 0.0, self._replaced)
         self._replaced += 1
         self._waited = max(delay, self.until_allowed(now))
         return Decision(True, self._waited, True, self._count, "reconnect()")
 
-    def hurries(self) -> bool:
-        """Return whether the user may cut a wait of this row short."""
+    def may_skip_wait(self) -> bool:
+        """Return whether `reconnect()` may connect before the wait is over, once in a row."""
         return self._replaced == 0
 
-    def hurried(self) -> None:
-        """Note that the user cut a wait short."""
+    def wait_skipped(self) -> None:
+        """Note that `reconnect()` has connected before the wait was over."""
         self._replaced += 1
 
-    def patience(self) -> float:
+    def drop_after(self) -> float:
         """Return the seconds after which `reconnect()` may drop an attempt that it began."""
         return self._policy.ceiling(self._count + self._replaced + 1)
 
     def _end_connection(self, now: float) -> None:
         acked_at, self._acked_at = self._acked_at, None
         if acked_at is not None and self._was_good(now - acked_at):
-            self.forgive()
+            self.begin_row()
         self._has_delivered = False
         if self._since is None:
             self._since = now

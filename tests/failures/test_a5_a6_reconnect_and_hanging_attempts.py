@@ -1,8 +1,8 @@
 """`reconnect()` and `terminate()` without a connection: each call connected without a wait, and an
 attempt that hung was not dropped.
 
-One call of a row hurries one attempt, then the wait of the policy is kept. An attempt that hangs is
-dropped, at whatever it hangs.
+One call of a row connects immediately, then the wait of the policy is kept. An attempt that hangs
+is dropped, at whatever it hangs.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ async def stop(tasks: list[asyncio.Task[Any]]) -> None:
 async def test_a5_twenty_tasks_that_reconnect(
     server: VirtualServer, spelling: Spelling, how: Callable[[Kept], Awaitable[None]]
 ) -> None:
-    """One attempt is hurried; the next ones come five seconds apart."""
+    """One attempt comes immediately; the next ones come five seconds apart."""
     async with kept(server, SLOWLY, spelling=spelling) as it:
         server.otherwise = REFUSED
         server.peer.hang_up()

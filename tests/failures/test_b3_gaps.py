@@ -195,7 +195,7 @@ async def test_b3_kind_the_end_ends_a_gap_as_well(
 async def test_b3_kind_a_gap_that_never_ends_is_not_told(
     server: VirtualServer, spelling: Spelling
 ) -> None:
-    """If the server refuses until the patience is over, the refusal is raised, and no gap told."""
+    """If the server refuses more often than the policy allows, that is raised, and no gap told."""
     gaps: list[Reconnected] = []
     server_refuses = False
 

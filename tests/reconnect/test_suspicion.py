@@ -63,6 +63,14 @@ def test_other_codes_refuse_nothing(code: int) -> None:
     assert not is_refusal(closed(code))
 
 
+def test_a_code_refuses_nothing_if_a_query_may_be_meant() -> None:
+    """One that was not answered."""
+    seen = {"is_first": ["b"], "is_fresh": ["b"], "is_unheard": ["b"]}
+    ended = end(closed(4500), **seen)
+    asked = End(ended.failure, ended.traces, ended.life, has_interrupted=True)
+    assert Verdict() == Suspicion[str](5).ended(asked)
+
+
 def test_a_code_refuses_nothing_if_two_were_just_started() -> None:
     """It cannot be both."""
     seen = {"is_first": ["b", "c"], "is_fresh": ["b", "c"], "is_unheard": ["b", "c"]}

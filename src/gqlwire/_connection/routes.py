@@ -41,6 +41,7 @@ class Routes:
     operation. `on_reply` is called with an event when the protocol's answer to it is in the outbox.
 
     `latest`: after the end, the stream that the last results went to, if it is known.
+    `has_interrupted`: after the end, whether a query or a mutation was not answered.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Routes:
         self._lessons = _LESSONS
         self._last: tuple[EventStream | None, bytes] = (None, b"")
         self.latest: EventStream | None = None
+        self.has_interrupted: bool = False
 
     @property
     def has_results(self) -> bool:
@@ -115,6 +117,7 @@ class Routes:
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
         self.latest, _ = self._last
+        self.has_interrupted = any(isinstance(sink, Reply) for sink in sinks.values())
         self._last = (None, b"")
         for sink in sinks.values():
             sink.lost(reason)

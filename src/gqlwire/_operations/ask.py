@@ -71,7 +71,7 @@ async def ask(
                 _raise_unless_repeated(link, kind, reply, failure, is_repeatable=resends > 0)
                 resends -= reply.state is State.LOST
                 was_sent = was_sent or _is_sent(reply)
-    except BaseException as failure:  # a cancellation is told as well
+    except BaseException as failure:  # a cancellation gets a note
         tell_sent(failure, kind, was_sent=was_sent or _is_sent(reply))
         raise
     finally:
@@ -131,7 +131,7 @@ async def _answer(
     if connection.reason is None:
         reply.state = State.SENT  # from the first byte on, whatever happens while it is sent
     id = connection.start(payload, reply)
-    if timeout is not None and connection.reason is None:  # it may have ended amid the start
+    if timeout is not None and connection.reason is None:  # it may have ended during the start
         connection.deadlines.add(reply, timeout)
     must_stop = True
     try:

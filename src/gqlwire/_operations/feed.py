@@ -94,14 +94,14 @@ class Link:
         """Do nothing more with `feed`."""
 
     def lost(self, feed: Feed, *, is_unheard: bool) -> None:
-        """Note that the connection of `feed` is lost; `is_unheard`: nothing came for it by that."""
+        """Note that the connection of `feed` is lost; `is_unheard`: no event came on it."""
 
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         del feed, failure
         return False
 
-    def proven(self, feed: Feed) -> None:
+    def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
@@ -277,7 +277,7 @@ class Feed:
         """Return the payload of an event that the fast path could not decode.
 
         Returns None if the message was no event of this operation. The payload of an event that is
-        not JSON cannot be read, which is the affair of the step that takes it.
+        not JSON cannot be read: then the step that takes it raises.
         """
         if self._sealed is not None and item is self._sealed[0]:
             return self._sealed[1]
@@ -361,7 +361,7 @@ class Feed:
         gap, self._gap = self._gap, None
         if gap is None or self.stream is None:
             return
-        self._link.proven(self)
+        self._link.forget_refusals(self)
         seconds = asyncio.get_running_loop().time() - gap.since
         event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
         if self._terms.tell_reconnects or self._terms.key is not None:

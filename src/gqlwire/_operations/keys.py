@@ -19,7 +19,7 @@ _logger = logging.getLogger("gqlwire")
 DEFAULT_MEMORY = 1_000
 """How many keys are remembered by default."""
 
-_PATIENCE = 10
+_OTHERS_PER_KEY = 10
 """How often as many other events as there are keys in the memory may come before a repetition."""
 
 
@@ -81,7 +81,7 @@ class Keys(Generic[T]):
             return not self._drops(key)
         self._remember(key, self._fresh)
         self._others += 1
-        is_far = self._others > _PATIENCE * max(self._memory, DEFAULT_MEMORY)
+        is_far = self._others > _OTHERS_PER_KEY * max(self._memory, DEFAULT_MEMORY)
         if is_far or self._window is _Window.ENDING:
             self._window = _Window.CLOSED
             self._merge()

@@ -48,7 +48,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         super().__init__()
         self.current: Subscription[T] | None = None
         # Those whose last event is not acknowledged yet, or that have ended. Plain ones need none.
-        self._owing: deque[Subscription[T]] = deque()
+        self._unsettled: deque[Subscription[T]] = deque()
         self._new: deque[Subscription[T]] = deque()
         self._held: dict[int, tuple[Subscription[T], EventStream]] = {}
         self._numbers = 0
@@ -79,7 +79,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         ready = self._line.ready
         try:
             while True:
-                while self._owing or self._new or not ready:
+                while self._unsettled or self._new or not ready:
                     await self._get_ready()
                 turn = ready.popleft()
                 subscription, stream = self._held[turn.number]
@@ -105,7 +105,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                         return subscription, result.data
                 except UNREADABLE:
                     pass
-                self._owing.append(subscription)
+                self._unsettled.append(subscription)
                 for value in subscription.read(item):
                     return subscription, value
         except BaseException:  # its traceback has this frame, and must keep nothing alive
@@ -133,11 +133,11 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         Called until there is nothing of this to do. Raises StopAsyncIteration if all have ended.
         """
         try:
-            if self._owing:
-                self.current = self._owing[0]
+            if self._unsettled:
+                self.current = self._unsettled[0]
                 await self.current.settle()
-                if self._owing:  # it was not closed by now
-                    self._owing.popleft()
+                if self._unsettled:  # it was not closed by now
+                    self._unsettled.popleft()
             elif self._new:
                 await self._start()
             elif self._held:
@@ -164,7 +164,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         elif stream.over:
             self._leave(turn.number, stream)
             if subscription.has_checkpoint:
-                self._owing.append(subscription)
+                self._unsettled.append(subscription)
             ending = subscription.ending()
             if not isinstance(ending, StopAsyncIteration):
                 raise ending
@@ -249,8 +249,8 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         """
         if self._held:
             self._line.bind()
-        owing = self._take_owing()
-        await _all([each.finish for each in owing + self._stop()])
+        unsettled = self._take_unsettled()
+        await _all([each.finish for each in unsettled + self._stop()])
 
     def abandon(self) -> None:
         """Do what `aclose` does; called when the task was cancelled that consumes this."""
@@ -271,10 +271,10 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         self._line.wake()
         return subscriptions
 
-    def _take_owing(self) -> list[Subscription[T]]:
-        owing = [*self._owing]
-        self._owing.clear()
-        return owing
+    def _take_unsettled(self) -> list[Subscription[T]]:
+        unsettled = [*self._unsettled]
+        self._unsettled.clear()
+        return unsettled
 
     def __del__(self) -> None:
         for subscription, _ in self._held.values():
@@ -289,13 +289,13 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        owing = self._take_owing()
+        unsettled = self._take_unsettled()
         subscriptions = self._stop()
         if exc is None:
-            ends = [*(each.settle for each in owing), *(each.finish for each in subscriptions)]
+            ends = [*(each.settle for each in unsettled), *(each.finish for each in subscriptions)]
             await _all(ends)
         else:
-            for each in owing + subscriptions:
+            for each in unsettled + subscriptions:
                 await each.finish(quietly=True)
 
 

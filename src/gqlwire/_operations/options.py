@@ -123,7 +123,7 @@ class Terms(Struct, frozen=True):
     def of(cls, options: Mapping[str, Any], *, tell_reconnects: bool = False) -> Terms:
         """Return the terms for the options of a call, in which `buffer` may be a number of events.
 
-        Raises ValueError or TypeError for an `overflow`, a `buffer` or a time that cannot be.
+        Raises ValueError or TypeError for an invalid `overflow`, `buffer` or time.
         """
         chosen = {name: options[name] for name in cls.__struct_fields__ if name in options}
         if not chosen and not tell_reconnects:

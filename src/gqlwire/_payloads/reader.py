@@ -20,7 +20,7 @@ from gqlwire._json import NOTHING, UNREADABLE, decode, number
 from gqlwire._payloads.result import ExecutionResult, decode_result, decode_single
 from gqlwire._payloads.scalars import Scalars
 from gqlwire.errors import ResultMismatch
-from gqlwire.errors.text import tame
+from gqlwire.errors.text import escape_args
 
 T = TypeVar("T")
 ParseFloat = Callable[[str], Any]
@@ -155,7 +155,7 @@ class _TypedReader(Reader[T], ABC):
             return self._read(payload)
         except _REFUSALS as refusal:
             path, fault = self._located(refusal, result.data)
-            tame(refusal)
+            escape_args(refusal)
             raise ResultMismatch(
                 f"the data at {path} does not fit {self._name}: {fault}",
                 path=path,

@@ -82,17 +82,17 @@ def choose(
     named = _names(selected)
     possible = [name for name in DIALECTS if name in offered]
     if not named:
-        return _stand_in(possible, possible[-1], setup)
+        return _one_or_undecided(possible, possible[-1], setup)
     chosen = _first_of(named, possible) or ("" if is_forced else _first_of(named, DIALECTS))
     if not chosen:
         raise NotOffered(named[0])
     possible = [name for name in possible if _wire_name(name) in named] or [chosen]
     # Of protocols that share a subprotocol, the last in the registry is the likely one.
     likely = [name for name in possible if _wire_name(name) == _wire_name(chosen)][-1]
-    return _stand_in(possible, likely, setup)
+    return _one_or_undecided(possible, likely, setup)
 
 
-def _stand_in(possible: list[str], likely: str, setup: Setup) -> Dialect:
+def _one_or_undecided(possible: list[str], likely: str, setup: Setup) -> Dialect:
     dialects = {name: DIALECTS[name].make(setup) for name in possible}
     if len(dialects) == 1:
         return dialects[likely]

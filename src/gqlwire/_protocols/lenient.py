@@ -104,7 +104,7 @@ def _payload_in(text: bytes) -> Raw:
 
 
 def _after(message: str, place: int) -> int:
-    """Return the place behind white space and one sign of punctuation."""
+    """Return the place after white space and one sign of punctuation."""
     found = _punctuation.match(message, place)
     return place if found is None else found.end()
 

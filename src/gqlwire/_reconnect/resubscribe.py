@@ -177,7 +177,7 @@ class Subscriptions:
     # --- Suspects -----------------------------------------------------------------------------
 
     def lost(self, feed: Feed, *, is_unheard: bool) -> None:
-        """Note that the connection of `feed` is ending; nothing came for it by that if unheard."""
+        """Note that the connection of `feed` is ending; `is_unheard`: no event came on it."""
         self._losing[feed] = is_unheard
 
     def judge(self, connection: Connection, failure: TransportError) -> None:
@@ -212,7 +212,8 @@ class Subscriptions:
         traces = self._taken(connection.routes.latest)
         sent_at = max((trace.key.sent_at for trace in traces), default=began)
         life = self._now() - sent_at
-        return End(failure, traces, life, sent_at - began, has_control, places)
+        queries = connection.routes.has_interrupted
+        return End(failure, traces, life, sent_at - began, has_control, places, queries)
 
     def _taken(self, latest: EventStream | None) -> list[Trace[Feed]]:
         losing, self._losing = self._losing, {}
@@ -263,7 +264,7 @@ class Subscriptions:
 
     # --- Refusals -----------------------------------------------------------------------------
 
-    def proven(self, feed: Feed) -> None:
+    def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
         if feed in self._feeds:
             self._feeds[feed] = None

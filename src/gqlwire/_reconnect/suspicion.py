@@ -61,7 +61,8 @@ class End(Struct, Generic[K], frozen=True):
     `traces`: of its subscriptions. `life`: how many seconds it lasted after the newest of them had
     been sent. `lead`: how many it had lasted before that. `has_control`: whether another, older
     connection lives, so that the cause is not the server, or the network. `places`: how many
-    connections may be opened apart; 0 if the server allows only one.
+    connections may be opened apart; 0 if the server allows only one. `has_interrupted`: whether a
+    query or a mutation was under way by it, which may be the cause as well.
     """
 
     failure: Exception
@@ -70,6 +71,7 @@ class End(Struct, Generic[K], frozen=True):
     lead: float = 0.0
     has_control: bool = False
     places: int = 0
+    has_interrupted: bool = False
 
 
 class Verdict(Struct, Generic[K]):
@@ -111,7 +113,7 @@ class Suspicion(Generic[K]):
             self._counts.clear()
             return Verdict()
         fresh = [trace.key for trace in end.traces if trace.is_first and trace.is_fresh]
-        if len(fresh) == 1 and is_refusal(end.failure):
+        if len(fresh) == 1 and is_refusal(end.failure) and not end.has_interrupted:
             return self._blamed(fresh[0], 1)
         last_before = self._note(end)
         if len(end.traces) == 1:

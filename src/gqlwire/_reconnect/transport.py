@@ -77,7 +77,7 @@ class ReconnectingTransport(Link):
         self._report = Report(options.hooks, self.changes)
         gate = ReadGate()
         self._subscriptions = Subscriptions(
-            self, options, gate, on_found=self._attempts.forgive, on_left=self._report.add
+            self, options, gate, on_found=self._attempts.begin_row, on_left=self._report.add
         )
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
@@ -153,11 +153,11 @@ class ReconnectingTransport(Link):
             self._is_wanted = True
             if self.state is not Phase.WAITING:
                 self._wake_task()
-            elif self._attempts.hurries():
-                self._attempts.hurried()
+            elif self._attempts.may_skip_wait():
+                self._attempts.wait_skipped()
                 self._wake_task()
         # An attempt that asked for new credentials is what the caller wants, unless it hangs.
-        elif not dialing.attempt.refresh or dialing.age >= self._attempts.patience():
+        elif not dialing.attempt.refresh or dialing.age >= self._attempts.drop_after():
             self._is_wanted = True
             dialing.give_up(reasons.reconnecting(self.host, self.state, reason))
         again = reasons.reconnecting(self.host, Phase.OPEN, reason)
@@ -244,9 +244,9 @@ class ReconnectingTransport(Link):
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         return self._subscriptions.refused(feed, failure)
 
-    def proven(self, feed: Feed) -> None:
+    def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
-        self._subscriptions.proven(feed)
+        self._subscriptions.forget_refusals(feed)
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave; what it raises is logged."""

@@ -21,7 +21,7 @@ from gqlwire._wire.address import without_secrets
 from gqlwire._wire.failures import FOREIGN, During, translate
 from gqlwire._wire.picows_wire import PicowsWire
 from gqlwire._wire.reach import Reach
-from gqlwire._wire.rejections import breach, rejected, unreadable
+from gqlwire._wire.rejections import invalid, rejected, unreadable
 from gqlwire._wire.upgrade import Upgrade
 from gqlwire.errors import ConnectTimeout, Phase, TransportError
 from gqlwire.errors.reasons import ABNORMAL, connection_closed
@@ -105,7 +105,7 @@ class _Dial(Generic[H]):
         except WSHandshakeError as cause:
             answer = self._upgrade.answer
             if answer is not None:
-                raise breach(answer, self._way.address, str(cause)) from None
+                raise invalid(answer, self._way.address, str(cause)) from None
             raise
 
     def _picows(self) -> WSProtocol:
@@ -169,7 +169,7 @@ class _Dial(Generic[H]):
         if upgrade.fault is not None:
             return unreadable(upgrade.fault, address, upgrade.alpn)
         if upgrade.answer is not None and upgrade.answer.fault is not None:
-            return breach(upgrade.answer, address, upgrade.answer.fault)
+            return invalid(upgrade.answer, address, upgrade.answer.fault)
         if upgrade.answer is not None:
             return rejected(upgrade.answer, address)
         hint = _TLS_HINT if address.is_secure else "" if upgrade.is_answered else _WSS_HINT

@@ -25,7 +25,7 @@ from gqlwire.errors import (
     TransportConnectionFailed,
     TransportError,
 )
-from gqlwire.errors.text import tame
+from gqlwire.errors.text import escape_args
 
 FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
 """The exceptions that an attempt to connect may raise."""
@@ -87,7 +87,7 @@ def translate(
         # Its message shows the URL, and so would the traceback.
         return InvalidURL(f"the URL of {host} is not one of a WebSocket server")
     if isinstance(cause, WSError | ProxyError | ProxyTimeoutError):
-        tame(cause)
+        escape_args(cause)
     failure = _failure(cause, host, during, proxy)
     failure.__cause__ = cause
     return failure

@@ -91,7 +91,7 @@ class PicowsWire(WSListener):
         else:
             self._transport.send(_TEXT, self._compression.deflate(text), rsv1=True)
         if self._bursts is not None:
-            self._bursts.take = self._take_hurriedly
+            self._bursts.take = self._take_and_acknowledge
 
     def ping(self) -> None:
         """Send a ping frame."""
@@ -154,7 +154,7 @@ class PicowsWire(WSListener):
             if frame.last_in_buffer:
                 self._cork.sent = 0
                 self._handler.heard()
-                self._hurry()
+                self._acknowledge()
                 if not frame.tail_size:
                     self._start_fast_path()
         except Exception as fault:  # noqa: BLE001  # picows would only log it
@@ -169,7 +169,7 @@ class PicowsWire(WSListener):
         self._bursts = Bursts(
             picows,
             take=self._take_burst,
-            wait=self._hurry,
+            wait=self._acknowledge,
             # If picows finds an invalid frame, it sends a close frame itself.
             is_open=lambda: self._fragments is None and not self._transport.is_close_frame_sent,
             max_size=self._max_message_size,
@@ -189,7 +189,7 @@ class PicowsWire(WSListener):
         except Exception as fault:  # noqa: BLE001  # picows would only log it
             self._fail(fault)
 
-    def _take_hurriedly(self, texts: list[bytes]) -> None:
+    def _take_and_acknowledge(self, texts: list[bytes]) -> None:
         """Do what `_take_burst` does after something was sent, until all answers are there.
 
         It is a function of its own, so that events cost no more while nobody asks.
@@ -203,8 +203,8 @@ class PicowsWire(WSListener):
         if self._bursts is not None:
             self._bursts.take = self._take_burst
 
-    def _hurry(self) -> None:
-        """Do the same after other frames, and amid one."""
+    def _acknowledge(self) -> None:
+        """Do the same after other frames, and when a part of one has arrived."""
         if self._handler.gate.asked:
             self._quick_ack.in_front()
         elif self._quick_ack.is_behind:

@@ -8,8 +8,8 @@ the option sends a pending acknowledgement. The kernel goes back to waiting by i
 is set again after each read.
 
 An acknowledgement of its own takes some microseconds, which would be wasted on most servers. So
-this begins when three answers of few have come late, each behind another message. One may come late
-because a machine is busy.
+this begins when three answers within a few have come late, each after another message. One may come
+late because a machine is busy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable
 TCP_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 _LATE = 0.01
-"""Seconds between a message and the answer behind it; kernels wait 20 ms at least."""
+"""Seconds between a message and the answer after it; kernels wait 20 ms at least."""
 
 # Each late one counts 1, and what was counted fades: three of six are enough, one of ten is not.
 _KEPT, _ENOUGH = 0.9, 2.0
@@ -29,8 +29,8 @@ _KEPT, _ENOUGH = 0.9, 2.0
 class QuickAck:
     """Decides when to acknowledge, for one socket. `clock` returns the time in seconds.
 
-    `is_on`: whether answers have come late, so that the client has to hurry. `is_behind`: whether
-    something has arrived in front of the answer that is awaited, or was.
+    `is_on`: whether answers have come late, so that the client acknowledges immediately.
+    `is_behind`: whether something has arrived in front of the answer that is awaited, or was.
     """
 
     __slots__ = ("_clock", "_late", "_since", "_socket", "is_behind", "is_on")

@@ -71,7 +71,7 @@ def rejected(answer: Answer, address: Address) -> HandshakeRejected:
     return _rejection(text, answer, address)
 
 
-def breach(answer: Answer, address: Address, what: str) -> HandshakeRejected:
+def invalid(answer: Answer, address: Address, what: str) -> HandshakeRejected:
     """Return the error for a 101 that breaks RFC 6455, section 4.1."""
     why = printable(address.conceal(what))
     text = f"{address.host} accepted the upgrade, but not as RFC 6455 requires: {why}"

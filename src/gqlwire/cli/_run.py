@@ -189,8 +189,8 @@ def _client(operation: Operation, console: Console) -> Client:
 def _refused(failure: TransportError) -> Action | None:
     """End with a failure that would end the first attempt as well.
 
-    The credentials are those of the command line, and whoever runs the command learns of it by its
-    exit status.
+    The credentials are those of the command line, so new attempts would fail as well. The exit
+    status says why.
     """
     action, _ = RetryPolicy().judge(failure)
     return Action.STOP if action in (Action.STOP, Action.REFRESH) else None

@@ -66,8 +66,8 @@ class Client:
     operation connects again.
     `hooks`: functions to call when something happens to the connection.
 
-    Raises ValueError for more than one source of the schema, and ValueError or TypeError for times
-    that cannot be.
+    Raises ValueError for more than one source of the schema, and ValueError or TypeError for
+    invalid times.
     """
 
     def __init__(

@@ -119,7 +119,7 @@ class AsyncClientSession:
         OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
         connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
         for a document that is not valid; TypeError for an unsupported `result_type`; ValueError or
-        TypeError for a `timeout` that cannot be. Every TransportError has `maybe_executed`: whether
+        TypeError for an invalid `timeout`. Every TransportError has `maybe_executed`: whether
         the server may have executed the operation.
 
         Cancelling tells the server to stop. For a mutation, a note on the CancelledError says

@@ -38,7 +38,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from gqlwire.errors.text import harmless
+from gqlwire.errors.text import escaped
 
 __all__ = [
     "AckTimeout",
@@ -116,7 +116,7 @@ class TransportError(Exception):
     status: int | None = None
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*map(harmless, args))
+        super().__init__(*map(escaped, args))
 
 
 class InvalidURL(TransportError, ValueError):

@@ -65,11 +65,11 @@ def seconds(number: float) -> str:
     return counted(number, "second")
 
 
-def tame(fault: BaseException) -> None:
+def escape_args(fault: BaseException) -> None:
     """Escape the text of an exception of another library, which a traceback shows as a cause."""
-    fault.args = tuple(map(harmless, fault.args))
+    fault.args = tuple(map(escaped, fault.args))
 
 
-def harmless(value: T) -> T | str:
+def escaped(value: T) -> T | str:
     """Return `value`, escaped if it is a str."""
     return printable(value) if isinstance(value, str) else value

@@ -30,7 +30,7 @@ from gqlwire.errors import (
     TransportError,
     reasons,
 )
-from gqlwire.transport.race import Beaten, first_answer
+from gqlwire.transport.race import AnsweredLate, first_answer
 
 # 1002: subscriptions-transport-ws; 4406: Strawberry, graphql-ws. After the acknowledgement, 4400
 # means "invalid message": perhaps one of another protocol.
@@ -151,7 +151,7 @@ _logger = logging.getLogger("gqlwire")
 
 # How long a server may be silent before it is offered one name alone as well, in seconds and as a
 # part of `connect_timeout`.
-_PATIENCE, _PATIENT_PART = 2.0, 0.2
+_SILENCE, _SILENT_PART = 2.0, 0.2
 # After a silence of `ack_timeout`, another offer gets this part of it.
 _PART_OF_ACK_TIMEOUT = 1 / 3
 
@@ -276,7 +276,7 @@ class Connector:
             offered,
             others,
             sent=sent,
-            patience=_PATIENCE if limit is None else min(_PATIENCE, _PATIENT_PART * limit),
+            silence=_SILENCE if limit is None else min(_SILENCE, _SILENT_PART * limit),
         )
 
     def _others(self, offered: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -288,7 +288,7 @@ class Connector:
     async def _dial(self, way: Way, offered: tuple[str, ...]) -> Connection:
         def make(selected: str | None, headers: Mapping[str, str]) -> Connection:
             if self._answered is not None:
-                raise Beaten
+                raise AnsweredLate
             try:
                 connection = self._make_connection(offered, selected)
             except NotOffered as answer:

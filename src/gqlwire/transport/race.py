@@ -15,7 +15,7 @@ from gqlwire.errors import TransportConnectionFailed
 T = TypeVar("T")
 
 
-class Beaten(TransportConnectionFailed):
+class AnsweredLate(TransportConnectionFailed):
     """The server answered an attempt after another one. No user sees this error."""
 
 
@@ -25,14 +25,14 @@ async def first_answer(
     others: Sequence[T],
     *,
     sent: asyncio.Event,
-    patience: float,
+    silence: float,
 ) -> Connection:
     """Return the first connection that opens; `dial` makes one with an offer.
 
     If the server does not answer the `first` offer, each of the `others` joins it: the first of
-    them `patience` seconds after `sent` is set. What becomes of the first offer counts: if it
-    fails, that is raised. An attempt that the server answers too late raises Beaten in `dial`.
-    Cancelling leaves no connection behind.
+    them `silence` seconds after `sent` is set. What becomes of the first offer counts: if it
+    fails, that is raised. An attempt that the server answers too late raises AnsweredLate in
+    `dial`. Cancelling leaves no connection behind.
     """
     loop = asyncio.get_running_loop()
     main = loop.create_task(dial(first))
@@ -42,7 +42,7 @@ async def first_answer(
         while True:
             done, _ = await asyncio.wait(
                 running,
-                timeout=patience if waiting else None,
+                timeout=silence if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in sorted(done, key=_has_failed):  # any answer is better than a failure
@@ -50,7 +50,7 @@ async def first_answer(
                 failure = task.exception()
                 if failure is None:
                     return task.result()
-                if not running or (task is main and not isinstance(failure, Beaten)):
+                if not running or (task is main and not isinstance(failure, AnsweredLate)):
                     raise failure
             if waiting:
                 running.append(loop.create_task(dial(waiting.pop(0))))
