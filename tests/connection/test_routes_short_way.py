@@ -77,7 +77,7 @@ def spied(connection: Connection) -> list[bytes]:
 async def test_messages_for_a_stream_that_ended_within_a_burst_are_read(
     speech: Speech,
 ) -> None:
-    """The stream is forgotten during the burst; invalid JSON for it is nobody's affair then."""
+    """The stream is forgotten during the burst; then invalid JSON for it costs nothing."""
     consumers = [Consumer(is_patient=True, buffer=1, overflow=Overflow.ERROR), EAGERLY]
     steps: list[Step] = [
         as_sent(speech, "1", -1),
@@ -449,7 +449,7 @@ async def test_the_log_shows_messages_that_go_the_short_way(
 @pytest.mark.parametrize("hole", HOLES)
 @on_virtual_time
 async def test_invalid_json_is_found_by_the_consumer_that_takes_it(hole: str) -> None:
-    """It costs this event alone, whoever else is on the connection."""
+    """It costs this event alone, whatever else is on the connection."""
     it = await Running.begin(Way(Routes, Counted()), NEWER, [PATIENTLY, EAGERLY])
     await it.hear(*as_sent(NEWER, "1", 0))
     await it.hear(*as_sent(NEWER, "1", 1), COMPACT.write("next", "1", hole))

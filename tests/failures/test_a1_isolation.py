@@ -1,7 +1,7 @@
 """One subscription makes the server end the connection whenever it is sent.
 
-It starved its neighbours for ever, in silence. It has to be found and raise the cause, after few
-drops of the others, which then live on.
+The others lost their connection with it for ever, and nobody was told. It has to be found and raise
+the failure, after few drops of the others, which then continue.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEALTHY = 20
 DROPS = 6
 """1 + `resubscribe_attempts`, with which `gqlwire.connect` begins."""
 PATIENCE = 1_500.0
-"""Seconds, on virtual time, within which the culprit has to be found. After a close that is about
+"""Seconds, on virtual time, within which the cause has to be found. After a close that is about
 credentials, each attempt waits for a minute or two."""
 
 End = Callable[[Peer], None]
@@ -59,11 +59,11 @@ REFUSES_AT_ONCE = {"4500", "4400", "1011", "1002", "1003", "4000", "4999"}
 
 
 @dataclass
-class Poisoned:
-    """A server to which one subscription, or some, are poison.
+class EndingServer:
+    """A server to which one subscription, or some, are the cause of its ends.
 
-    The healthy ones get an event every `pace` seconds. A poisonous one gets `events`, each after
-    `poison_pace` seconds; then the server ends the connection by `end`, after `delay` seconds more.
+    The healthy ones get an event every `pace` seconds. A cause gets `events`, each after
+    `cause_pace` seconds; then the server ends the connection by `end`, after `delay` seconds more.
     """
 
     server: VirtualServer
@@ -71,8 +71,8 @@ class Poisoned:
     events: int = 0
     delay: float = 0.01
     pace: float = 0.5
-    poison_pace: float = 0.05
-    poisonous: set[str] = field(default_factory=lambda: {"poison"})
+    cause_pace: float = 0.05
+    causes: set[str] = field(default_factory=lambda: {"cause"})
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -87,17 +87,17 @@ class Poisoned:
         if not request["query"].startswith("subscription"):
             peer.answer({"get": 1}, id)
             return
-        is_poison = request["variables"]["name"] in self.poisonous
+        is_cause = request["variables"]["name"] in self.causes
         sent = 0
         while peer.is_open and id in peer.live:
-            if is_poison and sent == self.events:
+            if is_cause and sent == self.events:
                 await pass_time(self.delay)
                 if peer.is_open and id in peer.live:
                     self.end(peer)
                 return
             peer.tell(sent, id=id)
             sent += 1
-            await pass_time(self.poison_pace if is_poison else self.pace)
+            await pass_time(self.cause_pace if is_cause else self.pace)
 
 
 @dataclass
@@ -152,10 +152,10 @@ class Outcome:
 
 
 async def outcome(
-    poisoned: Poisoned, spelling: Spelling = NEWER, healthy: int = HEALTHY, lead: float = 1.0
+    ending: EndingServer, spelling: Spelling = NEWER, healthy: int = HEALTHY, lead: float = 1.0
 ) -> Outcome:
-    """Run healthy subscriptions, and after `lead` seconds the poisonous; then 30 s more."""
-    server = poisoned.server
+    """Run healthy subscriptions, and after `lead` seconds the causes; then 30 s more."""
+    server = ending.server
     # The default of `connect` pings; a server on virtual time answers.
     server.answers_pings = True
     found = Outcome([Fate() for _ in range(healthy)], [], [])
@@ -165,7 +165,7 @@ async def outcome(
         await pass_time(lead)
         begin = now()
         culprits: list[asyncio.Task[None]] = []
-        for name in sorted(poisoned.poisonous):
+        for name in sorted(ending.causes):
             found.culprits.append(Fate())
             culprits.append(asyncio.create_task(follow(session, name, found.culprits[-1])))
         async with asyncio.timeout(PATIENCE):
@@ -174,15 +174,14 @@ async def outcome(
         seen = [fate.events for fate in found.healthy]
         found.answers.clear()
         await pass_time(90)
-        if poisoned.pace < 90:
+        if ending.pace < 90:
             assert all(
                 fate.events > before for fate, before in zip(found.healthy, seen, strict=True)
             )
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    await asyncio.wait([*poisoned.tasks, asyncio.create_task(pass_time(1))])
-    print(found)
+    await asyncio.wait([*ending.tasks, asyncio.create_task(pass_time(1))])
     return found
 
 
@@ -202,11 +201,11 @@ SPELLINGS = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["newer", "a
 @SPELLINGS
 @pytest.mark.parametrize("end", ENDS)
 def test_a1_at_its_first_subscribe(end: str, spelling: Spelling) -> None:
-    """Where the code says what it means, the culprit has it at once, and the others one drop."""
+    """If the code says what it means, the cause fails immediately, and the others have one drop."""
 
     @tidily
     async def run() -> None:
-        found = await outcome(Poisoned(VirtualServer(), ENDS[end]), spelling)
+        found = await outcome(EndingServer(VirtualServer(), ENDS[end]), spelling)
         assert_isolated(found)
         if end in REFUSES_AT_ONCE:
             assert (1, True) == (found.drops, found.took < 1)
@@ -222,8 +221,8 @@ def test_a1_after_100_events(end: str, pace: float, spelling: Spelling) -> None:
 
     @tidily
     async def run() -> None:
-        poisoned = Poisoned(VirtualServer(), ENDS[end], events=100, poison_pace=pace)
-        assert_isolated(await outcome(poisoned, spelling))
+        ending = EndingServer(VirtualServer(), ENDS[end], events=100, cause_pace=pace)
+        assert_isolated(await outcome(ending, spelling))
 
     run()
 
@@ -233,20 +232,20 @@ KINDS: dict[str, dict[str, Any]] = {
     "after a second of silence": {"delay": 1.0},
     "after 20 seconds of silence": {"delay": 20.0},
     "after 5 events and 5 seconds": {"events": 5, "delay": 5.0},
-    "two of them": {"poisonous": {"poison", "venom"}},
-    "five of them": {"poisonous": {f"poison {number}" for number in range(5)}},
+    "two of them": {"causes": {"cause", "other cause"}},
+    "five of them": {"causes": {f"cause {number}" for number in range(5)}},
     "beside quiet ones": {"pace": 1_000.0},
 }
 
 
 @pytest.mark.parametrize("end", ["4500", "reset", "no JSON", "1000"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a1_kind_other_poisons(kind: str, end: str) -> None:
+def test_a1_kind_other_causes(kind: str, end: str) -> None:
     """Others than those that were seen: when, how many, and beside whom."""
 
     @tidily
     async def run() -> None:
-        found = await outcome(Poisoned(VirtualServer(), ENDS[end], **KINDS[kind]))
+        found = await outcome(EndingServer(VirtualServer(), ENDS[end], **KINDS[kind]))
         assert_isolated(found, drops=DROPS * len(found.culprits))
 
     run()
@@ -259,8 +258,8 @@ def test_a1_kind_all_started_together(end: str, events: int) -> None:
 
     @tidily
     async def run() -> None:
-        poisoned = Poisoned(VirtualServer(), ENDS[end], events=events)
-        assert_isolated(await outcome(poisoned, lead=0.0))
+        ending = EndingServer(VirtualServer(), ENDS[end], events=events)
+        assert_isolated(await outcome(ending, lead=0.0))
 
     run()
 
@@ -271,7 +270,7 @@ def test_a1_kind_nobody_beside_it(end: str) -> None:
 
     @tidily
     async def run() -> None:
-        found = await outcome(Poisoned(VirtualServer(), ENDS[end], events=3), healthy=0)
+        found = await outcome(EndingServer(VirtualServer(), ENDS[end], events=3), healthy=0)
         [culprit] = found.culprits
         assert "after this subscription had been sent" in str(culprit.failure)
         assert found.answers.count("answered") > 80
@@ -287,7 +286,7 @@ def test_a1_kind_a_server_that_allows_one_connection(end: str) -> None:
     async def run() -> None:
         server = VirtualServer()
         server.otherwise = lambda: hangs_up(4429) if server.open else ACCEPT
-        found = await outcome(Poisoned(server, ENDS[end]))
+        found = await outcome(EndingServer(server, ENDS[end]))
         # An attempt for a connection apart fails three times before it is known.
         assert_isolated(found, drops=DROPS + 3)
 
@@ -298,14 +297,14 @@ def test_a1_kind_a_server_that_allows_one_connection(end: str) -> None:
 @pytest.mark.parametrize("lasts", [0.3, 3.0, 10.0, 45.0])
 @pytest.mark.parametrize("pace", [0.5, 20.0])
 def test_a1_kind_nobody_is_blamed_for_the_server(code: int, lasts: float, pace: float) -> None:
-    """A server that ends each of its connections after a while has no poison in it."""
+    """A server that ends each of its connections after a while ends them for all."""
 
     @tidily
     async def run() -> None:
         server = VirtualServer()
         server.otherwise = lambda: Meeting(lasts=lasts, code=code)
         server.answers_pings = True
-        poisoned = Poisoned(server, ENDS["reset"], pace=pace)
+        ending = EndingServer(server, ENDS["reset"], pace=pace)
         fates = [Fate() for _ in range(10)]
         async with server.client() as session:
             tasks = [asyncio.create_task(follow(session, "healthy", fate)) for fate in fates]
@@ -314,6 +313,6 @@ def test_a1_kind_nobody_is_blamed_for_the_server(code: int, lasts: float, pace: 
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        await asyncio.wait([*poisoned.tasks, asyncio.create_task(pass_time(1))])
+        await asyncio.wait([*ending.tasks, asyncio.create_task(pass_time(1))])
 
     run()

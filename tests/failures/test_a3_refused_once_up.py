@@ -166,7 +166,7 @@ ANY = st.one_of(
 def test_a3_kind_nothing_that_a_server_says_is_final(
     kinds: list[tuple[str, int]], phase: Phase, can_refresh: bool
 ) -> None:
-    """Once it has acknowledged; and no refusal is answered with haste twice."""
+    """Once it has acknowledged; and no second refusal is answered immediately."""
     attempts = once_acked(RetryPolicy(), can_refresh=can_refresh)
     immediate = 0
     for kind, number in kinds:

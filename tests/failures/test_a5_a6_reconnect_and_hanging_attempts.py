@@ -338,7 +338,7 @@ async def test_a6_kind_terminate_in_a_loop(server: VirtualServer, pauses: list[f
 
 @on_virtual_time
 async def test_a6_kind_closing_drops_an_attempt_that_hangs_too() -> None:
-    """At once."""
+    """Immediately."""
     server = VirtualServer()
     async with kept(server, connect_timeout=None):
         server.otherwise = UNREACHABLE

@@ -224,7 +224,7 @@ async def test_b1_kind_each_unreadable_event_costs_one_step(
     way: Callable[[Any], Any],
     options: dict[str, Any],
 ) -> None:
-    """Its neighbour and a query get theirs, and nothing is told to the server."""
+    """The other subscription and a query get their results, and nothing is sent to the server."""
     async with kept(server, spelling=spelling) as it:
         events, other = it.session.subscribe(TICKS, **options), it.session.subscribe(TICKS)
         await started(events, server.peer, 1)

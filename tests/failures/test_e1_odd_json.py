@@ -51,7 +51,7 @@ def after_value(last: Any, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 async def live(server: VirtualServer, client: Any, checkpoint: Any, value: bytes) -> Any:
-    """One life of a program: take an event with this value, and leave in good order."""
+    """Run the program once: take an event with this value, and leave without an error."""
     async with client as session:
         events = session.subscribe(FROM, resume=after_value, checkpoint=checkpoint)
         async with events:

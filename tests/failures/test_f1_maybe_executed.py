@@ -401,7 +401,7 @@ def test_f1_kind_whatever_happens(
     tears: bool,
     spelling: Spelling,
 ) -> None:
-    """Faults in any order, time limits, cancellations, and `close()` amid it all."""
+    """Faults in any order, time limits, cancellations, and `close()` between them."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(_weathered(plan, weather, meetings, tears, spelling)).judge()
 

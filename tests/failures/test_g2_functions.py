@@ -233,7 +233,7 @@ async def test_g2_kind_a_key_that_raises_anything_fails_its_step_alone(
 @pytest.mark.parametrize("deed", [closes_itself, terminates_twice, reconnects])
 @tidily
 async def test_g2_kind_whatever_a_key_does_nothing_hangs(server: VirtualServer, deed: Any) -> None:
-    """It is called amid the step of its subscription."""
+    """It is called during the step of its subscription."""
     keep.clear()
     async with kept(server) as it:
 

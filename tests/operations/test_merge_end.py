@@ -109,7 +109,7 @@ async def test_a_subscription_that_is_too_slow_leaves_the_others() -> None:
 
 @on_virtual_time
 async def test_invalid_json_costs_one_event() -> None:
-    """The one who took it is told so; all go on."""
+    """The step that took it raises; all continue."""
     it = Speaking()
     merged, (a, b, c) = await begun(it, 3)
     it.hear((a, 1), (a, UNREADABLE), (a, 2), (b, 3), (b, 4), (c, 5))

@@ -198,7 +198,7 @@ class TestValidate:
         assert [(at.line, at.column) for at in caught.value.locations or ()] == [(3, 3)]
 
     def test_refuses_an_invalid_schema(self) -> None:
-        """A schema that breaks GraphQL's rules is named as the culprit."""
+        """A schema that breaks GraphQL's rules is named as the cause."""
         schema = build_schema_from("type Thing { id: ID }")
         with pytest.raises(TypeError, match="Query root type must be provided"):
             validate(schema, graphql.parse("{ now }"))

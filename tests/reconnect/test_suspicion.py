@@ -174,7 +174,7 @@ def test_no_limit_means_that_nobody_is_blamed() -> None:
 def drops_until_found(
     keys: list[str], culprit: str, kind: Callable[[list[str]], dict[str, list[str]]]
 ) -> tuple[int, int]:
-    """Play it: the connection that has the culprit ends.
+    """Play it: the connection that has the cause on it ends.
 
     Return how often, and how often at most for another one.
     `kind` is what is seen of those that are on such a connection.

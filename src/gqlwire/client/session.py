@@ -215,10 +215,11 @@ class AsyncClientSession:
         is `reconnecting`, the subscription continues after the connection is lost. With
         `tell_reconnects=True`, a `Reconnected` then comes between the events.
 
-        A step raises TransportQueryError for an event with errors, and ResultMismatch for an event
-        that does not fit `result_type`; the next step continues. With `get_execution_result=True`,
-        an event with errors does not raise. A step raises OperationTimeout after
-        `first_event_timeout` or `idle_timeout`, SlowConsumer if the consumer is too slow (see
+        A step raises TransportQueryError for an event with errors, ResultMismatch for an event that
+        does not fit `result_type`, TransportProtocolError for an event that cannot be read, and
+        IncompleteResult for a part of a result; the next step continues. With
+        `get_execution_result=True`, errors and parts do not raise. A step raises OperationTimeout
+        after `first_event_timeout` or `idle_timeout`, SlowConsumer if the consumer is too slow (see
         `Overflow`), or the final failure of the connection; these end the subscription.
 
         `subscribe` itself raises graphql-core's GraphQLError for a document that is not valid, and
