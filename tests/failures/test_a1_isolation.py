@@ -182,6 +182,7 @@ async def outcome(
             task.cancel()
         await asyncio.wait(tasks)
     await asyncio.wait([*ending.tasks, asyncio.create_task(pass_time(1))])
+    print(found)  # shown by -rP
     return found
 
 
