@@ -21,7 +21,9 @@ from gqlwire.retry import Attempt
 PLACES = 16
 """How many connections there may be apart from the main one."""
 _DIALS = 3
-"""After so many attempts in a row that failed, no more are made."""
+"""After attempts have failed beside so many main connections in a row, no more are made …"""
+_AGAIN = 600.0
+"""… for so many seconds: other things than a server's limit may have been the cause."""
 
 
 class Ward:
@@ -70,7 +72,8 @@ class Quarantine:
         self._wards: list[Ward] = []
         self._of: dict[Feed, Ward] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._failed_dials = 0
+        # Beside how many main connections in a row, and when; and whether beside this one.
+        self._failed_dials, self._failed_at, self._has_failed = 0, 0.0, False
         self._is_open = False  # whether there is a main connection
 
     def __contains__(self, feed: Feed) -> bool:
@@ -80,7 +83,8 @@ class Quarantine:
     @property
     def is_possible(self) -> bool:
         """Whether the server seems to allow more than one connection."""
-        return self._failed_dials < _DIALS
+        is_old = asyncio.get_running_loop().time() - self._failed_at > _AGAIN
+        return self._failed_dials < _DIALS or is_old
 
     @property
     def places(self) -> int:
@@ -111,7 +115,7 @@ class Quarantine:
 
     def start(self) -> None:
         """Make the connections that are to be made: there is a main connection."""
-        self._is_open = True
+        self._is_open, self._has_failed = True, False
         for ward in self._wards:
             if ward.task is None:
                 self._wait(ward)
@@ -165,7 +169,7 @@ class Quarantine:
         try:
             connection = await ward.dialer.dial(attempt, self._gate, on_end)
         except TransportError as refusal:
-            self._failed_dials += 1
+            self._note_failure(ward)
             self._over(ward, refusal)
             return
         self._failed_dials = 0
@@ -175,6 +179,16 @@ class Quarantine:
             self._resubscribe(feed, connection)
         if connection.reason is not None and ward in self._wards:  # before it could be told
             self._over(ward, connection.reason)
+
+    def _note_failure(self, ward: Ward) -> None:
+        """Count an attempt that failed, unless it was stopped or the main connection is lost, too.
+
+        Several that fail beside the same main connection count once: the server may be restarting.
+        """
+        if ward in self._wards and self._is_open and not self._has_failed:
+            self._has_failed = True
+            self._failed_dials += 1
+            self._failed_at = asyncio.get_running_loop().time()
 
     def _ended(self, ward: Ward, connection: Connection) -> None:
         if connection is ward.connection and connection.reason is not None:
