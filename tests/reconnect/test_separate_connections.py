@@ -26,23 +26,31 @@ served = pytest.fixture(name="server")(virtual_server)
 SPELLINGS = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["newer", "apollo"])
 
 
-async def suspected(it: Kept, server: VirtualServer) -> tuple[Any, Any]:
-    """A healthy subscription, and a suspect, which has a connection of its own."""
-    healthy = it.session.subscribe(TICKS)
-    await started(healthy, server.peer)
+async def suspected(it: Kept, server: VirtualServer) -> tuple[list[Any], Any]:
+    """Two healthy subscriptions, and a suspect, which has a connection of its own."""
+    healthy = [it.session.subscribe(TICKS) for _ in range(2)]
     suspect = it.session.subscribe(TICKS)
-    await started(suspect, server.peer)
+    for events in (*healthy, suspect):
+        await started(events, server.peer)
+    server.peer.hang_up(1006)
     for _ in range(2):
-        server.peer.hang_up(1006)
         await it.lasting.ready()
         await settle()
-        server.peer.tell(1, id=healthy.id)
-        assert {"n": 1} == await anext(healthy)
-    server.peer.hang_up(1006)
+        # Only the suspect gets nothing; and the last event is for another one each time.
+        healthy.reverse()
+        for events in healthy:
+            server.peer.tell(1, id=events.id)
+            assert {"n": 1} == await anext(events)
+        server.peer.hang_up(1006)
     await it.lasting.ready()
     await pass_time(2)
     assert 2 == len(server.open)
     return healthy, suspect
+
+
+async def end_all(*all_: Any) -> None:
+    for events in all_:
+        await events.aclose()
 
 
 def peer_of(server: VirtualServer, events: Any) -> Peer:
@@ -58,7 +66,7 @@ async def test_a_suspect_continues_on_its_own_connection(
     """As if nothing were: events, refusals, `aclose`; then its connection is closed."""
     async with kept(server, spelling=spelling) as it:
         healthy, suspect = await suspected(it, server)
-        apart, main = peer_of(server, suspect), peer_of(server, healthy)
+        apart, main = peer_of(server, suspect), peer_of(server, healthy[0])
         assert apart is not main
         apart.tell(7, id=suspect.id)
         assert {"n": 7} == await anext(suspect)
@@ -66,7 +74,7 @@ async def test_a_suspect_continues_on_its_own_connection(
         await suspect.aclose()
         await settle()
         assert [main] == server.open
-        await healthy.aclose()
+        await end_all(*healthy)
 
 
 @SPELLINGS
@@ -84,7 +92,7 @@ async def test_a_refusal_on_its_own_connection_is_tried_again_there(
         apart.tell(7, id=suspect.id)
         assert {"n": 7} == await anext(suspect)
         await suspect.aclose()
-        await healthy.aclose()
+        await end_all(*healthy)
 
 
 @tidily
@@ -99,9 +107,9 @@ async def test_when_its_connection_is_lost_with_all_others_it_returns(
         await it.lasting.ready()
         await pass_time(1)
         assert 1 == len(server.open)
-        assert {healthy.id, suspect.id} == set(server.peer.live)
+        assert {events.id for events in (*healthy, suspect)} == set(server.peer.live)
         await suspect.aclose()
-        await healthy.aclose()
+        await end_all(*healthy)
 
 
 @pytest.mark.parametrize("how", ["terminate", "reconnect"])
@@ -117,9 +125,9 @@ async def test_steering_the_session_ends_all_connections(server: VirtualServer, 
         await it.lasting.ready()
         await pass_time(3)
         assert 1 == len(server.open)
-        assert {healthy.id, suspect.id} == set(server.peer.live)
+        assert {events.id for events in (*healthy, suspect)} == set(server.peer.live)
         await suspect.aclose()
-        await healthy.aclose()
+        await end_all(*healthy)
 
 
 @tidily
@@ -147,7 +155,7 @@ async def test_the_counters_have_all_connections(server: VirtualServer) -> None:
         await pass_time(5)
         assert len(server.peers) == it.session.counters.connections == 6
         await suspect.aclose()
-        await healthy.aclose()
+        await end_all(*healthy)
         await settle()
         assert 6 == it.session.counters.connections
 
@@ -165,4 +173,4 @@ async def test_it_fails_alone_in_the_end(server: VirtualServer, spelling: Spelli
         with pytest.raises(ConnectionClosed, match="5 connections ended like this after"):
             await step
         assert 1 == len(server.open)
-        await healthy.aclose()
+        await end_all(*healthy)
