@@ -205,7 +205,7 @@ SPELLINGS = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["newer", "a
 @SPELLINGS
 @pytest.mark.parametrize("end", ENDS)
 def test_a1_at_its_first_subscribe(end: str, spelling: Spelling) -> None:
-    """Where the code says what it means, the next connection shows it; the others have one drop.
+    """If the code says what it means, the next connection shows it; the others have one drop.
 
     It takes up to a second until there is one.
     """
@@ -294,7 +294,7 @@ def test_a1_kind_a_server_that_allows_one_connection(end: str) -> None:
         server = VirtualServer()
         server.otherwise = lambda: hangs_up(4429) if server.open else ACCEPT
         found = await outcome(EndingServer(server, ENDS[end]))
-        # An attempt for a connection apart fails three times before it is known.
+        # An attempt for a connection apart fails beside three main ones before it is known.
         assert_isolated(found, drops=DROPS + 3)
 
     run()

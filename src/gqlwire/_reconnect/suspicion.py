@@ -116,9 +116,8 @@ class Suspicion(Generic[K]):
         last_before = self._note(end)
         if len(end.traces) == 1:
             key = end.traces[0].key
-            if refused is None or end.has_interrupted:
-                return self._ended_alone(end, key)
-            return self._blamed(key, 1)
+            is_clear = refused is not None and not end.has_interrupted
+            return self._blamed(key, 1) if is_clear else self._ended_alone(end, key)
         suspects = self._standing_out(end.traces, last_before)
         if not end.places:
             return self._ended_without_places(end, refused, suspects)
@@ -165,10 +164,12 @@ class Suspicion(Generic[K]):
         self, end: End[K], refused: K | None, suspects: list[K]
     ) -> Verdict[K]:
         """Judge the end of a main connection, if no other one may be opened."""
-        if refused is not None:
+        if refused is not None and not end.has_interrupted:
             held = self._hold(end, refused)
             return self._blamed(refused, held.count) if held.count > 1 else held
-        return self._hold(end, suspects[0]) if len(suspects) == 1 else Verdict()
+        # One that is silent each time is more suspicious than one whose message was the last twice.
+        is_one = len(suspects) == 1 or suspects[1:] == [self._last]
+        return self._hold(end, suspects[0]) if is_one else Verdict()
 
     def _count(self, key: K) -> Verdict[K]:
         """Count an end against a suspect that was alone on its connection."""
