@@ -50,9 +50,31 @@ def named(verdict: Verdict[str]) -> set[str]:
 
 @pytest.mark.parametrize("code", [1002, 1003, 1011, 4400, 4500, 4000, 4999])
 def test_a_code_of_the_application_refuses_the_one_that_was_just_started(code: int) -> None:
-    """And never had an event."""
+    """And never had an event. It has to happen again, if there are others on the connection."""
     seen = {"is_first": ["b"], "is_fresh": ["b", "c"], "is_unheard": ["b"]}
-    assert "b" == Suspicion[str](5).ended(end(closed(code), **seen)).blamed
+    suspicion = Suspicion[str](5)
+    verdict = suspicion.ended(end(closed(code), **seen))
+    assert (None, [["b"]], 0) == (verdict.blamed, verdict.apart, verdict.count)
+    assert "b" == suspicion.ended_apart(end(closed(code), ["b"], has_control=True, **seen)).blamed
+
+    assert "b" == Suspicion[str](5).ended(end(closed(code), ["b"], **seen)).blamed
+
+
+def test_a_code_refuses_the_one_that_was_held_back_for_it() -> None:
+    """If no other connection may be opened, it is sent again later."""
+    seen = {"is_first": ["b"], "is_fresh": ["b"], "is_unheard": ["b"]}
+    suspicion = Suspicion[str](5)
+    assert "b" == suspicion.ended(end(closed(4500), places=0, **seen)).held
+    assert "b" == suspicion.ended(end(closed(4500), places=0, lead=2.0, **seen)).blamed
+
+
+def test_others_that_stand_out_are_suspects_beside_one_that_was_just_started() -> None:
+    """It is not the only one that may be the cause."""
+    suspicion = Suspicion[str](5)
+    for fresh in ("b", "c"):
+        seen = {"is_first": [fresh], "is_fresh": [fresh], "is_unheard": [fresh], "was_last": ["a"]}
+        verdict = suspicion.ended(end(closed(4500), **seen))
+    assert [["c"], ["a"]] == verdict.apart
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1012, 1013, 4401, 4403, 4408, 4429])

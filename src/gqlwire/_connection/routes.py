@@ -78,6 +78,8 @@ class Routes:
     def remove(self, id: str) -> Sink | None:
         """Ignore the results of `id` from now on. Return its sink, or None."""
         sink = self._sinks.pop(id, None)
+        if sink is self.latest:
+            self.latest = None
         if self._streams and isinstance(sink, EventStream):
             self._streams.pop(self._prefix(id), None)
             if sink is self._last[0]:
@@ -116,7 +118,7 @@ class Routes:
         """Tell every sink that the connection is lost, for `reason`."""
         sinks, self._sinks = self._sinks, {}
         self._streams.clear()
-        self.latest, _ = self._last
+        self.latest = self._last[0] or self.latest
         self.has_interrupted = any(isinstance(sink, Reply) for sink in sinks.values())
         self._last = (None, b"")
         for sink in sinks.values():
@@ -148,6 +150,8 @@ class Routes:
                 self._on_reply(event)
             if isinstance(event, events.Result):
                 self._sinks[event.id].put(event.payload)
+                sink = self._sinks.get(event.id)  # another one, after the first result of a feed
+                self.latest = sink if isinstance(sink, EventStream) else None
                 if self._spelling is None and self._lessons:
                     self._lessons -= 1
                     self._learn(self._spelling_of(text, event))

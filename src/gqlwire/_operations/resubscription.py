@@ -81,8 +81,13 @@ class Resubscription:
             self._alarm.cancel()
 
     def lost(self, failure: TransportError) -> None:
-        """Pass on what was held back, then report to the stream that the connection is lost."""
-        self._release()
+        """Report to the stream that the connection is lost.
+
+        What was held back is part of the gap: it may have been a refusal, whose end was lost.
+        """
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._held.clear()
         self._stream.lost(failure)
 
     def _pass(self) -> None:

@@ -191,7 +191,7 @@ class Subscriptions:
         """Look for the cause among those of a connection apart, which has ended."""
         main = self._link.live
         if separate.connection is not None and isinstance(failure, TransportError):
-            has_control = main is not None and self._began < separate.began
+            has_control = main is not None and self._began <= separate.began
             places = self.separate.places
             end = self._end_of(
                 separate.connection, failure, separate.began, places, has_control=has_control
@@ -239,9 +239,10 @@ class Subscriptions:
             self._held[verdict.held] = min(max(delay, 2 * life), SOON)
         for group in verdict.apart:
             _logger.warning(
-                "%s ended the connection in the same way again: %s; "
+                "%s ended the connection%s: %s; "
                 "%d of the subscriptions may be the cause, and get a connection of their own",
                 self._link.host,
+                " in the same way again" if verdict.count else "",
                 failure,
                 len(group),
             )
@@ -254,7 +255,7 @@ class Subscriptions:
         self._on_found()
 
     def _delay(self, count: int) -> float:
-        return self._chance() * self._policy.ceiling(count)
+        return self._chance() * self._policy.ceiling(count) if count else 0.0
 
     def release(self, drop: Callable[[Connection], None]) -> None:
         """End the connections apart by `drop`; their subscriptions go to the main connection."""

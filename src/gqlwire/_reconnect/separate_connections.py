@@ -21,7 +21,9 @@ from gqlwire.retry import Attempt
 MOST_CONNECTIONS = 16
 """How many connections there may be apart from the main one."""
 _MOST_FAILURES = 3
-"""After so many attempts in a row that failed, no more are made."""
+"""After attempts have failed beside so many main connections in a row, no more are made …"""
+_AGAIN = 600.0
+"""… for so many seconds: other things than a server's limit may have been the cause."""
 
 
 class SeparateConnection:
@@ -73,7 +75,8 @@ class SeparateConnections:
         self._all: list[SeparateConnection] = []
         self._of: dict[Feed, SeparateConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._failed_dials = 0
+        # Beside how many main connections in a row, and when; and whether beside this one.
+        self._failed_dials, self._failed_at, self._has_failed = 0, 0.0, False
         self._is_open = False  # whether there is a main connection
 
     def __contains__(self, feed: Feed) -> bool:
@@ -83,7 +86,8 @@ class SeparateConnections:
     @property
     def is_possible(self) -> bool:
         """Whether the server seems to allow more than one connection."""
-        return self._failed_dials < _MOST_FAILURES
+        is_old = asyncio.get_running_loop().time() - self._failed_at > _AGAIN
+        return self._failed_dials < _MOST_FAILURES or is_old
 
     @property
     def places(self) -> int:
@@ -116,7 +120,7 @@ class SeparateConnections:
 
     def start(self) -> None:
         """Make the connections that are to be made: there is a main connection."""
-        self._is_open = True
+        self._is_open, self._has_failed = True, False
         for separate in self._all:
             if separate.task is None:
                 self._wait(separate)
@@ -164,7 +168,7 @@ class SeparateConnections:
         try:
             connection = await separate.dialer.dial(attempt, self._gate, on_end)
         except Exception as failure:  # noqa: BLE001  # whatever it is, nobody may wait for ever
-            self._failed_dials += 1
+            self._note_failure(separate)
             self._over(separate, failure)
             return
         self._failed_dials = 0
@@ -174,6 +178,16 @@ class SeparateConnections:
             self._resubscribe(feed, connection)
         if connection.reason is not None:  # before it could be told
             self._over(separate, connection.reason)
+
+    def _note_failure(self, separate: SeparateConnection) -> None:
+        """Count an attempt that failed, unless it was stopped or the main connection is lost, too.
+
+        Several that fail beside the same main connection count once: the server may be restarting.
+        """
+        if separate in self._all and self._is_open and not self._has_failed:
+            self._has_failed = True
+            self._failed_dials += 1
+            self._failed_at = asyncio.get_running_loop().time()
 
     def _ended(self, separate: SeparateConnection, connection: Connection) -> None:
         if connection is separate.connection and connection.reason is not None:

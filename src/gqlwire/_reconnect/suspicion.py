@@ -79,8 +79,8 @@ class Verdict(Struct, Generic[K]):
 
     `blamed`: the end is the fault of this one. `apart`: the groups that each get a connection of
     their own. `held`: this one is sent again on the main connection, later than the others.
-    `count`: how many ends count against it. Those that are not named go to the next main
-    connection.
+    `count`: how many ends count against it; 0 if it is to be found out without delay. Those that
+    are not named go to the next main connection.
     """
 
     blamed: K | None = None
@@ -112,23 +112,22 @@ class Suspicion(Generic[K]):
         if _is_elsewhere(end.failure) or not end.traces:
             self._counts.clear()
             return Verdict()
-        fresh = [trace.key for trace in end.traces if trace.is_first and trace.is_fresh]
-        if len(fresh) == 1 and is_refusal(end.failure) and not end.has_interrupted:
-            return self._blamed(fresh[0], 1)
+        refused = _refused(end)
         last_before = self._note(end)
         if len(end.traces) == 1:
-            return self._ended_alone(end, end.traces[0].key)
+            key = end.traces[0].key
+            is_clear = refused is not None and not end.has_interrupted
+            return self._blamed(key, 1) if is_clear else self._ended_alone(end, key)
         suspects = self._standing_out(end.traces, last_before)
         if not end.places:
-            return self._hold(end, suspects[0]) if len(suspects) == 1 else Verdict()
+            return self._ended_without_places(end, refused, suspects)
         self._counts.clear()
-        groups = [[key] for key in suspects]
-        if not groups and len(self._lives) >= _ROW:
-            groups = self._divided(end.traces, min(_GROUPS, end.places + 1))[:-1]
-        if not groups or self._trials >= _TRIALS:
-            return Verdict()
-        self._trials += 1
-        return Verdict(apart=groups[: end.places])
+        groups = self._suspected(end, suspects)
+        if refused is None:
+            return Verdict(apart=groups[: end.places])
+        # Another one may have ended the connection just now. If it was this one, it does so again.
+        groups = [[refused], *([key for key in group if key != refused] for group in groups)]
+        return Verdict(apart=[group for group in groups if group][: end.places], count=0)
 
     def ended_apart(self, end: End[K]) -> Verdict[K]:
         """Judge the end of a connection that suspects had apart."""
@@ -149,6 +148,28 @@ class Suspicion(Generic[K]):
         if end.has_control and len(self._lives) > 1:
             return self._count(key)
         return self._hold(end, key) if len(self._lives) >= _ROW else Verdict()
+
+    def _suspected(self, end: End[K], suspects: list[K]) -> list[list[K]]:
+        """Return who gets a connection apart: those that stand out, or all but the least likely."""
+        groups = [[key] for key in suspects]
+        if not groups and len(self._lives) >= _ROW:
+            groups = self._divided(end.traces, min(_GROUPS, end.places + 1))[:-1]
+        if not groups or self._trials >= _TRIALS:
+            return []
+        # If an older connection outlives this one, it is not the server.
+        self._trials += not end.has_control
+        return groups
+
+    def _ended_without_places(
+        self, end: End[K], refused: K | None, suspects: list[K]
+    ) -> Verdict[K]:
+        """Judge the end of a main connection, if no other one may be opened."""
+        if refused is not None and not end.has_interrupted:
+            held = self._hold(end, refused)
+            return self._blamed(refused, held.count) if held.count > 1 else held
+        # One that is silent each time is more suspicious than one whose message was the last twice.
+        is_one = len(suspects) == 1 or suspects[1:] == [self._last]
+        return self._hold(end, suspects[0]) if is_one else Verdict()
 
     def _count(self, key: K) -> Verdict[K]:
         """Count an end against a suspect that was alone on its connection."""
@@ -207,10 +228,12 @@ class Suspicion(Generic[K]):
         """Return the few that something was seen of, twice, that was not seen of the others."""
         if len(self._lives) < 2:
             return []
-        silent = [key for key, count in self._unheard.items() if count > 1]
-        if silent and len(silent) < len(traces) and len(silent) <= _GROUPS:
-            return silent
-        return [self._last] if self._last is not None and self._last == last_before else []
+        found = [key for key, count in self._unheard.items() if count > 1]
+        if len(found) >= len(traces) or len(found) > _GROUPS:
+            found = []
+        if self._last is not None and self._last == last_before and self._last not in found:
+            found.append(self._last)
+        return found
 
     def _divided(self, traces: Sequence[Trace[K]], most: int) -> list[list[K]]:
         """Divide them into `most` groups at most, the most suspicious first."""
@@ -226,6 +249,12 @@ class Suspicion(Generic[K]):
             groups.append([trace.key for trace in ranked[start:stop]])
             start = stop
         return groups
+
+
+def _refused(end: End[K]) -> K | None:
+    """Return the one that the server may have refused by ending the connection, or None."""
+    fresh = [trace.key for trace in end.traces if trace.is_first and trace.is_fresh]
+    return fresh[0] if len(fresh) == 1 and is_refusal(end.failure) else None
 
 
 def is_refusal(failure: Exception) -> bool:
