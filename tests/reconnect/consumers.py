@@ -7,15 +7,17 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from hardship import PATIENCE
+from hardship import PATIENCE, Place
 
 import gqlwire
 from gqlwire import AsyncClientSession, Reconnected, Subscription, gql
+from gqlwire.errors import TransportError, TransportQueryError
 
 CURSORS, WATCHERS, PASSERS_BY = 20, 4, 2
 
@@ -23,9 +25,11 @@ MERGED = 5
 """So many of those with a cursor are in one merger."""
 
 FEED = gql(
-    "subscription ($since: Float!, $every: Int!, $after: Int) "
-    "{ feed(since: $since, intervalMs: $every, after: $after) { seq } }"
+    "subscription ($since: Float!, $every: Int!, $after: Int, $name: String) "
+    "{ feed(since: $since, intervalMs: $every, after: $after, name: $name) { seq } }"
 )
+
+POISON = gql("subscription ($count: Int!, $end: String!) { poison(count: $count, end: $end) }")
 
 
 class Tick(msgspec.Struct):
@@ -45,7 +49,8 @@ class Tally:
     """The events of one consumer. `lost` and `doubled` are numbers that no gap announced.
 
     `missed` are those that were announced to be missing, `repeated` the announcements that cannot
-    be right: a gap is announced once, so an event is between two of them.
+    be right: a gap is announced once, so an event is between two of them. `refusals`: how often the
+    server refused to continue, by the announcements.
     """
 
     events: int = 0
@@ -53,6 +58,7 @@ class Tally:
     lost: int = 0
     doubled: int = 0
     announced: int = 0
+    refusals: int = 0
     missed: int = 0
     repeated: list[str] = field(default_factory=list)
 
@@ -73,9 +79,15 @@ class Tally:
 
 
 class Consumers:
-    """All that listen in one storm. The feed has a new number every `interval` seconds."""
+    """All that listen in one storm. The feed has a new number every `interval` seconds.
 
-    def __init__(self, session: AsyncClientSession, seed: int, interval: float) -> None:
+    `poisons` were subscribed, by how they end the connection, and `raised` are the failures that
+    they got. `refusals` are those of the seams of the others.
+    """
+
+    def __init__(
+        self, session: AsyncClientSession, place: Place, seed: int, interval: float
+    ) -> None:
         self.cursors = [Tally() for _ in range(CURSORS)]
         self.watchers = [Tally() for _ in range(WATCHERS)]
         self.passers_by = [Tally() for _ in range(PASSERS_BY)]
@@ -87,7 +99,12 @@ class Consumers:
         self._chance = random.Random(seed)
         self._session = session
         self._is_hurried = False
+        self._kinds = place.poisons
+        self._is_poison_over = asyncio.Event()
         self.cancelled = 0
+        self.refusals = 0
+        self.poisons: Counter[str] = Counter()
+        self.raised: Counter[str] = Counter()
 
     @property
     def head(self) -> int:
@@ -97,10 +114,10 @@ class Consumers:
     def start(self, tasks: asyncio.TaskGroup) -> None:
         for number, tally in enumerate(self.cursors[MERGED:]):
             follow = self._follow_typed if number % 2 else self._follow
-            tasks.create_task(follow(tally, number % 5))
+            tasks.create_task(follow(tally, number % 5, f"cursor {number}"))
         tasks.create_task(self._follow_merged(self.cursors[:MERGED]))
-        for tally in self.watchers:
-            tasks.create_task(self._watch(tally))
+        for number, tally in enumerate(self.watchers):
+            tasks.create_task(self._watch(tally, f"watcher {number}"))
         for tally in self.passers_by:
             tasks.create_task(self._pass_by(tally))
 
@@ -118,17 +135,17 @@ class Consumers:
 
     # --- With a cursor ------------------------------------------------------------------------
 
-    async def _follow(self, tally: Tally, pace: int) -> None:
-        async with self._followed(0, lambda last: last["feed"]["seq"]) as events:
+    async def _follow(self, tally: Tally, pace: int, name: str) -> None:
+        async with self._followed(0, lambda last: last["feed"]["seq"], name) as events:
             async for event in self._hasty(events):
                 if await self._take(tally, pace, event["feed"]["seq"]):
                     return
 
-    async def _follow_typed(self, tally: Tally, pace: int) -> None:
+    async def _follow_typed(self, tally: Tally, pace: int, name: str) -> None:
         def seq_of(event: Feed) -> int:
             return event.feed.seq
 
-        async with self._followed(0, seq_of, result_type=Feed, buffer=16) as events:
+        async with self._followed(0, seq_of, name, result_type=Feed, buffer=16) as events:
             async for batch in self._hasty(events.batches(50)):
                 for event in batch:
                     if await self._take(tally, pace, event.feed.seq):
@@ -136,7 +153,10 @@ class Consumers:
 
     async def _follow_merged(self, tallies: list[Tally]) -> None:
         """Several in one loop; each ends at the goal."""
-        many = {self._followed(0, lambda last: last["feed"]["seq"]): each for each in tallies}
+        many = {
+            self._followed(0, lambda last: last["feed"]["seq"], f"merged {number}"): each
+            for number, each in enumerate(tallies)
+        }
         async with gqlwire.merge(many) as merged:
             async for subscription, event in self._hasty(merged):
                 tally, seq = many[subscription], event["feed"]["seq"]
@@ -174,15 +194,19 @@ class Consumers:
         raise TimeoutError
 
     def _followed(
-        self, after: int, seq_of: Callable[[Any], int], **options: Any
+        self, after: int, seq_of: Callable[[Any], int], name: str | None = None, **options: Any
     ) -> Subscription[Any]:
         subscription: Subscription[Any] = self._session.subscribe(
             FEED,
-            variable_values={**self._variables, "after": after},
+            variable_values={**self._variables, "after": after, "name": name},
             resume=lambda last, variables: {**variables, "after": seq_of(last)},
+            on_reconnect=self._note_refusals,
             **options,
         )
         return subscription
+
+    def _note_refusals(self, gap: Reconnected) -> None:
+        self.refusals += gap.refusals
 
     async def _take(self, tally: Tally, pace: int, seq: int) -> bool:
         """Take a number, and a while; return whether it was the last."""
@@ -233,16 +257,17 @@ class Consumers:
 
     # --- Without ------------------------------------------------------------------------------
 
-    async def _watch(self, tally: Tally) -> None:
+    async def _watch(self, tally: Tally, name: str) -> None:
         """Take events, and compare them with the announced gaps."""
         subscription = self._session.subscribe(
-            FEED, variable_values=self._variables, tell_reconnects=True
+            FEED, variable_values={**self._variables, "name": name}, tell_reconnects=True
         )
         notice: Reconnected | None = None
         async with subscription as events:
             async for event in events:
                 if isinstance(event, Reconnected):
                     tally.announced += 1
+                    tally.refusals += event.refusals
                     if notice is not None:
                         tally.repeated.append(f"{notice.gap_seconds:.3f} s, then {event}")
                     notice = event
@@ -257,6 +282,35 @@ class Consumers:
                 notice = None
                 if self._is_reached(seq):
                     return
+
+    # --- Poison -------------------------------------------------------------------------------
+
+    async def poison(self) -> None:
+        """Subscribe now and then to what makes the server end the connection, until it raises."""
+        while not self._is_poison_over.is_set():
+            end, count = self._chance.choice(self._kinds), self._chance.choice((0, 0, 3, 30))
+            self.poisons[end] += 1
+            variables = {"count": count, "end": end}
+            try:
+                async for _ in self._session.subscribe(POISON, variable_values=variables):
+                    pass
+            except TransportQueryError:
+                raise
+            except TransportError as failure:
+                self.raised[type(failure).__name__] += 1
+            else:
+                raise AssertionError(f"poison {variables} ended well")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(
+                    self._is_poison_over.wait(), self._chance.uniform(0, 10 * self._interval)
+                )
+
+    async def until_poison_raised(self) -> None:
+        """Wait until the last one has been found; there are no more."""
+        self._is_poison_over.set()
+        async with asyncio.timeout(PATIENCE):
+            while self.raised.total() < self.poisons.total():
+                await asyncio.sleep(self._interval)
 
 
 def total(tallies: Iterable[Tally], name: str) -> int:

@@ -42,6 +42,8 @@ class Place:
     name: str
     start: Callable[..., Server]
     protocol: str
+    poisons: tuple[str, ...] = ("4500", "1011", "1000", "reset")
+    """By what the server can end a whole connection for one subscription; see the schema."""
 
     def __str__(self) -> str:
         return f"{self.name}/{self.protocol}"
@@ -55,7 +57,7 @@ class Place:
 PLACES = (
     Place("strawberry", start_strawberry, NEWER),
     Place("strawberry", start_strawberry, OLDER),
-    Place("node", start_node_graphql_ws, NEWER),
+    Place("node", start_node_graphql_ws, NEWER, (*Place.poisons, "undefined")),
     Place("node", start_node_apollo, OLDER),
 )
 
@@ -80,6 +82,8 @@ class Blow(StrEnum):
     """The token is stale at the next connection, or a moment after it was taken."""
     UNAVAILABLE = "503"
     """Reset, and the next two attempts to connect are answered with HTTP 503."""
+    REFUSE = "refusal"
+    """Reset, and the server refuses the subscriptions that have a name, once or twice."""
     RECONNECT = "reconnect()"
     TERMINATE = "terminate()"
 
@@ -166,6 +170,10 @@ class Hardship:
             case Blow.UNAVAILABLE:
                 self.proxy.unavailable = 2
                 self.proxy.strike(Fault.RESET)
+            case Blow.REFUSE:
+                times = 1 + blow.everywhere
+                await self.asked(f"mutation {{ refuse(times: {times}) }}")
+                self.proxy.strike(Fault.RESET, everywhere=True)
             case Blow.RECONNECT:
                 asides.create_task(self.session.reconnect("as it pleases"))
             case Blow.TERMINATE:

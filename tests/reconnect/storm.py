@@ -55,7 +55,9 @@ class Figures:
     were after two thirds of the faults than before them, with the same subscriptions. `early` and
     `late` are the memory before and after these two thirds, while nobody listened and nothing was
     under way; `resubscribed` is how often somebody was resubscribed between the two.
-    `cancelled` is how many steps were.
+    `cancelled` is how many steps were. `poisons` are the subscriptions that made the server end the
+    connection, and `raised` what they got for it. `refusals`: how often the server refused to
+    continue, by what the subscriptions were told.
     """
 
     place: str
@@ -80,6 +82,9 @@ class Figures:
     late: Memory
     resubscribed: int
     cancelled: int
+    poisons: Counter[str]
+    raised: Counter[str]
+    refusals: int
 
     def judge(self) -> Self:
         """Compare them with the promises. Raises AssertionError."""
@@ -89,6 +94,9 @@ class Figures:
         assert (0, []) == (self.unannounced, self.doubts), str(self)
         assert self.missed >= self.gaps > 0, str(self)
         assert self.cancelled > self.faults.total(), str(self)
+        # Each poison is found. Nobody else raises: the storm would have ended.
+        assert self.raised.total() == self.poisons.total() > 0, str(self)
+        assert self.refusals > 0, str(self)
         # Nothing has grown: half an object that each resubscription leaves in its subscription, or
         # a tenth of one, or 200 bytes, that it leaves anywhere else, would be over these bounds.
         assert self.grown.total() < self.resubscribed / 2, str(self)
@@ -109,6 +117,9 @@ class Figures:
   without one    {WATCHERS} subscriptions: \
 {self.watched} events, {self.gaps} gaps announced, {self.missed} events missing in them, \
 {self.unannounced} elsewhere
+  poison         {self.poisons.total()} subscriptions: {listed(self.poisons)}; \
+{self.raised.total()} raised: {listed(self.raised)}
+  refused        {self.refusals} times at the seam
   resubscribed   {self.resubscriptions} times, {self.resubscribed} of them in the later two thirds
   memory         after a third of the faults {self.early}
                  at the end {self.late}"""
@@ -123,7 +134,7 @@ async def storm(place: Place, faults: int, seed: int = SEED, *, interval: float 
     try:
         async with hardship(place) as here:
             # Those who come later are made now, so that they are not taken for what has grown.
-            first, second = (Consumers(here.session, seed, interval) for _ in range(2))
+            first, second = (Consumers(here.session, place, seed, interval) for _ in range(2))
             return await _weathered(here, first, second, list(blows(seed, faults)), seed)
     finally:
         tracemalloc.stop()
@@ -167,6 +178,9 @@ async def _weathered(
         late=late,
         resubscribed=counters.resubscriptions - before,
         cancelled=first.cancelled + second.cancelled,
+        poisons=first.poisons + second.poisons,
+        raised=first.raised + second.raised,
+        refusals=first.refusals + second.refusals + total(watchers, "refusals"),
     )
 
 
@@ -178,7 +192,11 @@ async def _listen(
         consumers.start(tasks)
         await consumers.until_caught_up()
         before = census()
+        tasks.create_task(consumers.poison())
         await here.rage(weather)
+        await consumers.until_poison_raised()
+        # Those that got connections apart return to one, as before.
+        await here.session.reconnect("to come together")
         await consumers.until_caught_up()
         grown = census() - before
         consumers.goal = consumers.head + 5

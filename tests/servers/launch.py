@@ -31,6 +31,7 @@ _NODE_PACKAGES = (
     "@nestjs/graphql",
     "graphql",
     "graphql-ws",
+    "graphql-ws-5",
     "postgraphile",
     "subscriptions-transport-ws",
     "ws",

@@ -11,10 +11,11 @@ import logging
 import os
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Iterator, Sequence, Sized
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -45,8 +46,10 @@ class State:
     topics: defaultdict[str, set[asyncio.Queue[str]]] = field(
         default_factory=lambda: defaultdict(set)
     )
-    connections: Sized = ()
+    connections: Collection[Any] = ()
     recorded: Counter[str] = field(default_factory=Counter)
+    refusals: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     ledger: Path | None = None
 
     def keep_in(self, ledger: Path) -> None:
@@ -62,6 +65,17 @@ class State:
                 file.write(f"{key}\n")
         self.recorded[key] += 1
         return self.recorded[key]
+
+    def refuse(self, times: int) -> int:
+        self.refusals = times
+        self.refused.clear()
+        return times
+
+    def check(self, name: str | None) -> None:
+        """Refuse the feed of this name, if it is to be."""
+        if name is not None and self.refused[name] < self.refusals:
+            self.refused[name] += 1
+            raise ValueError("not ready")
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -178,6 +192,10 @@ class Mutation:
     def record(self, key: str) -> int:
         return state.record(key)
 
+    @strawberry.mutation
+    def refuse(self, times: int) -> int:
+        return state.refuse(times)
+
 
 @strawberry.type
 class Subscription:
@@ -201,8 +219,14 @@ class Subscription:
 
     @strawberry.subscription
     async def feed(
-        self, since: float, interval_ms: int, after: int | None = None, until: int | None = None
+        self,
+        since: float,
+        interval_ms: int,
+        after: int | None = None,
+        until: int | None = None,
+        name: str | None = None,
     ) -> AsyncGenerator[Tick, None]:
+        state.check(name)
         interval = interval_ms / 1000
         seq = int((time.time() - since) / interval) if after is None else after
         with state.running():
@@ -230,6 +254,19 @@ class Subscription:
     async def explode(self) -> AsyncGenerator[int, None]:
         yield 1
         raise ValueError("exploded")
+
+    @strawberry.subscription
+    async def poison(self, info: Info, count: int, end: str) -> AsyncGenerator[int, None]:
+        for number in range(count):
+            await asyncio.sleep(0.002)
+            yield number
+        if end == "raise":
+            raise ValueError("poison")
+        if end == "reset":
+            reset(info.context["request"])
+        else:
+            await info.context["request"].close(int(end), "poison")
+        await asyncio.Event().wait()
 
 
 schema = strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription)
@@ -287,6 +324,16 @@ def expire(websocket: WebSocket) -> None:
 
 
 closing: set[asyncio.Task[None]] = set()
+
+
+def reset(websocket: WebSocket) -> None:
+    """End the TCP connection with RST."""
+    peer = (websocket.client or ("", 0))[1]
+    for connection in [*state.connections]:
+        if connection.transport.get_extra_info("peername")[1] == peer:
+            tcp = connection.transport.get_extra_info("socket")
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.transport.abort()
 
 
 class Server(uvicorn.Server):

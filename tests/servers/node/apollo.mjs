@@ -32,7 +32,7 @@ const apollo = SubscriptionServer.create(
     keepAlive: flags.keepAliveMs,
     onConnect: (initPayload, socket, { request }) => {
       if (!allowed(initPayload, request, socket)) throw new Error("Forbidden");
-      return { request, initPayload, stopped: noteStops(socket) };
+      return { request, initPayload, websocket: socket, stopped: noteStops(socket) };
     },
     onOperation: ({ id }, params) => ({ ...params, context: { ...params.context, id } }),
   },

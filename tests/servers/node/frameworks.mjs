@@ -6,6 +6,7 @@ import { ApolloServer as ApolloServer5 } from "@apollo/server";
 import { ApolloServer as ApolloServer4 } from "@apollo/server-4";
 import { execute, subscribe } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
+import { useServer as useServer5 } from "graphql-ws-5/lib/use/ws";
 import { SubscriptionServer } from "subscriptions-transport-ws";
 import { WebSocketServer } from "ws";
 import { root, schema } from "./schema.mjs";
@@ -18,14 +19,14 @@ function onConnect(params) {
 }
 
 // Apollo Server does no WebSockets of its own; its manual adds graphql-ws like this.
-async function apolloServer(ApolloServer, server) {
+async function apolloServer(ApolloServer, useServer, server) {
   const sockets = new WebSocketServer({ server, path: "/graphql" });
   const roots = { query: root, mutation: root, subscription: root };
   const cleanup = useServer(
     {
       schema,
       roots,
-      context: ({ extra }) => ({ request: extra.request }),
+      context: ({ extra }) => ({ request: extra.request, websocket: extra.socket }),
       onConnect: ({ connectionParams }) => void onConnect(connectionParams ?? {}),
     },
     sockets,
@@ -86,8 +87,8 @@ function subscriptionsTransport(server) {
 
 const server = createServer();
 const kinds = {
-  "apollo-server-4": () => apolloServer(ApolloServer4, server),
-  "apollo-server-5": () => apolloServer(ApolloServer5, server),
+  "apollo-server-4": () => apolloServer(ApolloServer4, useServer5, server),
+  "apollo-server-5": () => apolloServer(ApolloServer5, useServer, server),
   "postgraphile-v0": () => postgraphile(server, ["v0"]),
   "postgraphile-v1": () => postgraphile(server, ["v1"]),
   "subscriptions-transport-ws": () => subscriptionsTransport(server),

@@ -18,6 +18,7 @@ const cleanup = useServer(
     context: ({ connectionParams, extra }) => ({
       request: extra.request,
       initPayload: connectionParams,
+      websocket: extra.socket,
     }),
     onConnect: ({ connectionParams, extra }) =>
       allowed(connectionParams, extra.request, extra.socket),

@@ -1,17 +1,24 @@
 // The resolvers of ../schema.graphql for both Node servers. One root object serves all three
 // operation types; what a resolver gets is (arguments, context), the context made by the server:
-// { request, initPayload }. It must not know which protocol it is served through.
+// { request, initPayload, websocket }. It must not know which protocol it is served through.
 
 import { EventEmitter, on } from "node:events";
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { setImmediate as turn, setTimeout as delay } from "node:timers/promises";
-import { buildSchema } from "graphql";
+import { buildSchema, GraphQLError } from "graphql";
 import { flags, sockets } from "./serve.mjs";
 
 const source = new URL("../schema.graphql", import.meta.url);
 export const schema = buildSchema(readFileSync(source, "utf8"));
 
-const state = { counter: 0, active: 0, stopped: 0, recorded: new Map() };
+const state = {
+  counter: 0,
+  active: 0,
+  stopped: 0,
+  recorded: new Map(),
+  refusals: 0,
+  refused: new Map(),
+};
 
 if (flags.ledger !== undefined && existsSync(flags.ledger)) {
   for (const key of readFileSync(flags.ledger, "utf8").split("\n").slice(0, -1)) count(key);
@@ -30,6 +37,22 @@ function record(key) {
   // In the hands of the system before it is answered: not even SIGKILL loses it.
   if (flags.ledger !== undefined) appendFileSync(flags.ledger, `${key}\n`);
   return count(key);
+}
+
+function refuse(times) {
+  state.refusals = times;
+  state.refused.clear();
+  return times;
+}
+
+/** Refuses the feed of this name, if it is to be. */
+function check(name) {
+  if (name == null) return;
+  const times = state.refused.get(name) ?? 0;
+  if (times >= state.refusals) return;
+  state.refused.set(name, times + 1);
+  // Another error than this makes graphql-ws close the connection.
+  throw new GraphQLError("not ready");
 }
 
 const bus = new EventEmitter().setMaxListeners(0);
@@ -129,6 +152,17 @@ async function* explode() {
   throw new Error("exploded");
 }
 
+async function* poison({ count, end }, { request, websocket }, signal) {
+  for (let number = 0; number < count; number += 1) {
+    await pause(2, signal);
+    yield { poison: number };
+  }
+  if (end === "raise") throw new Error("poison");
+  if (end === "reset") request.socket.resetAndDestroy();
+  else websocket.close(Number(end), "poison");
+  await delay(2 ** 31 - 1, undefined, { signal, ref: false });
+}
+
 export const root = {
   hello: ({ name }) => `Hello, ${name ?? "world"}!`,
   echoInt: ({ value }) => value,
@@ -153,11 +187,19 @@ export const root = {
     return bus.listenerCount(eventOf(topic));
   },
   record: ({ key }) => record(key),
+  refuse: ({ times }) => refuse(times),
 
   countdown: ({ from }) => stoppable((signal) => countdown(from, signal)),
   ticks: (options) => stoppable((signal) => counted(ticks(options, signal))),
-  feed: (options) => stoppable((signal) => counted(feed(options, signal))),
+  feed: (options) => {
+    check(options.name);
+    return stoppable((signal) => counted(feed(options, signal)));
+  },
   messages: ({ topic }) => stoppable((signal) => messages(topic, signal)),
   flaky: ({ count }) => stoppable((signal) => flaky(count, signal)),
   explode: () => stoppable(explode),
+  poison: (options, context) =>
+    options.end === "undefined"
+      ? undefined
+      : stoppable((signal) => poison(options, context, signal)),
 };
