@@ -345,6 +345,7 @@ class RecordingGate:
         self.told: list[str] = []
         self.waiting = 0
         self.asked = 0
+        self.loop = None
         self.paused = False
 
     def hold(self, stream: EventStream) -> None:

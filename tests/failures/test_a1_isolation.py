@@ -55,6 +55,7 @@ ENDS: dict[str, End] = {
     "half of JSON": says(b'{"type":"next","id":'),
     "a list": says(b"[]"),
 }
+SEEN = ("4500", "4400", "1011", "1002", "reset", "HTTP", "no JSON")
 REFUSES_AT_ONCE = {"4500", "4400", "1011", "1002", "1003", "4000", "4999"}
 
 
@@ -221,7 +222,13 @@ def test_a1_at_its_first_subscribe(end: str, spelling: Spelling) -> None:
 
 
 @SPELLINGS
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end",
+    [
+        *SEEN,
+        *(pytest.param(end, marks=pytest.mark.long) for end in ENDS if end not in SEEN),
+    ],
+)
 @pytest.mark.parametrize("pace", [0.001, 0.1])
 def test_a1_after_100_events(end: str, pace: float, spelling: Spelling) -> None:
     """Faster than its neighbours, or as slow as they are."""

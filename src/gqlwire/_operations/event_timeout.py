@@ -52,14 +52,14 @@ class EventTimeout:
     def start(self, stream: EventStream) -> None:
         """Limit the waits for events of `stream`."""
         self._stream = stream
-        stream.on_waiting = self._wait_begins
-        stream.on_given_up = self._wait_is_cancelled
+        stream.timing = self
 
     def stop(self) -> None:
         """Stop: `on_expire` is not called any more."""
         self._alarm.stop()
 
-    def _wait_begins(self) -> None:
+    def wait_begins(self) -> None:
+        """Count from now, or go on counting for a wait that was cancelled."""
         # The alarm serves many waits: setting a timer for each would cost more than the event.
         if self._stream.events:
             waited = self._waited if self._seen == self._stream.events else 0.0
@@ -69,7 +69,8 @@ class EventTimeout:
         if limit is not None:
             self._alarm.ring_by(self._since + limit)
 
-    def _wait_is_cancelled(self) -> None:
+    def wait_is_cancelled(self) -> None:
+        """Keep how long the wait took: the next one continues it."""
         self._waited = self._clock.time() - self._since
         self._seen = self._stream.events
 

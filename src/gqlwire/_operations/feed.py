@@ -236,7 +236,7 @@ class Feed:
             if self.stream is not None:
                 raise RuntimeError("another task is already starting this subscription")
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
-            stream.loop = loop
+            connection.gate.loop = loop
             self.id = connection.start(self._payload, stream)
         except TransportError as failure:
             failure.maybe_executed = False

@@ -91,7 +91,7 @@ class Merged(Consumed, AsyncIterator[tuple[Subscription[T], T]], Generic[T]):
                     item is not None
                     and items is None
                     and stream.over is None
-                    and stream.on_waiting is None
+                    and stream.timing is None
                 ):
                     turn.item, turn.is_used = None, False
                 elif item is None and items and len(items) > 1 and not stream.is_exact:

@@ -272,7 +272,7 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
                 del self  # as in `__anext__`
                 raise
         else:
-            _loop.check(self.stream.loop)
+            _loop.check(self.stream.gate.loop)
         return self.stream
 
     @property

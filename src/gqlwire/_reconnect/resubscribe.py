@@ -68,9 +68,8 @@ class Subscriptions:
         self._alarms: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tries, self._began = 1, 0.0  # of the main connection
-        self._resubscriptions = 0
         # Of subscriptions that are over.
-        self._events = self._dropped = self._duplicates = 0
+        self._past = Counters()
 
     @property
     def is_busy(self) -> bool:
@@ -165,7 +164,7 @@ class Subscriptions:
 
     def _resubscribe(self, feed: Feed, connection: Connection, tries: int) -> None:
         if feed.is_lost and connection.reason is None:
-            self._resubscriptions += 1
+            self._past.resubscriptions += 1
             try:
                 feed.resubscribe(connection, tries)
             except (KeyboardInterrupt, SystemExit):
@@ -310,13 +309,13 @@ class Subscriptions:
         """Set the counters of subscriptions, including those that are over."""
         live = [feed.stream for feed in self._feeds if feed.stream is not None]
         repeated = sum(feed.duplicates for feed in self._feeds)
-        counters.resubscriptions = self._resubscriptions
-        counters.events = self._events + sum(stream.events for stream in live)
-        counters.dropped = self._dropped + sum(stream.dropped for stream in live)
-        counters.duplicates = self._duplicates + repeated
+        counters.resubscriptions = self._past.resubscriptions
+        counters.events = self._past.events + sum(stream.events for stream in live)
+        counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
+        counters.duplicates = self._past.duplicates + repeated
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
-            self._events += feed.stream.events
-            self._dropped += feed.stream.dropped
-            self._duplicates += feed.duplicates
+            self._past.events += feed.stream.events
+            self._past.dropped += feed.stream.dropped
+            self._past.duplicates += feed.duplicates

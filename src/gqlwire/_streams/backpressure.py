@@ -11,6 +11,7 @@ so they are paused together: a full stream may be moved from one socket to anoth
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 
 _Socket = tuple[Hashable, Callable[[], None], Callable[[], None], Callable[[], bool]]
@@ -25,12 +26,14 @@ class ReadGate:
     is `paused`, and subtracts 1 afterwards. A method for this would cost too much, because it
     happens for each event.
     `asked`: how many of these wait for the result of a query or a mutation.
+    `loop`: the event loop in which alone a task can wait for its streams; None means any.
     """
 
-    __slots__ = ("_held", "_sockets", "asked", "paused", "waiting")
+    __slots__ = ("_held", "_sockets", "asked", "loop", "paused", "waiting")
 
     def __init__(self) -> None:
         self.paused: bool = False
+        self.loop: asyncio.AbstractEventLoop | None = None
         # A list, as there is seldom more than one.
         self._sockets: list[_Socket] = []
         self.waiting: int = 0

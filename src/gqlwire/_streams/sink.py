@@ -54,3 +54,15 @@ class Owner(Protocol):
     def keeps(self, failure: TransportError) -> bool:
         """Return whether to keep the stream although its connection is lost."""
         ...
+
+
+class Timing(Protocol):
+    """What measures how long the consumer of a stream waits."""
+
+    def wait_begins(self) -> None:
+        """Note that the consumer starts to wait."""
+        ...
+
+    def wait_is_cancelled(self) -> None:
+        """Note that the consumer was cancelled while it waited, and got nothing."""
+        ...

@@ -19,7 +19,7 @@ from gqlwire import _loop
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
 from gqlwire._streams.ready import Turn
-from gqlwire._streams.sink import Item, Owner
+from gqlwire._streams.sink import Item, Owner, Timing
 from gqlwire.errors import SlowConsumer, TransportError
 from gqlwire.errors.reasons import replica
 
@@ -42,9 +42,7 @@ class EventStream:
     - `over`: how the stream ended; None before. Buffered events can still be taken after the end.
     - `dropped`: how many events were dropped because the buffer was full.
     - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
-    - `loop`: the event loop in which alone a consumer can wait; None means any.
-    - `on_waiting`: called when the consumer starts to wait.
-    - `on_given_up`: called when a consumer was cancelled while it waited, and got nothing.
+    - `timing`: what measures the waits of the consumer, or None.
     - `items`: the buffered events; None or empty if there are none.
     - `is_exact`: whether `_size` is the exact size of `items`. If it is, call `settle` for each
       event that is taken out of `items`.
@@ -63,19 +61,15 @@ class EventStream:
         "gate",
         "is_exact",
         "items",
-        "loop",
-        "on_given_up",
-        "on_waiting",
         "over",
         "owner",
+        "timing",
     )
 
     def __init__(self, gate: ReadGate, buffer: Buffer, overflow: Overflow) -> None:
         self.dropped: int = 0
         self.owner: Owner | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.on_waiting: Callable[[], None] | None = None
-        self.on_given_up: Callable[[], None] | None = None
+        self.timing: Timing | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate: ReadGate = gate
         self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
@@ -263,8 +257,8 @@ class EventStream:
         if self._waiter is not arrival:
             return None
         item = self.untaken
-        if item is None and self.on_given_up is not None:
-            self.on_given_up()
+        if item is None and self.timing is not None:
+            self.timing.wait_is_cancelled()
         self.arrived()
         return item
 
@@ -287,15 +281,15 @@ class EventStream:
         waits, or in another event loop.
         """
         loop = asyncio.get_running_loop()
-        if loop is not self.loop:
-            _loop.check(self.loop)
+        if loop is not self.gate.loop:
+            _loop.check(self.gate.loop)
         if self._waiter is not None:
             raise _taken()
         self.items = None
         arrival: asyncio.Future[Item | None] = loop.create_future()
         self._waiter = arrival
-        if self.on_waiting is not None:
-            self.on_waiting()
+        if self.timing is not None:
+            self.timing.wait_begins()
         self.gate.waiting += 1
         if self.gate.paused:
             self.gate.check()
@@ -313,8 +307,8 @@ class EventStream:
         self.items = None
         self._waiter = turn
         turn.is_used = False
-        if self.on_waiting is not None:
-            self.on_waiting()
+        if self.timing is not None:
+            self.timing.wait_begins()
 
     def step_out(self) -> None:
         """Complete an idle turn without an event, so that the stream queues again."""
