@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import gqlwire
@@ -227,6 +227,7 @@ def test_k5_kind_no_invalid_proxy_shows_a_credential(scheme: str, user: str, hos
     st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=4, max_size=12),
     st.sampled_from(ECHOES),
 )
+@example("00\\0", echo_header)
 def test_k5_kind_no_answer_of_a_server_shows_the_query(
     token: str, echo: Callable[[str], bytes]
 ) -> None:

@@ -42,10 +42,11 @@ class Address(Struct, frozen=True):
     def conceal(self, text: str) -> str:
         """Return `text`, which a server sent, with `***` for the credentials of the URL.
 
-        Servers may repeat the URL of a request. Credentials of less than 4 characters stay.
+        Servers may repeat the URL of a request, and libraries quote what they sent. Credentials of
+        less than 4 characters stay.
         """
         for secret in self.secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "***").replace(repr(secret)[1:-1], "***")
         return text
 
 
