@@ -118,11 +118,14 @@ IMPATIENT: dict[str, Any] = {
     "connect_timeout": 2,
     "ack_timeout": 2,
     "close_timeout": 0.3,
-    "ping_interval": 0.5,
-    "pong_timeout": 0.75,
+    "ping_interval": 0.3,
+    "pong_timeout": 0.6,
     "keep_alive_timeout": 2,
 }
-"""So that silence is found soon, and a busy machine is not taken for it too often."""
+"""So that silence is found soon, and a busy machine is not taken for it too often.
+
+It is found before the second is over for which an error that may be a refusal is held back.
+"""
 
 CALM: dict[str, Any] = {
     "connect_timeout": PATIENCE,

@@ -247,3 +247,25 @@ def test_the_others_have_two_drops_if_it_shows(culprit: str) -> None:
     for name in ("is_unheard", "was_last"):
         _, others = drops_until_found(MANY, culprit, lambda _, name=name: {name: [culprit]})
         assert 2 == others
+
+
+def test_silence_misleads_if_the_silent_live_on_connections_of_their_own() -> None:
+    """Then the one whose message was the last again is a suspect as well."""
+    seen = {"is_unheard": ["a", "b"], "was_last": ["c"]}
+    suspicion = Suspicion[str](5)
+    suspicion.ended(end(closed(1006), **seen))
+    assert [["a"], ["b"]] == suspicion.ended(end(closed(1006), **seen)).apart
+    others = [key for key in MANY if key not in "ab"]
+    seen = {"is_unheard": ["d"], "was_last": ["c"]}
+    suspicion.ended(end(closed(1006), others, has_control=True, **seen))
+    again = suspicion.ended(end(closed(1006), others, has_control=True, **seen))
+    assert [["d"], ["c"]] == again.apart
+
+
+def test_suspicions_beside_a_connection_that_lives_are_not_limited() -> None:
+    """It is not the server that ends its connections."""
+    suspicion = Suspicion[str](5)
+    for number in range(30):
+        seen = {"is_unheard": [MANY[number % 20]] * 2}
+        verdict = suspicion.ended(end(closed(1006), has_control=True, **seen))
+    assert verdict.apart

@@ -118,7 +118,7 @@ class Suspicion(Generic[K]):
             key = end.traces[0].key
             is_clear = refused is not None and not end.has_interrupted
             return self._blamed(key, 1) if is_clear else self._ended_alone(end, key)
-        suspects = self._standing_out(end.traces, last_before)
+        suspects = self._standing_out(end, last_before)
         if not end.places:
             return self._ended_without_places(end, refused, suspects)
         self._counts.clear()
@@ -224,16 +224,17 @@ class Suspicion(Generic[K]):
         self._last = next((trace.key for trace in end.traces if trace.was_last), None)
         return before
 
-    def _standing_out(self, traces: Sequence[Trace[K]], last_before: K | None) -> list[K]:
+    def _standing_out(self, end: End[K], last_before: K | None) -> list[K]:
         """Return the few that something was seen of, twice, that was not seen of the others."""
         if len(self._lives) < 2:
             return []
         found = [key for key, count in self._unheard.items() if count > 1]
-        if len(found) >= len(traces) or len(found) > _GROUPS:
+        if len(found) >= len(end.traces) or len(found) > _GROUPS:
             found = []
-        if self._last is not None and self._last == last_before and self._last not in found:
-            found.append(self._last)
-        return found
+        if self._last is None or self._last != last_before or self._last in found:
+            return found
+        # If earlier suspects live on connections of their own, silence may mislead.
+        return [*found, self._last] if not found or end.has_control else found
 
     def _divided(self, traces: Sequence[Trace[K]], most: int) -> list[list[K]]:
         """Divide them into `most` groups at most, the most suspicious first."""
