@@ -307,6 +307,31 @@ def test_a1_kind_a_server_that_allows_one_connection(end: str) -> None:
     run()
 
 
+@pytest.mark.parametrize("refused", [3, 4, 8])
+@pytest.mark.parametrize("end", ["reset", "1000", "no JSON"])
+def test_a1_kind_a_server_that_refuses_further_connections_for_a_while(
+    end: str, refused: int
+) -> None:
+    """Nothing comes for anybody before the end, so only connections apart can tell."""
+
+    @tidily
+    async def run() -> None:
+        server = VirtualServer()
+        left = [refused]
+
+        def answer() -> Meeting:
+            if not server.open or not left[0]:
+                return ACCEPT
+            left[0] -= 1
+            return hangs_up(4429)
+
+        server.otherwise = answer
+        found = await outcome(EndingServer(server, ENDS[end], lead=0.5))
+        assert_isolated(found, drops=100)
+
+    run()
+
+
 @SPELLINGS
 @pytest.mark.parametrize("end", ["4500", "1011", "4400", "reset"])
 @pytest.mark.parametrize("events", [1, 30])

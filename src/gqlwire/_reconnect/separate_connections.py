@@ -22,8 +22,8 @@ MOST_CONNECTIONS = 16
 """How many connections there may be apart from the main one."""
 _MOST_FAILURES = 3
 """After attempts have failed beside so many main connections in a row, no more are made …"""
-_AGAIN = 600.0
-"""… for so many seconds: other things than a server's limit may have been the cause."""
+_AGAIN = 16
+"""… beside so many others: something else than a limit of the server may have been the cause."""
 
 
 class SeparateConnection:
@@ -75,8 +75,8 @@ class SeparateConnections:
         self._all: list[SeparateConnection] = []
         self._of: dict[Feed, SeparateConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        # Beside how many main connections in a row, and when; and whether beside this one.
-        self._failed_dials, self._failed_at, self._has_failed = 0, 0.0, False
+        # Beside how many main connections in a row; how many there were since, with this one.
+        self._failed_dials, self._since_failure = 0, 0
         self._is_open = False  # whether there is a main connection
 
     def __contains__(self, feed: Feed) -> bool:
@@ -86,8 +86,7 @@ class SeparateConnections:
     @property
     def is_possible(self) -> bool:
         """Whether the server seems to allow more than one connection."""
-        is_old = asyncio.get_running_loop().time() - self._failed_at > _AGAIN
-        return self._failed_dials < _MOST_FAILURES or is_old
+        return self._failed_dials < _MOST_FAILURES or self._since_failure > _AGAIN
 
     @property
     def places(self) -> int:
@@ -120,7 +119,8 @@ class SeparateConnections:
 
     def start(self) -> None:
         """Make the connections that are to be made: there is a main connection."""
-        self._is_open, self._has_failed = True, False
+        self._is_open = True
+        self._since_failure += 1
         for separate in self._all:
             if separate.task is None:
                 self._wait(separate)
@@ -184,10 +184,9 @@ class SeparateConnections:
 
         Several that fail beside the same main connection count once: the server may be restarting.
         """
-        if separate in self._all and self._is_open and not self._has_failed:
-            self._has_failed = True
+        if separate in self._all and self._is_open and self._since_failure:
             self._failed_dials += 1
-            self._failed_at = asyncio.get_running_loop().time()
+            self._since_failure = 0
 
     def _ended(self, separate: SeparateConnection, connection: Connection) -> None:
         if connection is separate.connection and connection.reason is not None:
