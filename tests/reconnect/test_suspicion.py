@@ -269,3 +269,10 @@ def test_suspicions_beside_a_connection_that_lives_are_not_limited() -> None:
         seen = {"is_unheard": [MANY[number % 20]] * 2}
         verdict = suspicion.ended(end(closed(1006), has_control=True, **seen))
     assert verdict.apart
+
+
+def test_after_many_wrong_suspicions_there_is_a_pause() -> None:
+    """Not for ever: all of them may have been wrong by chance."""
+    suspicion = Suspicion[str](5)
+    ends = [suspicion.ended(end(closed(1006))) for _ in range(2 + 8 + 8 + 8)]
+    assert [False] * 2 + [True] * 8 + [False] * 8 + [True] * 8 == [bool(one.apart) for one in ends]

@@ -32,7 +32,8 @@ _ROW = 3
 _GROUPS = 4
 """Into so many connections the suspects are divided."""
 _TRIALS = 8
-"""So often they are divided; then it is the server that ends its connections, whoever is on it."""
+"""So often they are divided; then it seems to be the server that ends its connections, whoever is
+on it. After as many ends again, they are divided once more."""
 
 _ELSEWHERE = frozenset({1001, 1012, 1013, 4429})
 """With these codes the server itself says that the cause is elsewhere: it restarts, or is busy."""
@@ -154,11 +155,14 @@ class Suspicion(Generic[K]):
         groups = [[key] for key in suspects]
         if not groups and len(self._lives) >= _ROW:
             groups = self._divided(end.traces, min(_GROUPS, end.places + 1))[:-1]
-        if not groups or self._trials >= _TRIALS:
+        if not groups:
             return []
         # If an older connection outlives this one, it is not the server.
         self._trials += not end.has_control
-        return groups
+        is_over = self._trials > _TRIALS
+        if self._trials == 2 * _TRIALS:
+            self._trials = 0
+        return [] if is_over else groups
 
     def _ended_without_places(
         self, end: End[K], refused: K | None, suspects: list[K]
