@@ -229,7 +229,11 @@ async def hardship(
             )
             async with client as session:
                 here = Hardship(place, server, proxy, tokens, client, session, ends)
-                yield here
+                try:
+                    yield here
+                except BaseException as error:
+                    error.add_note(f"{server!r} has said: {server.stderr[-4000:]}")
+                    raise
             await here.until_server_says("{ active sockets }", {"active": 0, "sockets": 1})
             await proxy.until(lambda: proxy.sockets == 0)
 
