@@ -267,3 +267,12 @@ def test_errors_that_cannot_be_read_are_shown(payload: bytes) -> None:
 def test_errors_of_anything_are_a_list(payload: bytes) -> None:
     """No payload is so odd that it raises."""
     assert isinstance(errors_of(Raw(payload)), list)
+
+
+def test_a_type_that_is_nested_too_deeply_for_its_name_is_a_stray() -> None:
+    """It can be read, and not be written into a counter."""
+    type: list[Any] = []
+    for _ in range(100_000):
+        type = [type]
+
+    assert "(nested too deeply)" == lenient.word(type)

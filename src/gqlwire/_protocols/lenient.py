@@ -47,7 +47,7 @@ def read(text: bytes, types: Mapping[str, type[Any]], *, nameless: type[Any]) ->
         envelope = _damaged(text, types, unreadable)
     kind = types.get(envelope.type) if isinstance(envelope.type, str) else None
     if kind is None:
-        return Stray(_word(envelope.type))
+        return Stray(word(envelope.type))
     # Some servers send ids as numbers (the first Apollo client used numbers).
     id = str(envelope.id) if isinstance(envelope.id, str | int) else None
     if "id" not in kind.__struct_fields__:
@@ -58,7 +58,8 @@ def read(text: bytes, types: Mapping[str, type[Any]], *, nameless: type[Any]) ->
     return kind(id, envelope.payload) if "payload" in kind.__struct_fields__ else kind(id)
 
 
-def _word(type: Any) -> str:
+def word(type: Any) -> str:
+    """Return the type of a message as a string, whatever it is."""
     try:
         return str(type)
     except RecursionError:
