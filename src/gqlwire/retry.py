@@ -257,6 +257,9 @@ class Attempts:
     `chance` returns a random number from 0 to 1, as `random.random` does. `can_refresh`: whether
     the client has a function that returns credentials. Each `now` is in seconds, of a monotonic
     clock.
+
+    `is_wanted`: whether the user asked for another connection; False again when an attempt for it
+    begins.
     """
 
     def __init__(
@@ -265,6 +268,7 @@ class Attempts:
         self._policy = policy
         self._can_refresh = can_refresh
         self._chance = chance
+        self.is_wanted: bool = False
         # Of this row of failures.
         self._count = 0
         self._since: float | None = None
@@ -336,8 +340,8 @@ class Attempts:
     def replaced(self, now: float) -> Decision:
         """Decide when to connect again after the user had the connection, or an attempt, dropped.
 
-        Immediately, but only once in a row: whoever calls `reconnect()` in a loop waits as long as
-        after failures. It does not count as one.
+        Immediately, but only once in a row: a program that calls `reconnect()` in a loop waits as
+        long as after failures. It does not count as one.
         """
         self._end_connection(now)
         delay = 0.0 if self.may_skip_wait() else self._drawn(Action.RETRY, 0.0, self._replaced)

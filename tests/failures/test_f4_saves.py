@@ -621,6 +621,6 @@ async def test_f4_kind_a_crash_at_any_moment_repeats_what_was_not_processed(
                     assert all(saved <= processed for saved in memory.numbers)
                     await asyncio.sleep(0)
                 assert all(saved <= processed for saved in memory.numbers)
-                await asyncio.sleep(0.7)
+                await pass_time(0.7)
     assert 19 == memory.numbers[-1]
     assert sorted(memory.numbers) == memory.numbers

@@ -453,7 +453,7 @@ async def test_g4_single_steps_with_a_time_limit_in_a_loop(
                 value = await limited(steps)
             except TimeoutError:
                 timeouts += 1
-                await asyncio.sleep(0.1)
+                await pass_time(0.1)
             else:
                 value = value[1] if kind == "merged" else value
                 taken += value if kind == "batches" else [value]
@@ -468,7 +468,7 @@ async def test_g4_single_steps_with_a_time_limit_in_a_loop(
 
 async def _send(server: VirtualServer, numbers: Any) -> None:
     for number in numbers:
-        await asyncio.sleep(2.37)
+        await pass_time(2.37)
         server.peer.tell(number)
 
 

@@ -290,12 +290,15 @@ async def test_i10_kind_a_forced_offer_waits_alone(forced: list[str]) -> None:
 @pytest.mark.parametrize("refusal", [400, 403, 500])
 async def test_i10_kind_what_becomes_of_the_first_offer_counts(refusal: int) -> None:
     """The server refuses one name alone, and answers two of them at last."""
+    refused = asyncio.Semaphore(0)
 
     async def script(peer: RawPeer) -> None:
         offer = (await peer.read_request())["Sec-WebSocket-Protocol"]
         if offer != BOTH:
-            return await peer.respond(refusal)
-        await asyncio.sleep(0.4)
+            await peer.respond(refusal)
+            return refused.release()
+        for _ in range(2):
+            await refused.acquire()
         await peer.upgrade()
         return await serve(peer, str(peer.subprotocol))
 
@@ -305,11 +308,13 @@ async def test_i10_kind_what_becomes_of_the_first_offer_counts(refusal: int) -> 
 
 async def test_i10_kind_a_late_refusal_is_raised() -> None:
     """Not the timeout that the others would have had."""
+    others = asyncio.Event()
 
     async def script(peer: RawPeer) -> None:
         if (await peer.read_request())["Sec-WebSocket-Protocol"] == BOTH:
-            await asyncio.sleep(0.4)
+            await others.wait()
             await peer.respond(401)
+        others.set()
 
     async with raw_fake(script, upgrade=False) as server:
         told = await failure(

@@ -50,7 +50,7 @@ class Interval(Struct, frozen=True):
 class Saver:
     """Saves what was processed in `checkpoint`, as often as `interval` says.
 
-    Only one save runs at a time. A save that has begun is not cancelled with whoever waits for it.
+    Only one save runs at a time. A save that has begun is not cancelled with the task that waits.
     If a save fails, what was to be saved is still pending, and due.
     """
 

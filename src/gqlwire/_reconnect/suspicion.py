@@ -32,8 +32,8 @@ _ROW = 3
 _GROUPS = 4
 """Into so many connections the suspects are divided."""
 _TRIALS = 8
-"""So often they are divided; then it seems to be the server that ends its connections, whoever is
-on it. After as many ends again, they are divided once more."""
+"""So often they are divided; then it seems to be the server that ends its connections, without a
+subscription as the cause. After as many ends again, they are divided once more."""
 
 _ELSEWHERE = frozenset({1001, 1012, 1013, 4429})
 """With these codes the server itself says that the cause is elsewhere: it restarts, or is busy."""

@@ -85,8 +85,6 @@ class ReconnectingTransport(Link):
             self.on_finished = self._idle.restart
         # The attempt that is under way.
         self._dialing: Dialing | None = None
-        # Whether `reconnect()` was called, until an attempt has begun for it.
-        self._is_wanted = False
         # What tasks in `ready()` wait for, and what `_keep` waits for.
         self._arrival: asyncio.Future[None] | None = None
         self._alert: asyncio.Future[None] | None = None
@@ -147,10 +145,10 @@ class ReconnectingTransport(Link):
         self._raise_if_final()
         connection, dialing = self.live, self._dialing
         if connection is not None:
-            self._is_wanted = True
+            self._attempts.is_wanted = True
             connection.drop(reasons.reconnecting(self.host, connection.phase, reason), dead=False)
         elif dialing is None:
-            self._is_wanted = True
+            self._attempts.is_wanted = True
             if self.state is not Phase.WAITING:
                 self._wake_task()
             elif self._attempts.may_skip_wait():
@@ -158,7 +156,7 @@ class ReconnectingTransport(Link):
                 self._wake_task()
         # An attempt that asked for new credentials is what the caller wants, unless it hangs.
         elif not dialing.attempt.refresh or dialing.age >= self._attempts.drop_after():
-            self._is_wanted = True
+            self._attempts.is_wanted = True
             dialing.give_up(reasons.reconnecting(self.host, self.state, reason))
         again = reasons.reconnecting(self.host, Phase.OPEN, reason)
         self._subscriptions.release(lambda apart: apart.drop(again, dead=False))
@@ -259,7 +257,7 @@ class ReconnectingTransport(Link):
         while True:
             await self._until_allowed(failure)
             failure = self.failure = await self._run(self._renewed(attempt), gate)
-            is_wanted = self._is_wanted
+            is_wanted = self._attempts.is_wanted
             if not is_wanted and self._idle is not None and failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
                 await self._rest(failure)
@@ -280,8 +278,8 @@ class ReconnectingTransport(Link):
 
     def _renewed(self, attempt: Attempt) -> Attempt:
         """Return the attempt to make, with `refresh` if `reconnect()` was called."""
-        if self._is_wanted:
-            self._is_wanted = False
+        if self._attempts.is_wanted:
+            self._attempts.is_wanted = False
             return Attempt(attempt.number, attempt.failure, refresh=True)
         return attempt
 

@@ -72,7 +72,6 @@ class PicowsWire(WSListener):
         self._beginning = b""
         self._final_task: asyncio.Task[None] | None = None
         self._transport: WSTransport
-        self._below: asyncio.Transport
         self._cork: Cork
         self._quick_ack: QuickAck
 
@@ -84,7 +83,7 @@ class PicowsWire(WSListener):
         cork.sent += 1
         if cork.sent > 1:
             cork.hold()
-            if self._below.is_closing():
+            if self._transport.underlying_transport.is_closing():
                 return  # asyncio logs a warning if we keep writing to a lost connection
         if self._compression is None:
             self._transport.send(_TEXT, text)
@@ -128,8 +127,7 @@ class PicowsWire(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Call `opened` of the handler: the upgrade is done."""
         self._transport = transport
-        self._below = transport.underlying_transport
-        sock = self._below.get_extra_info("socket")
+        sock = transport.underlying_transport.get_extra_info("socket")
         self._cork = Cork(sock)
         self._quick_ack = QuickAck(sock, asyncio.get_running_loop().time)
         self._handler.opened(self)

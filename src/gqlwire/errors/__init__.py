@@ -237,7 +237,7 @@ class ResultMismatch(TransportError):
 class IncompleteResult(TransportError):
     """The server sends a result in parts (`@defer`, `@stream`), and this is only one of them.
 
-    `execute` raises it, as it returns one result; the server is told to stop. So does a step of a
+    `execute` raises it, as it returns one result, and tells the server to stop. So does a step of a
     subscription without `get_execution_result=True`; the next step continues with the next part.
 
     - `result`: the `ExecutionResult` with everything that arrived.
