@@ -1,6 +1,7 @@
 """The servers that many tests share, each started once."""
 
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,19 @@ settings.load_profile("brief")
 def examples(count: int) -> int:
     """So many, where 100 is what a test has by default; fewer if the profile is brief."""
     return max(1, count * settings().max_examples // 100)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that is `sampled`, all cases but each n-th are long."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % sampled.args[0]:
+                item.add_marker("long")
+            seen[name] += 1
 
 
 def pytest_asyncio_loop_factories(

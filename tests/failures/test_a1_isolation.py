@@ -203,6 +203,7 @@ def assert_isolated(found: Outcome, drops: int = DROPS) -> None:
 SPELLINGS = pytest.mark.parametrize("spelling", [NEWER, OLDER], ids=["newer", "apollo"])
 
 
+@pytest.mark.sampled(3)
 @SPELLINGS
 @pytest.mark.parametrize("end", ENDS)
 def test_a1_at_its_first_subscribe(end: str, spelling: Spelling) -> None:
@@ -221,6 +222,7 @@ def test_a1_at_its_first_subscribe(end: str, spelling: Spelling) -> None:
     run()
 
 
+@pytest.mark.sampled(3)
 @SPELLINGS
 @pytest.mark.parametrize(
     "end",
@@ -252,6 +254,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("end", ["4500", "reset", "no JSON", "1000"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a1_kind_other_causes(kind: str, end: str) -> None:
@@ -265,6 +268,7 @@ def test_a1_kind_other_causes(kind: str, end: str) -> None:
     run()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("end", ["4500", "4400", "reset", "HTTP"])
 @pytest.mark.parametrize("events", [0, 100])
 def test_a1_kind_all_started_together(end: str, events: int) -> None:
@@ -307,6 +311,7 @@ def test_a1_kind_a_server_that_allows_one_connection(end: str) -> None:
     run()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("refused", [3, 4, 8])
 @pytest.mark.parametrize("end", ["reset", "1000", "no JSON"])
 def test_a1_kind_a_server_that_refuses_further_connections_for_a_while(
@@ -332,6 +337,7 @@ def test_a1_kind_a_server_that_refuses_further_connections_for_a_while(
     run()
 
 
+@pytest.mark.sampled(3)
 @SPELLINGS
 @pytest.mark.parametrize("end", ["4500", "1011", "4400", "reset"])
 @pytest.mark.parametrize("events", [1, 30])
@@ -364,6 +370,7 @@ def test_a1_kind_who_starts_meanwhile_is_not_blamed(
     run()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("code", [1000, 1006, 1011, 1012, 4500])
 @pytest.mark.parametrize("lasts", [0.3, 3.0, 10.0, 45.0])
 @pytest.mark.parametrize("pace", [0.5, 20.0])

@@ -145,6 +145,7 @@ def _named(value: object) -> str | None:
     return getattr(value, "__name__", None)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("start", "protocol", "count", "end"), CASES, ids=_named)
 async def test_a1_real(start: Start, protocol: str, count: int, end: str) -> None:
     """At its first subscribe, or after some events."""

@@ -174,6 +174,7 @@ async def test_a5_kind_each_connection_that_was_good_may_be_replaced_immediately
             assert before == now()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("meeting", [REFUSED, MUTE, UNREACHABLE, Meeting(greeting=4403)])
 @pytest.mark.parametrize("callers", [1, 20])
 @tidily

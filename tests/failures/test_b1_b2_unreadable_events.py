@@ -325,6 +325,7 @@ async def test_b1_kind_the_payload_may_come_first(
 # --- Read late -----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(5)
 @both
 @each_kind
 @in_any_place
@@ -475,6 +476,7 @@ def test_b1_kind_the_outline_of_hostile_text_takes_no_longer(text: bytes) -> Non
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
+@pytest.mark.sampled(3)
 @both
 @each_deep
 @in_any_place
@@ -531,6 +533,7 @@ async def test_b2_kind_nesting_in_other_messages(server: VirtualServer, spelling
         await events.aclose()
 
 
+@pytest.mark.sampled(5)
 @both
 @pytest.mark.parametrize("levels", [100, 300, 500, 700, 900, 950, 990, 1_500, 5_000])
 @pytest.mark.parametrize("inner", [b"1", b"NaN", rb'"\ud800"'])

@@ -154,6 +154,7 @@ async def test_b3_refused_twice_and_dropped_in_between(
     assert 1006 == reader.gaps[0].failure.code
 
 
+@pytest.mark.sampled(3)
 @SPELLINGS
 @pytest.mark.parametrize("first", ["error", "result", "drop", "silent drop", "none"])
 @pytest.mark.parametrize("second", ["error", "result", "drop", "silent drop"])

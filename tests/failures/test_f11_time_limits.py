@@ -81,6 +81,7 @@ async def test_f11_each_operation_with_a_time_limit_of_its_own(
 # --- Any limits ----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @both
 @pytest.mark.parametrize(
     "limits",

@@ -64,6 +64,7 @@ async def life(command: list[Any], count: int) -> list[int]:
     return dealt + [int(number) for number in whole.split()]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("protocol", "every"),
     [

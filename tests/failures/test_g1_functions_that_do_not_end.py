@@ -172,6 +172,7 @@ async def test_g1_kind_closing_while_it_connects_for_the_first_time(
     assert [] == server.times
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("which", ["connecting", "connected", "disconnected", "reconnected"])
 @pytest.mark.parametrize("swallows", [0, 1, 3])
 @on_virtual_time

@@ -351,6 +351,7 @@ def sweep(scene: Scene, factory: Any, step: Callable[[Any], Any], stride: int) -
     raise AssertionError
 
 
+@pytest.mark.sampled(3)
 @either
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_g4_a_step_can_be_cancelled_at_each_moment(scene: Scene, factory: Any) -> None:
@@ -358,6 +359,7 @@ def test_g4_a_step_can_be_cancelled_at_each_moment(scene: Scene, factory: Any) -
     assert 3 <= sweep(scene, factory, _next, stride=0)
 
 
+@pytest.mark.sampled(3)
 @either
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_g4_kind_steps_can_be_cancelled_again_and_again(scene: Scene, factory: Any) -> None:
@@ -365,6 +367,7 @@ def test_g4_kind_steps_can_be_cancelled_again_and_again(scene: Scene, factory: A
     assert 3 <= sweep(scene, factory, _next, stride=5)
 
 
+@pytest.mark.sampled(4)
 @either
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 @pytest.mark.parametrize("kind", ["single", "batches", "merged"])
@@ -433,6 +436,7 @@ async def drive_to_the_end(scene: Scene, server: VirtualServer, driver: Driver) 
     await pass_time(8)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("how", ["throw", "close"])
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_g4_kind_a_coroutine_can_be_broken_off_at_each_resumption(scene: Scene, how: str) -> None:
@@ -502,6 +506,7 @@ async def real_trial(scene: Scene, protocol: str, steps: list[int]) -> tuple[int
     return run.cancelled, taken
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("protocol", ["graphql-transport-ws", "graphql-ws"])
 @pytest.mark.parametrize("kind", ["single", "batches", "merged"])
 @either

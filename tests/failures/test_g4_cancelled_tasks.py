@@ -210,6 +210,7 @@ keep: list[Any] = []
 """What is held outside for the time of a test."""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("moment", ["in a step", "in the body"])
 @every_consumer
 @both
@@ -427,6 +428,7 @@ async def _in_a_task(events: Any) -> Any:
     return step.result()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("limited", LIMITED.values(), ids=LIMITED)
 @pytest.mark.parametrize("kind", ["single", "batches", "merged"])
 @both
@@ -576,6 +578,7 @@ def gone() -> Any:
 # --- References ----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["single", "batches", "merged", "resumed"])
 @pytest.mark.parametrize("moment", ["waiting", "starting"])
 @tidily

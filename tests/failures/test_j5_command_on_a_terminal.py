@@ -73,6 +73,7 @@ def test_j5_pretty_still_indents(strawberry: Server) -> None:
     assert "{\n  " in terminal.shown
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", [[], ["--compact"], ["--pretty"], ["--color", "always"]])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 async def test_j5_what_is_not_printable_is_escaped(options: list[str], term: str) -> None:

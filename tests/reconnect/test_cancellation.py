@@ -482,6 +482,7 @@ def sweep(scene: Scene, server: VirtualServer, later: int | None = None) -> Iter
             return
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "later",
     [
@@ -618,6 +619,7 @@ def check_real_stops(server: Fake) -> None:
             assert {*numbers} <= {*stops}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("act", "is_connected", "least"), REAL.values(), ids=REAL)
 def test_every_action_can_be_cancelled_at_each_step_over_a_socket(
     act: Callable[[RealWorld], Awaitable[None]],

@@ -23,10 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 HARMLESS = {"-q", "-n", "2", "4", "--dist", "worksteal", "--hypothesis-profile=whole"}
 
 
-def selections(target: str) -> list[str]:
+def selections(target: str, **variables: str) -> list[str]:
     """The marker expressions of the calls of pytest that a target makes, without further makes."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    # What an outer make was told would reach this one.
+    told = ("MAKE", "MFLAGS", "COVER")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(told)}
     command = ["make", "--no-print-directory", "-n", "MAKE=true", target]
+    command += [f"{name}={value}" for name, value in variables.items()]
     run = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
     found = []
     for line in run.stdout.replace("\\\n", " ").splitlines():
@@ -56,6 +59,44 @@ def test_what_is_covered_is_what_is_tested() -> None:
     covered, _ = selections("test-all")
 
     assert tested == covered == selections("test-only")[0]
+
+
+def test_ci_spares_a_run_and_no_test() -> None:
+    """What is covered is a run of `make test` itself."""
+    assert selections("test", COVER="yes") == selections("test")
+    assert selections("test", COVER="yes") + selections("test-all", COVER="done") == selections(
+        "test-all"
+    )
+
+
+@pytest.mark.parametrize("flags", ["COVER=done", " -- COVER=done", "n", "k -- COVER=yes"])
+def test_an_outer_make_changes_nothing(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests run within `make test-all COVER=done`."""
+    plain = selections("test-all")
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "COVER"):
+        monkeypatch.setenv(name, flags.rpartition("=")[2] if name == "COVER" else flags)
+
+    assert plain == selections("test-all")
+
+
+def collected(*options: str) -> set[str]:
+    """The cases of a sampled test that a call of pytest would run."""
+    test = "tests/failures/test_f4_killed.py::test_f4_kind_a_process_that_is_killed_misses_no_event"
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", test, *options]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return {line for line in run.stdout.splitlines() if "::" in line}
+
+
+def test_a_sampled_test_runs_whole_in_one_of_them() -> None:
+    """And each n-th of its cases in `make test`."""
+    (short,) = selections("test")
+    _, long = selections("test-all")
+    brief, rest = collected("-m", short), collected("-m", long)
+
+    assert brief
+    assert rest
+    assert brief | rest == collected()
+    assert not brief & rest
 
 
 def test_each_file_with_tests_is_found() -> None:

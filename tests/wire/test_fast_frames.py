@@ -742,6 +742,7 @@ KINDS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("first", KINDS.values(), ids=KINDS)
 def test_any_two_frames_have_the_same_effect_as_with_picows_alone(first: bytes) -> None:
     """One after the other, with a plain frame after them: in one read, and each in a read of its
