@@ -156,13 +156,13 @@ def test_the_wait_is_drawn_below_a_ceiling_that_doubles_up_to_a_cap() -> None:
     """Full jitter: from nothing to the ceiling."""
     longest, none = (once_acked(RetryPolicy(), chance) for chance in (1.0, 0.0))
 
-    assert [1, 2, 4, 8, 16, 32, 60, 60] == [longest.failed(LOST, 0).delay for _ in range(8)]
+    assert [1, 2, 4, 8, 16, 30, 30, 30] == [longest.failed(LOST, 0).delay for _ in range(8)]
     assert [0.0] * 8 == [none.failed(LOST, 0).delay for _ in range(8)]
 
 
 def test_thousands_of_failures_do_not_overflow() -> None:
     """A float holds no 2 ** 5000."""
-    assert 60 == RetryPolicy().ceiling(5_000)
+    assert 30 == RetryPolicy().ceiling(5_000)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_day_without_a_server_is_no_storm(seed: int, acked: bool) -> None:
 
     by_hour = Counter(time // HOUR for time in times)
     assert 24 == len(by_hour)
-    assert max(by_hour.values()) < 200
+    assert max(by_hour.values()) < 300
     assert len([time for time in times if time < 10]) < 20
 
 

@@ -9,6 +9,7 @@ Sources: PROTOCOL.md of enisdenjo/graphql-ws; RFC 6455, section 7.4; what server
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -100,9 +101,14 @@ STATUSES: Mapping[int, Action] = {
 """What to do, by HTTP status of a refused upgrade. For other 5xx: RETRY. For the rest: STOP."""
 
 _HOUR = 3600.0
+_LONGEST_DATE = 100
+"""A date has 29 characters; other forms of it have a few more."""
 _APPLICATION_CODES = range(4000, 5000)  # RFC 6455, section 7.4.2
 _FINAL = (TransportClosed, InvalidURL, TLSFailed)
 _ALWAYS_FINAL = (TransportClosed, MessageTooBig)
+_TIMES = ("first_delay", "longest_delay", "stable_after", "later", "longest_retry_after", "spread")
+_LIMITS = ("elapsed", "resubscribe_elapsed")
+_COUNTS = ("attempts", "connects_per_hour", "resubscribe_attempts", "suspect_attempts")
 _LEAST_SECONDS = 3.0
 """A connection that lives shorter never begins a new row of failures, unless `stable_after` does.
 Otherwise a server that sends one event and closes would be asked again without a pause."""
@@ -155,8 +161,10 @@ class RetryPolicy:
 
     - `attempts`: how many attempts may fail in a row. None: no limit.
     - `elapsed`: for how long to retry after the first failure in a row. None: no limit.
-    - `initial`: whether to retry the very first connection. By default it is not retried, because
-      the usual causes (wrong URL, wrong credentials) do not go away.
+    - `initial`: whether to retry the very first connection, or for how many seconds after
+      `connect()`. By default it is not retried, because the usual causes (wrong URL, wrong
+      credentials) do not go away. What `action_for` calls STOP is never retried before the first
+      acknowledgement, nor are credentials that the server refuses twice.
     - `stable_after`: after a connection that stayed acknowledged for this time, a new row of
       failures begins: the delays, and the counts of `attempts` and `elapsed`, start again. A
       shorter connection does the same if it brought a result, or lasted longer than the delay
@@ -165,8 +173,13 @@ class RetryPolicy:
       no limit.
     - `later`: the shortest delay after a failure whose `Action` is LATER. The delay is random, up
       to twice as long.
-    - `resubscribe_attempts`: how often in a row the server may refuse a subscription on a new
-      connection, with delays as above. None: no limit.
+    - `longest_retry_after`: a server that asks for a longer delay (`Retry-After`) gets this one,
+      and the log a WARNING.
+    - `resubscribe_elapsed`: for how long the server may refuse a subscription on new connections,
+      with delays as above. Only time with a connection counts. None: no limit.
+    - `resubscribe_attempts`: how often in a row it may do so. None: no limit.
+    - `suspect_attempts`: how often a subscription is tried on a connection of its own that seems to
+      be what the server ends connections for. None: no limit.
     - `spread`: resubscribe after a reconnect at random times within this time.
     - `should_retry`: overrides the tables. It is called with the failure, and returns True (retry
       after the usual delay), a number (retry after so many seconds), False (do not retry), an
@@ -179,23 +192,28 @@ class RetryPolicy:
 
     first_delay: float = 1.0
     growth: float = 2.0
-    longest_delay: float = 60.0
+    longest_delay: float = 30.0
     attempts: int | None = None
     elapsed: float | None = None
-    initial: bool = False
+    initial: bool | float = False
     stable_after: float = 30.0
     connects_per_hour: int | None = None
     later: float = 60.0
-    resubscribe_attempts: int | None = 5
+    longest_retry_after: float = _HOUR
+    resubscribe_elapsed: float | None = 900.0
+    resubscribe_attempts: int | None = None
+    suspect_attempts: int | None = 5
     spread: float = 0.0
     should_retry: ShouldRetry | None = None
 
     def __post_init__(self) -> None:
-        for name in ("first_delay", "longest_delay", "stable_after", "later", "spread", "elapsed"):
-            optional = name == "elapsed"
+        for name in (*_TIMES, *_LIMITS):
+            optional = name in _LIMITS
             check_seconds(f"{name} of RetryPolicy", getattr(self, name), optional=optional)
+        if not isinstance(self.initial, bool):
+            check_seconds("initial of RetryPolicy", self.initial, optional=False)
         check_factor("growth of RetryPolicy", self.growth)
-        for name in ("attempts", "connects_per_hour", "resubscribe_attempts"):
+        for name in _COUNTS:
             check_count(f"{name} of RetryPolicy", getattr(self, name), optional=True)
 
     def ceiling(self, attempt: int) -> float:
@@ -210,7 +228,11 @@ class RetryPolicy:
     def for_subscription(self) -> RetryPolicy:
         """Return the policy for a subscription that the server refused on a new connection."""
         return replace(
-            self, attempts=self.resubscribe_attempts, connects_per_hour=None, initial=True
+            self,
+            attempts=self.resubscribe_attempts,
+            elapsed=self.resubscribe_elapsed,
+            connects_per_hour=None,
+            initial=True,
         )
 
     def judge(
@@ -238,7 +260,8 @@ class Decision(Struct, frozen=True):
     `retry`: whether to connect again. `delay`: after how many seconds. `refresh`: whether to get
     new credentials first. `attempt`: how many attempts in a row have failed. `why`: if there is no
     retry, the reason. `is_warning`: whether the user should know of the failure, although it is
-    retried.
+    retried. `asked_for`: how many seconds the server asked to wait (`Retry-After`), if that is more
+    than the policy allows; else 0.
     """
 
     retry: bool
@@ -247,6 +270,7 @@ class Decision(Struct, frozen=True):
     attempt: int = 0
     why: str = ""
     is_warning: bool = False
+    asked_for: float = 0.0
 
 
 class Attempts:
@@ -279,6 +303,7 @@ class Attempts:
         self._acked_at: float | None = None
         self._has_delivered = False
         # Of the client.
+        self._begun: float | None = None
         self._was_ever_acked = False
         self._last_kind: object = None
         self._connects: list[float] = []  # a deque takes 0.7 kB, and there may be many clients
@@ -295,6 +320,8 @@ class Attempts:
 
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
+        if self._begun is None:
+            self._begun = now
         # Only those of the last hour count. The list is short, because each attempt takes time.
         self._connects = [at for at in self._connects if at > now - _HOUR]
         self._connects.append(now)
@@ -327,10 +354,19 @@ class Attempts:
         # Only refusals in a row are postponed. Another failure between them may last so long that
         # the credentials expire.
         self._has_refreshed = refresh
+        asked = retry_after(failure) if delay is None else 0.0
+        longest = self._policy.longest_retry_after
         if delay is None:
-            delay = self._drawn(action, retry_after(failure))
+            delay = self._drawn(action, min(asked, longest))
         self._waited = max(delay, self.until_allowed(now))
-        return Decision(True, self._waited, refresh, self._count, is_warning=is_warning)
+        if self._waited > self._initial_left(now):
+            if action is not Action.RETRY or asked or self.until_allowed(now):
+                return Decision(
+                    retry=False, why="the next attempt may not be made in time (initial)"
+                )
+            self._waited = self._initial_left(now)
+        too_long = asked if asked > longest else 0.0
+        return Decision(True, self._waited, refresh, self._count, "", is_warning, too_long)
 
     def begin_row(self) -> None:
         """Begin a new row: the cause of the failures so far is gone."""
@@ -392,11 +428,20 @@ class Attempts:
             return "the server refused the credentials, and there are no others"
         if refresh and not self._was_ever_acked and self._has_refreshed:
             return "the server refused the new credentials, too"
+        if self._initial_left(now) <= 0:
+            return f"the first connection failed for {policy.initial:g} seconds (initial)"
         if policy.attempts is not None and self._count >= policy.attempts:
             return f"{self._count} attempts failed in a row (attempts)"
         if policy.elapsed is not None and now - since >= policy.elapsed:
             return f"all attempts failed for {now - since:g} seconds (elapsed)"
         return ""
+
+    def _initial_left(self, now: float) -> float:
+        """Return for how many seconds the first connection may still be retried."""
+        initial = self._policy.initial
+        if self._was_ever_acked or isinstance(initial, bool):
+            return math.inf
+        return (now if self._begun is None else self._begun) + initial - now
 
     def _drawn(self, action: Action, asked_for: float, more: int = 0) -> float:
         policy = self._policy
@@ -424,15 +469,16 @@ def retry_after(failure: TransportError) -> float:
     """
     if not isinstance(failure, HandshakeRejected):
         return 0.0
-    said = failure.headers.get("retry-after", "")
+    said, date = failure.headers.get("retry-after", ""), failure.headers.get("date", "")
     if said.isascii() and said.isdigit():
-        return float(said)
+        return float(said)  # infinity, for hundreds of digits
+    if max(len(said), len(date)) > _LONGEST_DATE:
+        return 0.0
     from email.utils import parsedate_to_datetime  # slow to import, and rarely needed
 
     try:
-        until = parsedate_to_datetime(said)
-        seconds = (until - parsedate_to_datetime(failure.headers.get("date", ""))).total_seconds()
-    except (TypeError, ValueError):
+        seconds = (parsedate_to_datetime(said) - parsedate_to_datetime(date)).total_seconds()
+    except Exception:  # noqa: BLE001  # the parser of dates was not made for any text whatever
         return 0.0
     return max(0.0, seconds)
 

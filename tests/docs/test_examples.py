@@ -19,6 +19,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What each prints against the demo; `...` stands for any text in a line.
 PRINTED = {
+    "lifespan": """\
+started: 503
+after the first trade: 200
+""",
     "websockets_async": """\
 {'instruments': [{'symbol': 'AURA', 'name': 'Aurora Robotics', 'price': ...}, {...}]}
 {'placeOrder': {'status': 'FILLED'}}

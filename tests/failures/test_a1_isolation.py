@@ -21,7 +21,7 @@ from virtual_server import ACCEPT, SPELT, Meeting, Peer, VirtualServer, hangs_up
 
 HEALTHY = 20
 DROPS = 6
-"""1 + `resubscribe_attempts`, with which `gqlwire.connect` begins."""
+"""1 + `suspect_attempts`, with which `gqlwire.connect` begins."""
 PATIENCE = 1_500.0
 """Seconds, on virtual time, within which the cause has to be found. After a close that is about
 credentials, each attempt waits for a minute or two."""

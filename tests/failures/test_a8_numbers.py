@@ -37,7 +37,8 @@ URL = "ws://server.example/graphql"
 LOST = ConnectionClosed(code=1012, phase=Phase.OPEN)
 NAN, INFINITY = math.nan, math.inf
 
-DELAYS = ["first_delay", "longest_delay", "stable_after", "later", "spread"]
+DELAYS = ["first_delay", "longest_delay", "stable_after", "later", "longest_retry_after", "spread"]
+COUNTS = ["attempts", "connects_per_hour", "resubscribe_attempts", "suspect_attempts"]
 NO_TIME = [NAN, -1, -0.001, -INFINITY, True, "5", [1], b"1"]
 NO_DELAY = [*NO_TIME, INFINITY, 10**400]
 NO_SECONDS = [NAN, INFINITY, -INFINITY, -1, 10**400, "5", b"", []]
@@ -50,9 +51,7 @@ refused = (ValueError, TypeError)
 # --- The row's own -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["first_delay", "longest_delay", "stable_after", "later", "spread"]
-)
+@pytest.mark.parametrize("name", DELAYS)
 @pytest.mark.parametrize("value", [*NO_DELAY, None], ids=lambda value: str(value)[:9])
 def test_a8_delays_of_a_policy(name: str, value: Any) -> None:
     """The message names the field."""
@@ -60,7 +59,7 @@ def test_a8_delays_of_a_policy(name: str, value: Any) -> None:
         RetryPolicy(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["attempts", "connects_per_hour", "resubscribe_attempts"])
+@pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", NO_COUNT, ids=str)
 def test_a8_counts_of_a_policy(name: str, value: Any) -> None:
     """1.5 is a ValueError as 0 is."""

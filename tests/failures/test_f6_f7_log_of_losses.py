@@ -68,7 +68,7 @@ def raises(failure: TransportError) -> Any:
 
 GIVING_UP: dict[str, tuple[RetryPolicy, str]] = {
     "attempts": (RetryPolicy(attempts=3), "3 attempts failed in a row (attempts)"),
-    "elapsed": (RetryPolicy(elapsed=60), "all attempts failed for 63 seconds (elapsed)"),
+    "elapsed": (RetryPolicy(elapsed=60), "all attempts failed for 61 seconds (elapsed)"),
     "should_retry": (
         RetryPolicy(should_retry=lambda failure: failure.code is not None),
         "another attempt would fail again",

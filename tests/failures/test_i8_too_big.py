@@ -301,7 +301,7 @@ async def test_i8_kind_a_result_that_is_too_big_for_us(
 async def test_i8_kind_a_feed_that_is_too_big_again_and_again_ends(
     server: VirtualServer, spelling: Spelling
 ) -> None:
-    """At each resubscribe the server sends it at once: after `resubscribe_attempts` the feed raises
+    """At each resubscribe the server sends it at once: after `suspect_attempts` the feed raises
     it. The one beside it goes on."""
     async with kept(server, RetryPolicy(first_delay=0.1), spelling=spelling) as it:
         events, healthy = it.session.subscribe(TICKS), it.session.subscribe(TICKS)
@@ -325,7 +325,7 @@ async def test_i8_kind_a_feed_that_is_too_big_again_and_again_ends(
         assert {"n": 7} == await anext(healthy)
         await healthy.aclose()
 
-    assert RetryPolicy().resubscribe_attempts == len(server.times) - 3
+    assert RetryPolicy().suspect_attempts == len(server.times) - 3
 
 
 def too_big(id: str) -> MessageTooBig:

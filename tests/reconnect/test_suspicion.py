@@ -187,7 +187,7 @@ def test_without_places_a_suspect_is_held_back() -> None:
 
 
 def test_no_limit_means_that_nobody_is_blamed() -> None:
-    """As with `resubscribe_attempts=None`."""
+    """As with `suspect_attempts=None`."""
     suspicion = Suspicion[str](None)
     for count in range(1, 50):
         verdict = suspicion.ended_apart(end(closed(1006), ["a"], has_control=True))

@@ -125,8 +125,17 @@ class Report:
 
     def _log(self, failure: TransportError, decision: Decision) -> None:
         """Log an end that another attempt follows, in one line."""
+        if decision.asked_for:
+            _logger.warning(
+                "%s; the server asks to wait for %g s (Retry-After); the next attempt is in %.1f s "
+                "(longest_retry_after)",
+                failure,
+                decision.asked_for,
+                decision.delay,
+            )
+            return
         flaps, minutes = self._count_drop(failure), self._minutes()
-        passed = sum(minutes >= mark for mark in _MINUTES) + int(minutes // _HOUR)
+        passed = marks(minutes * 60)
         if flaps:
             _logger.warning(
                 "%d connections were lost within 10 minutes: %s; the next attempt is in %.1f s",
@@ -225,6 +234,12 @@ class Report:
     async def close(self, limit: float | None) -> None:
         """Cancel the hooks that run, and wait for their end, `limit` seconds at most."""
         await cancel_and_wait(self._tasks or (), limit)
+
+
+def marks(seconds: float) -> int:
+    """Return how many times are past, after so many seconds, that are each worth a WARNING."""
+    minutes = seconds / 60
+    return sum(minutes >= mark for mark in _MINUTES) + int(minutes // _HOUR)
 
 
 def _with(past: Counters, connection: Connection) -> Counters:

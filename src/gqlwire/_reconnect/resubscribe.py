@@ -1,8 +1,8 @@
 """The subscriptions of a kept connection, and how they are resubscribed on the next one.
 
-Resubscriptions are spread over time. If the server refuses one, it is retried by a retry policy of
-its own. If one seems to be the cause that connections end, it gets a connection of its own, and in
-the end it is the one that fails. This module knows no message and no socket.
+Resubscriptions are spread over time. If the server refuses one, it is sent again later. If one
+seems to be the cause that connections end, it gets a connection of its own, and in the end it is
+the one that fails. This module knows no message and no socket.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.options import ReconnectOptions
+from gqlwire._reconnect.refusals import Refusals
 from gqlwire._reconnect.separate_connections import SeparateConnection, SeparateConnections
 from gqlwire._reconnect.suspicion import FRESH, SOON, End, Suspicion, Trace, Verdict
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, reasons
-from gqlwire.retry import Attempts
 
 _logger = logging.getLogger("gqlwire")
 
@@ -51,20 +51,19 @@ class Subscriptions:
     ) -> None:
         policy = options.retry
         self._link = link
-        self._policy = policy.for_subscription()
+        self._policy = policy
         self._chance = options.chance
         self._on_found = on_found
-        self._limits_connects = policy.connects_per_hour is not None
         self.separate: SeparateConnections = SeparateConnections(
             link.dialer, gate, self._resubscribe_apart, self._lost_apart, on_left
         )
-        self._suspicion: Suspicion[Feed] = Suspicion(policy.resubscribe_attempts)
+        self._suspicion: Suspicion[Feed] = Suspicion(policy.suspect_attempts)
+        self._refusals = Refusals(policy.for_subscription(), options.chance)
         # Suspects that are sent so many seconds after the next main connection is acknowledged.
         self._held: dict[Feed, float] = {}
         # Those of a connection that is ending now, and whether nothing has come for them by it.
         self._losing: dict[Feed, bool] = {}
-        # With the refusals of each, if the server has refused it since its last result.
-        self._feeds: dict[Feed, Attempts | None] = {}
+        self._feeds: dict[Feed, None] = {}  # in the order in which they were started
         self._alarms: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tries, self._began = 1, 0.0  # of the main connection
@@ -90,6 +89,7 @@ class Subscriptions:
     def _forget(self, feed: Feed) -> None:
         self.separate.discard(feed)
         self._suspicion.discard(feed)
+        self._refusals.forget(feed)
         self._held.pop(feed, None)
         alarm = self._alarms.pop(feed, None)
         if alarm is not None:
@@ -109,6 +109,7 @@ class Subscriptions:
     def start(self, connection: Connection, tries: int) -> None:
         """Resubscribe those that wait for a connection; `tries`: the attempts that it took."""
         self._tries, self._began = tries, self._now()
+        self._refusals.connected(self._began)
         loop = asyncio.get_running_loop()
         for feed, delay in self._held.items():
             self._alarms[feed] = loop.call_later(delay, self._again, feed)
@@ -118,6 +119,7 @@ class Subscriptions:
 
     def stop(self) -> None:
         """Resubscribe none: the main connection is lost."""
+        self._refusals.disconnected(self._now())
         self.separate.pause()
         for task in self._tasks:
             task.cancel()
@@ -138,11 +140,13 @@ class Subscriptions:
             task.add_done_callback(partial(self._spread_ended, connection))
 
     async def _spread(self, feeds: list[Feed], connection: Connection) -> None:
-        pause = self._policy.spread / len(feeds)
-        for feed in feeds:
-            if pause:
-                # Evenly on average, but randomly, so that clients do not resubscribe in step.
-                await asyncio.sleep(2 * self._chance() * pause)
+        begin, pause = self._now(), self._policy.spread / len(feeds)
+        for place, feed in enumerate(feeds):
+            # Evenly on average, but randomly, so that clients do not resubscribe in step. A timer
+            # is up to a millisecond late, so those that are due by now are sent without another.
+            wait = begin + (place + self._chance()) * pause - self._now() if pause else 0.0
+            if wait > 0:
+                await asyncio.sleep(wait)
             if connection.is_clogged:
                 with contextlib.suppress(TransportError):  # the connection ended: `stop` follows
                     await connection.ready_to_send()
@@ -181,7 +185,7 @@ class Subscriptions:
 
     def judge(self, connection: Connection, failure: TransportError) -> None:
         """Look for the cause among the subscriptions of the main connection, which has ended."""
-        places = 0 if self._limits_connects else self.separate.places
+        places = 0 if self._policy.connects_per_hour is not None else self.separate.places
         has_control = self.separate.has_older(self._began)
         end = self._end_of(connection, failure, self._began, places, has_control=has_control)
         self._do(self._suspicion.ended(end), failure, end.life)
@@ -266,8 +270,7 @@ class Subscriptions:
 
     def forget_refusals(self, feed: Feed) -> None:
         """Forget the refusals of `feed`: results arrive again."""
-        if feed in self._feeds:
-            self._feeds[feed] = None
+        self._refusals.forget(feed)
 
     @staticmethod
     def _now() -> float:
@@ -277,23 +280,14 @@ class Subscriptions:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         if feed not in self._feeds:
             return False
-        attempts = self._feeds[feed] or Attempts(self._policy, self._chance)
-        self._feeds[feed] = attempts
-        loop = asyncio.get_running_loop()
         try:
-            decision = attempts.failed(failure, loop.time())
+            delay = self._refusals.delay(feed, failure, self._now())
         except Exception as fault:  # noqa: BLE001  # the policy's functions may raise anything
             feed.fail(fault)
             return False
-        if not decision.retry:
+        if delay is None:
             return False
-        _logger.warning(
-            "%s refused a subscription on a new connection: %s; the next attempt is in %.1f s",
-            self._link.host,
-            failure,
-            decision.delay,
-        )
-        self._alarms[feed] = loop.call_later(decision.delay, self._again, feed)
+        self._alarms[feed] = asyncio.get_running_loop().call_later(delay, self._again, feed)
         return True
 
     def _again(self, feed: Feed) -> None:
