@@ -56,6 +56,10 @@ class InMemory:
         connection.received(ACK)
         return connection
 
+    @property
+    def phase(self) -> Phase:
+        return Phase.CONNECT
+
     def another(self) -> InMemory:
         return InMemory()
 

@@ -19,8 +19,10 @@ from gqlwire import (
     Client,
     Counters,
     ExecutionResult,
+    Failure,
     FileCheckpoint,
     GraphQLRequest,
+    Health,
     Hooks,
     Merged,
     Overflow,
@@ -28,6 +30,7 @@ from gqlwire import (
     RetryPolicy,
     Scalar,
     Subscription,
+    SubscriptionHealth,
     gql,
 )
 from gqlwire.errors import (
@@ -194,6 +197,12 @@ async def kept_alive(client: Client) -> None:
     await session.reconnect("a new token")
     session.terminate()
     assert_type(session.counters, Counters)
+    assert_type(session.counters.reconnects, dict[str, int])
+    assert_type(session.health(), Health)
+    assert_type(session.health().connections[0].subscriptions[0], SubscriptionHealth)
+    assert_type(session.health().connections[0].last_failure, Failure | None)
+    assert_type(session.health().problems(max_event_age=60), list[str])
+    assert_type(session.health().to_dict(), dict[str, Any])
     assert_type(session.counters.unknown_messages, dict[str, int])
     assert_type(await session.execute("{ a }", timeout=None, idempotent=True), dict[str, Any])
 

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from gqlwire._connection.connection import Connection
 from gqlwire._streams.backpressure import ReadGate
+from gqlwire.errors import Phase
 from gqlwire.retry import Attempt
 
 
@@ -20,6 +21,11 @@ class Dialer(Protocol):
     @property
     def host(self) -> str:
         """Host and port of the server, for messages."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """How far the connection has come that is being made; CONNECT until that is known."""
         ...
 
     @property

@@ -101,8 +101,8 @@ class Link:
         del feed, failure
         return False
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave."""
@@ -296,6 +296,16 @@ class Feed:
     # --- From one connection to the next --------------------------------------------------------
 
     @property
+    def begun_at(self) -> float:
+        """When its first step began, by the loop's clock."""
+        return self._begin or self.sent_at
+
+    @property
+    def gap_since(self) -> float | None:
+        """When its connection was lost, by the loop's clock; None unless it is in a gap."""
+        return None if self._gap is None else self._gap.since
+
+    @property
     def is_lost(self) -> bool:
         """Whether it waits for another connection."""
         return self._running is None and self.stream is not None and not self.stream.over
@@ -361,8 +371,8 @@ class Feed:
         gap, self._gap = self._gap, None
         if gap is None or self.stream is None:
             return
-        self._link.forget_refusals(self)
         seconds = asyncio.get_running_loop().time() - gap.since
+        self._link.gap_over(self, seconds, continues=True)
         event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
         if self._terms.tell_reconnects or self._terms.key is not None:
             self.stream.mark(event)
@@ -383,6 +393,10 @@ class Feed:
 
     def fail(self, failure: Exception) -> None:
         """End with `failure`: no other connection follows, or none that helps."""
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            seconds = asyncio.get_running_loop().time() - gap.since
+            self._link.gap_over(self, seconds, continues=False)
         if self.stream is not None:
             self.stream.end(failure)
 

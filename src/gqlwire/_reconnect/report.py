@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.user_tasks import cancel, cancel_and_wait
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
 from gqlwire._reconnect.states import Change, Changes
-from gqlwire.errors import Phase, TransportClosed, TransportError
+from gqlwire.errors import ConnectionClosed, Phase, TransportClosed, TransportError
 from gqlwire.retry import Attempt, Decision
 
 _logger = logging.getLogger("gqlwire")
@@ -30,6 +31,8 @@ _MINUTES = (1, 5, 15)
 _HOUR = 60.0
 """After so many minutes without a connection, and after each hour, a failed attempt is logged as
 WARNING, not as INFO."""
+_CAUSES = 50
+"""How many causes of reconnects are counted by name."""
 _DROPS, _WHILE = 3, 600.0
 """So many connections that are lost within so many seconds are worth a WARNING."""
 
@@ -37,11 +40,15 @@ _DROPS, _WHILE = 3, 600.0
 class Report:
     """Reports one connection after the other, and adds up what they counted.
 
-    `tries`: how many attempts were made since the last connection.
+    `tries`: how many attempts were made since the last connection. `last`: the last failure that
+    the program did not cause itself, and when it was. `heard_at`: when something arrived on the
+    last connection that is over, by the loop's clock.
     """
 
     def __init__(self, hooks: Hooks, changes: Changes) -> None:
         self.tries: int = 0
+        self.last: tuple[Exception, Moment] | None = None
+        self.heard_at: float | None = None
         self._hooks = hooks
         self._changes = changes
         self._sum = Counters()
@@ -74,6 +81,8 @@ class Report:
             seconds = self._minutes() * 60
             _logger.info("connected to %s after %.0f s and %d attempts", host, seconds, tries)
         self._sum.connections += 1
+        if lost is not None:
+            self._count_reconnect(lost[1])
         self._lost = None
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
@@ -86,9 +95,11 @@ class Report:
     def lost(self, connection: Connection, *, is_final: bool) -> None:
         """A connection ends, at this moment. `is_final`: it was reported as closed before."""
         self._sum = _with(self._sum, connection)
+        self.heard_at = connection.telemetry.heard_at
         failure = connection.reason
         if is_final or failure is None:
             return
+        self._note(failure)
         # If it is already set, `reconnect()` dropped this connection before it was used.
         if self._lost is None:
             self._lost = (self._now(), failure)
@@ -96,6 +107,7 @@ class Report:
 
     def ended(self, failure: TransportError, decision: Decision) -> None:
         """A connection, or an attempt, is over, and `decision` follows from that."""
+        self._note(failure)
         if self._hooks.disconnected is not None:
             event = Disconnected(failure, decision.retry, decision.delay, decision.why)
             self.call(self._hooks.disconnected, event)
@@ -117,6 +129,9 @@ class Report:
 
         An empty `why` means that the user closed it, or a fault, if `failure` is no TransportError.
         """
+        self._note(failure)
+        if isinstance(failure, TransportClosed):
+            self.last = None  # an earlier failure has nothing to do with this end
         self._log_end(failure, host, why)
         reason = failure if isinstance(failure, TransportError) else None
         self._changes.tell(Change(Phase.CLOSED, reason))
@@ -180,14 +195,38 @@ class Report:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
+    def _note(self, failure: Exception) -> None:
+        is_known = self.last is not None and self.last[0] is failure
+        if not is_known and not isinstance(failure, TransportClosed):
+            self.last = failure, Moment.now()
+
+    @property
+    def down_since(self) -> float | None:
+        """Since when there is no connection, by the loop's clock; None if one is not missing."""
+        if self._lost is not None:
+            return self._lost[0]
+        return self._begun if self.tries else None
+
     # --- Counters -----------------------------------------------------------------------------
+
+    def _count_reconnect(self, failure: TransportError) -> None:
+        is_close = isinstance(failure, ConnectionClosed) and failure.code is not None
+        cause = str(failure.code) if is_close else type(failure).__name__
+        counts = self._sum.reconnects
+        if cause not in counts and len(counts) >= _CAUSES:  # a server may make up codes
+            cause = "others"
+        counts[cause] = counts.get(cause, 0) + 1
 
     def counters(self, live: Connection | None, apart: Iterable[Connection]) -> Counters:
         """Return what all connections have counted, those that live included.
 
         `apart`: those that suspects have.
         """
-        found = replace(self._sum, unknown_messages=dict(self._sum.unknown_messages))
+        found = replace(
+            self._sum,
+            unknown_messages=dict(self._sum.unknown_messages),
+            reconnects=dict(self._sum.reconnects),
+        )
         if live is not None:
             found = _with(found, live)
         for connection in apart:

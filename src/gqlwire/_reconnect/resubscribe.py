@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from gqlwire._connection.connection import Connection
@@ -72,6 +73,11 @@ class Subscriptions:
         self._past = Counters()
 
     @property
+    def on_main(self) -> list[Feed]:
+        """Those on the main connection, or that wait for it."""
+        return [feed for feed in self._feeds if feed not in self.separate]
+
+    @property
     def is_busy(self) -> bool:
         """Whether there is a subscription that is not over."""
         return any(feed.stream is None or not feed.stream.over for feed in self._feeds)
@@ -83,7 +89,7 @@ class Subscriptions:
     def discard(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
         if feed in self._feeds:
-            self._count(feed)
+            self._count(feed, self._past)
             del self._feeds[feed]
             self._forget(feed)
 
@@ -98,9 +104,7 @@ class Subscriptions:
     def end(self, failure: Exception) -> None:
         """End all subscriptions by `failure`."""
         self.stop()
-        feeds, self._feeds = self._feeds, {}
-        for feed in feeds:
-            self._count(feed)
+        for feed in [*self._feeds]:  # they stay: what is left in their buffers is yet to be counted
             self._forget(feed)
             feed.fail(failure)
 
@@ -264,10 +268,13 @@ class Subscriptions:
 
     # --- Refusals -----------------------------------------------------------------------------
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over, and forget its refusals if it continues."""
         if feed in self._feeds:
-            self._feeds[feed] = None
+            self._past.gap_seconds += seconds
+            self._past.recoveries += continues
+            if continues:
+                self._feeds[feed] = None
 
     @staticmethod
     def _now() -> float:
@@ -277,6 +284,7 @@ class Subscriptions:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         if feed not in self._feeds:
             return False
+        self._past.refusals += 1
         attempts = self._feeds[feed] or Attempts(self._policy, self._chance)
         self._feeds[feed] = attempts
         loop = asyncio.get_running_loop()
@@ -307,15 +315,19 @@ class Subscriptions:
 
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
-        live = [feed.stream for feed in self._feeds if feed.stream is not None]
-        repeated = sum(feed.duplicates for feed in self._feeds)
-        counters.resubscriptions = self._past.resubscriptions
-        counters.events = self._past.events + sum(stream.events for stream in live)
-        counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
-        counters.duplicates = self._past.duplicates + repeated
+        past = self._past
+        counters.resubscriptions, counters.recoveries = past.resubscriptions, past.recoveries
+        counters.refusals = past.refusals
+        sums = replace(past)
+        for feed in self._feeds:
+            self._count(feed, sums)
+        counters.events, counters.dropped = sums.events, sums.dropped
+        counters.duplicates, counters.gap_seconds = sums.duplicates, sums.gap_seconds
 
-    def _count(self, feed: Feed) -> None:
+    def _count(self, feed: Feed, sums: Counters) -> None:
         if feed.stream is not None:
-            self._past.events += feed.stream.events
-            self._past.dropped += feed.stream.dropped
-            self._past.duplicates += feed.duplicates
+            sums.events += feed.stream.events
+            sums.dropped += feed.stream.dropped
+            sums.duplicates += feed.duplicates
+        if feed.gap_since is not None:
+            sums.gap_seconds += self._now() - feed.gap_since

@@ -100,6 +100,11 @@ class SeparateConnections:
         )
 
     @property
+    def all(self) -> list[SeparateConnection]:
+        """Those that are acknowledged, and those that are yet to be."""
+        return [*self._all]
+
+    @property
     def connections(self) -> list[Connection]:
         """Those that are acknowledged."""
         return [separate.connection for separate in self._all if separate.connection is not None]

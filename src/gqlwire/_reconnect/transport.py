@@ -13,15 +13,18 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gqlwire import _loop
+from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.dialing import Dialing
+from gqlwire._reconnect.health import ConnectionHealth
 from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
 from gqlwire._reconnect.resubscribe import Subscriptions
+from gqlwire._reconnect.snapshot import never_connected, of_kept, of_separate
 from gqlwire._reconnect.states import Changes
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire.errors import (
@@ -191,6 +194,14 @@ class ReconnectingTransport(Link):
         self._subscriptions.count_into(found)
         return found
 
+    def health(self, now: Moment) -> list[ConnectionHealth]:
+        """Return how its connection is at the moment `now`, and those of suspects."""
+        if self._task is None:
+            return [never_connected(self.host)]
+        subscriptions = self._subscriptions
+        main = of_kept(self, self.changes, self._report, subscriptions.on_main, now)
+        return [main, *of_separate(subscriptions.separate, now)]
+
     @property
     def is_alive(self) -> bool:
         """Whether there is a connection, or will be."""
@@ -242,9 +253,9 @@ class ReconnectingTransport(Link):
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         return self._subscriptions.refused(feed, failure)
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
-        self._subscriptions.forget_refusals(feed)
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
+        self._subscriptions.gap_over(feed, seconds, continues=continues)
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave; what it raises is logged."""

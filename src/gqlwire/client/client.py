@@ -19,12 +19,13 @@ from gqlwire._payloads.reader import ParseFloat
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire._payloads.scalars import NO_SCALARS, Scalar, Scalars
+from gqlwire._reconnect.health import Health
 from gqlwire._reconnect.hooks import Hooks
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.blocking import Portal
 from gqlwire.client.options import Settings
-from gqlwire.client.session import AsyncClientSession, T
+from gqlwire.client.session import AsyncClientSession, T, health_of
 from gqlwire.client.sharing import Shared
 from gqlwire.errors import CloseTimeout
 from gqlwire.retry import RetryPolicy
@@ -206,6 +207,18 @@ class Client:
         runner = self._runner or self.transport
         if runner is not None:
             await runner.close()
+
+    def health(self) -> Health:
+        """Return how the session is now, also while it connects for the first time; see `Health`.
+
+        Without a session, the state is `closed`. Raises ValueError if there is no transport.
+        """
+        if self.transport is None:
+            raise ValueError("this client has no transport: it can only validate")
+        runner = self._runner
+        return health_of(
+            runner if isinstance(runner, ReconnectingTransport) else self.transport.link
+        )
 
     # --- One connection for each operation ----------------------------------------------------
 

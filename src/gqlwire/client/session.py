@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._clock import Moment
 from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Link
@@ -15,6 +16,8 @@ from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult, decode_single
 from gqlwire._reconnect.counters import Counters
+from gqlwire._reconnect.health import Health
+from gqlwire._reconnect.snapshot import of_link, whole
 from gqlwire._reconnect.states import States
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.options import Settings
@@ -31,6 +34,14 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+
+def health_of(link: Link) -> Health:
+    """Return how the session on `link` is now."""
+    if not isinstance(link, ReconnectingTransport):
+        return of_link(link)
+    now, changes = Moment.now(), link.changes
+    return whole(link.health(now), link.running, now, changes.state, changes.since)
 
 
 class AsyncClientSession:
@@ -277,6 +288,14 @@ class AsyncClientSession:
     def counters(self) -> Counters:
         """A snapshot of what the session has counted; see `Counters`."""
         return self._kept.counters
+
+    def health(self) -> Health:
+        """Return how the session is now: its state, connections and subscriptions; see `Health`.
+
+        It works at any time, with and without a connection, and also in a session that does not
+        reconnect. It asks the server nothing.
+        """
+        return health_of(self._link)
 
     @property
     def _kept(self) -> ReconnectingTransport:

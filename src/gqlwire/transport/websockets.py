@@ -108,6 +108,8 @@ class WebsocketsTransport(TransportOptions):
         self._response_headers: Mapping[str, str] = {}
         self._signals = Signals()
         self._connection: Connection | None = None
+        # The connection that waits for its acknowledgement.
+        self._opening: Connection | None = None
         # Connections that are still closing.
         self._leaving: list[Connection] = []
         self._connecting: asyncio.Task[Connection] | None = None
@@ -211,7 +213,10 @@ class WebsocketsTransport(TransportOptions):
             ack_timeout=self.ack_timeout,
             open_websocket=self.open_websocket or open_websocket,
         )
-        connection = await connector.open()
+        try:
+            connection = await connector.open()
+        finally:
+            self._opening = None
         self._response_headers = connector.response_headers
         return connection
 
@@ -222,7 +227,7 @@ class WebsocketsTransport(TransportOptions):
         offered: tuple[str, ...],
         selected: str | None,
     ) -> Connection:
-        return Connection(
+        self._opening = Connection(
             choose(
                 offered,
                 selected,
@@ -236,6 +241,7 @@ class WebsocketsTransport(TransportOptions):
             gate=gate,
             on_end=self._on_end,
         )
+        return self._opening
 
     def _limits(self) -> Limits:
         return Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout)
@@ -372,7 +378,9 @@ class WebsocketsTransport(TransportOptions):
     def phase(self) -> Phase:
         """How far the connection has come; CLOSED if there is none."""
         if self._connecting is not None:
-            return Phase.CONNECT
+            opening = self._opening
+            is_init = opening is not None and opening.phase is Phase.INIT
+            return Phase.INIT if is_init else Phase.CONNECT
         return Phase.CLOSED if self._connection is None else self._connection.phase
 
     @property
