@@ -156,6 +156,24 @@ async def test_while_it_waits_it_says_why_and_how_long(server: VirtualServer) ->
 
 
 @tidily
+async def test_the_next_attempt_waits_for_a_limit_of_the_policy(server: VirtualServer) -> None:
+    """After the wait of the policy, `connects_per_hour` makes it wait again."""
+    policy = RetryPolicy(first_delay=4, connects_per_hour=1)
+    async with kept(server, policy) as it:
+        await pass_time(600)
+        server.peer.hang_up(1012)
+        for passed, left in ((10, 2990.0), (980, 2010.0), (2009, 1.0)):
+            await pass_time(passed)
+            found = main(it.session.health())
+            assert (Phase.WAITING, left) == (found.state, found.next_attempt_in)
+        await pass_time(2)
+        assert (Phase.OPEN, None) == (
+            it.session.state,
+            main(it.session.health()).next_attempt_in,
+        )
+
+
+@tidily
 async def test_an_idle_session_is_ready(server: VirtualServer) -> None:
     """It has no connection because it needs none."""
     async with kept(server, reconnect=ReconnectOptions(idle_close_after=5)) as it:

@@ -82,9 +82,7 @@ def of_kept(
     state, since = changes.state, changes.since
     if state is Phase.CONNECT and link.dialer.phase is Phase.INIT:
         state = Phase.INIT
-    delay = None
-    if state is Phase.WAITING and since is not None and changes.delay is not None:
-        delay = max(0.0, round(changes.delay - since.age(now), 3))
+    due_at = changes.due_at
     down_since = None if state in (Phase.OPEN, Phase.IDLE) else report.down_since
     return _connection(
         link.host,
@@ -96,7 +94,7 @@ def of_kept(
         heard_at=report.heard_at,
         outage_age=None if down_since is None else age(down_since, now),
         attempts=report.tries,
-        next_attempt_in=delay,
+        next_attempt_in=None if due_at is None else max(0.0, round(due_at - now.loop, 3)),
         subscriptions=_subscriptions(feeds, now),
     )
 
