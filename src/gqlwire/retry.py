@@ -258,12 +258,20 @@ class Attempts:
     the client has a function that returns credentials. Each `now` is in seconds, of a monotonic
     clock.
 
+    `beside`: those of another connection of the client, which was acknowledged; `connects_per_hour`
+    holds for both together.
+
     `is_wanted`: whether the user asked for another connection; False again when an attempt for it
     begins.
     """
 
     def __init__(
-        self, policy: RetryPolicy, chance: Callable[[], float], *, can_refresh: bool = True
+        self,
+        policy: RetryPolicy,
+        chance: Callable[[], float],
+        *,
+        can_refresh: bool = True,
+        beside: Attempts | None = None,
     ) -> None:
         self._policy = policy
         self._can_refresh = can_refresh
@@ -279,14 +287,20 @@ class Attempts:
         self._acked_at: float | None = None
         self._has_delivered = False
         # Of the client.
-        self._was_ever_acked = False
+        self._was_ever_acked = beside is not None
         self._last_kind: object = None
-        self._connects: list[float] = []  # a deque takes 0.7 kB, and there may be many clients
+        # A deque takes 0.7 kB, and there may be many clients.
+        self._connects: list[float] = [] if beside is None else beside.connects
 
     @property
     def count(self) -> int:
         """How many attempts failed in a row."""
         return self._count
+
+    @property
+    def connects(self) -> list[float]:
+        """When the attempts of the last hour began."""
+        return self._connects
 
     @property
     def was_acked(self) -> bool:
@@ -296,7 +310,7 @@ class Attempts:
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
         # Only those of the last hour count. The list is short, because each attempt takes time.
-        self._connects = [at for at in self._connects if at > now - _HOUR]
+        self._connects[:] = [at for at in self._connects if at > now - _HOUR]
         self._connects.append(now)
 
     def acknowledged(self, now: float) -> None:
@@ -444,8 +458,11 @@ class Attempt(Struct, frozen=True):
       good connection, and after `reconnect()`, it is 1 again.
     - `failure`: why the last attempt or connection ended, or None.
     - `refresh`: True if the server refused the last credentials, so that it needs new ones.
+    - `connection`: which one it is of those that the session has, counted from 1; see
+      `max_subscriptions_per_connection`.
     """
 
     number: int = 1
     failure: TransportError | None = None
     refresh: bool = False
+    connection: int = 1

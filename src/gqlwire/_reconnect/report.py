@@ -37,11 +37,13 @@ _DROPS, _WHILE = 3, 600.0
 class Report:
     """Reports one connection after the other, and adds up what they counted.
 
-    `tries`: how many attempts were made since the last connection.
+    `tries`: how many attempts were made since the last connection. `connection`: which one it is of
+    those that the session has, counted from 1.
     """
 
-    def __init__(self, hooks: Hooks, changes: Changes) -> None:
+    def __init__(self, hooks: Hooks, changes: Changes, connection: int = 1) -> None:
         self.tries: int = 0
+        self._connection = connection
         self._hooks = hooks
         self._changes = changes
         self._sum = Counters()
@@ -78,7 +80,8 @@ class Report:
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
-            self.call(self._hooks.connected, Connected(ack_payload, was_retry))
+            event = Connected(ack_payload, was_retry, self._connection)
+            self.call(self._hooks.connected, event)
         if lost is not None and self._hooks.reconnected is not None:
             since, failure = lost
             self.call(self._hooks.reconnected, Reconnected(self._now() - since, tries, failure))
@@ -97,7 +100,9 @@ class Report:
     def ended(self, failure: TransportError, decision: Decision) -> None:
         """A connection, or an attempt, is over, and `decision` follows from that."""
         if self._hooks.disconnected is not None:
-            event = Disconnected(failure, decision.retry, decision.delay, decision.why)
+            event = Disconnected(
+                failure, decision.retry, decision.delay, decision.why, self._connection
+            )
             self.call(self._hooks.disconnected, event)
         if decision.retry:
             self._log(failure, decision)

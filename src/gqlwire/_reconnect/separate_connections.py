@@ -56,7 +56,7 @@ class SeparateConnections:
     `resubscribe` is called for each subscription when its connection is acknowledged. `on_end` is
     called at the end of each connection, and when one could not be made: with the
     SeparateConnection, which is over, and the failure. `on_left` is called with each connection
-    that is over.
+    that is over. `beside`: which connection of the session the main one is, counted from 1.
     """
 
     def __init__(
@@ -66,8 +66,10 @@ class SeparateConnections:
         resubscribe: Callable[[Feed, Connection], None],
         on_end: Callable[[SeparateConnection, Exception], None],
         on_left: Callable[[Connection], None],
+        beside: int = 1,
     ) -> None:
         self._dialer = dialer
+        self._beside = beside
         self._gate = gate
         self._resubscribe = resubscribe
         self._on_end = on_end
@@ -163,7 +165,7 @@ class SeparateConnections:
         separate.task = asyncio.get_running_loop().create_task(self._dial(separate))
 
     async def _dial(self, separate: SeparateConnection) -> None:
-        attempt = Attempt(1, separate.failure)
+        attempt = Attempt(1, separate.failure, connection=self._beside)
         on_end = partial(self._ended, separate)
         try:
             connection = await separate.dialer.dial(attempt, self._gate, on_end)

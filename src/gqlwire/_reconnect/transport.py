@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec import structs
+
 from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
@@ -35,6 +37,9 @@ from gqlwire.retry import Attempt, Attempts, Decision
 
 T = TypeVar("T")
 
+OPENED_BY = "max_subscriptions_per_connection"
+"""The option that opens connections beside the first."""
+
 
 class ReconnectingTransport(Link):
     """Keeps one connection of `dialer`, as `options` say. Nothing runs before `connect()`.
@@ -42,9 +47,14 @@ class ReconnectingTransport(Link):
     `changes`: the state, and the iterators over its changes.
     """
 
-    def __init__(self, dialer: Dialer, options: ReconnectOptions | None = None) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        options: ReconnectOptions | None = None,
+        changes: Changes | None = None,
+    ) -> None:
         super().__init__(dialer)
-        self.changes: Changes = Changes()
+        self.changes: Changes = changes or Changes()
         self._options = options or ReconnectOptions()
         self._task: asyncio.Task[None] | None = None
 
@@ -58,7 +68,7 @@ class ReconnectingTransport(Link):
         """
         if self._task is not None and not self._task.done():
             raise TransportAlreadyConnected(reasons.already(self.host, self.state))
-        self._begin()
+        self.begin()
         try:
             await self.ready()
         except BaseException:  # cancellation as well: nobody else would end the task
@@ -66,22 +76,31 @@ class ReconnectingTransport(Link):
                 await self.close()
             raise
 
-    def _begin(self) -> None:
+    def begin(self, beside: ReconnectingTransport | None = None) -> None:
+        """Begin to connect; `ready` waits for the connection.
+
+        `beside`: another one of the same session, which has been connected; so the server is known
+        to acknowledge connections, and the first failure is retried.
+        """
         options = self._options
         self.failure = None
         self.is_final = False
         self.loop = asyncio.get_running_loop()
-        self._attempts = Attempts(
-            options.retry, options.chance, can_refresh=self.dialer.can_refresh
+        self._attempts: Attempts = Attempts(
+            options.retry,
+            options.chance,
+            can_refresh=self.dialer.can_refresh,
+            beside=None if beside is None else beside.attempts,
         )
-        self._report = Report(options.hooks, self.changes)
+        self._report = Report(options.hooks, self.changes, options.connection)
         gate = ReadGate()
         self._subscriptions = Subscriptions(
             self, options, gate, on_found=self._attempts.begin_row, on_left=self._report.add
         )
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
-            self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
+            option = "idle_close_after" if options.connection == 1 else OPENED_BY
+            self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions, option)
             self.on_finished = self._idle.restart
         # The attempt that is under way.
         self._dialing: Dialing | None = None
@@ -196,6 +215,23 @@ class ReconnectingTransport(Link):
         """Whether there is a connection, or will be."""
         return self._task is not None and not self.is_final
 
+    @property
+    def attempts(self) -> Attempts:
+        """The attempts to connect; known once `begin` was called."""
+        return self._attempts
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions it has, or is about to have."""
+        return self.starting + (0 if self._task is None else len(self._subscriptions))
+
+    def give_up(self, failure: Exception, why: str) -> None:
+        """End all operations by `failure`, and connect no more; `close` closes the socket."""
+        if self._task is not None and not self.is_final:
+            if self.live is not None and isinstance(failure, TransportError):
+                self._report.ended(failure, Decision(retry=False, why=why))
+            self._end(failure, why)
+
     # --- Link: for operations -----------------------------------------------------------------
 
     @property
@@ -259,7 +295,7 @@ class ReconnectingTransport(Link):
             failure = self.failure = await self._run(self._renewed(attempt), gate)
             is_wanted = self._attempts.is_wanted
             if not is_wanted and self._idle is not None and failure is self._idle.failure:
-                self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
+                self._report.ended(failure, Decision(retry=False, why=self._idle.option))
                 await self._rest(failure)
                 attempt = Attempt(1)
                 continue
@@ -278,10 +314,9 @@ class ReconnectingTransport(Link):
 
     def _renewed(self, attempt: Attempt) -> Attempt:
         """Return the attempt to make, with `refresh` if `reconnect()` was called."""
-        if self._attempts.is_wanted:
-            self._attempts.is_wanted = False
-            return Attempt(attempt.number, attempt.failure, refresh=True)
-        return attempt
+        refresh = attempt.refresh or self._attempts.is_wanted
+        self._attempts.is_wanted = False
+        return structs.replace(attempt, refresh=refresh, connection=self._options.connection)
 
     async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""

@@ -42,6 +42,7 @@ def connect(
     retry: RetryPolicy | None = None,
     retry_queries: bool = False,
     idle_close_after: float | None = None,
+    max_subscriptions_per_connection: int | None = None,
     hooks: Hooks | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Client:
@@ -56,12 +57,8 @@ def connect(
     Raises InvalidURL, ValueError or TypeError for arguments that cannot be used, as `Client` and
     `WebsocketsTransport` do.
     """
-    if reconnecting:
-        # Without pings, a dead connection can look alive, and events would be missed silently.
-        options.setdefault("ping_interval", _PING_INTERVAL)
-
     return Client(
-        transport=_transport(url, options),
+        transport=_transport(url, options, reconnecting=reconnecting),
         schema=schema,
         introspection=introspection,
         fetch_schema_from_transport=fetch_schema_from_transport,
@@ -75,11 +72,15 @@ def connect(
         retry=retry,
         retry_queries=retry_queries,
         idle_close_after=idle_close_after,
+        max_subscriptions_per_connection=max_subscriptions_per_connection,
         hooks=hooks,
     )
 
 
-def _transport(url: Given[str], options: ConnectOptions) -> Transport:
+def _transport(url: Given[str], options: ConnectOptions, *, reconnecting: bool) -> Transport:
+    if reconnecting:
+        # Without pings, a dead connection can look alive, and events would be missed silently.
+        options.setdefault("ping_interval", _PING_INTERVAL)
     # Imported late, so that `import gqlwire` does not load picows.
     from gqlwire.transport.websockets import WebsocketsTransport
 

@@ -15,6 +15,7 @@ from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult, decode_single
 from gqlwire._reconnect.counters import Counters
+from gqlwire._reconnect.pool import Pool
 from gqlwire._reconnect.states import States
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.options import Settings
@@ -41,9 +42,12 @@ class AsyncClientSession:
     RuntimeError.
     """
 
-    def __init__(self, transport: Transport, settings: Settings, link: Link) -> None:
+    def __init__(
+        self, transport: Transport, settings: Settings, link: Link, pool: Pool | None = None
+    ) -> None:
         self.transport: Transport = transport
         self._link = link
+        self._pool = pool
         self._settings = settings
 
     @overload
@@ -240,7 +244,11 @@ class AsyncClientSession:
 
     @property
     def state(self) -> Phase:
-        """How far the connection has come, or `waiting`, `idle`, `closed`."""
+        """How far the connection has come, or `waiting`, `idle`, `closed`.
+
+        If there are several (`max_subscriptions_per_connection`), that of the connection which is
+        least far.
+        """
         return self._kept.state
 
     def states(self) -> States:
@@ -279,7 +287,9 @@ class AsyncClientSession:
         return self._kept.counters
 
     @property
-    def _kept(self) -> ReconnectingTransport:
+    def _kept(self) -> ReconnectingTransport | Pool:
+        if self._pool is not None:
+            return self._pool
         if not isinstance(self._link, ReconnectingTransport):
             raise RuntimeError("this session does not reconnect: set reconnecting=True")
         return self._link
