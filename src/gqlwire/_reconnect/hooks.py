@@ -17,12 +17,14 @@ class Connected(Struct, frozen=True):
 
     `ack_payload`: the payload of `connection_ack`, None if there was none. `was_retry`: whether an
     earlier connection, or attempt to connect, preceded it. `connection`: which one it is of those
-    that the session has, counted from 1; see `max_subscriptions_per_connection`.
+    that the session has, counted from 1; see `max_subscriptions_per_connection`. `host`: host and
+    port of the server.
     """
 
     ack_payload: Any
     was_retry: bool
     connection: int = 1
+    host: str = ""
 
 
 class Disconnected(Struct, frozen=True):

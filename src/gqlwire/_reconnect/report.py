@@ -60,7 +60,7 @@ class Report:
 
     def connecting(self, attempt: Attempt) -> None:
         """An attempt begins."""
-        self._sum.retries += attempt.number > 1 or self._sum.connections > 0
+        self._sum.retries += attempt.number > 1 or self._sum.connections > 0 or self.tries > 0
         if self.tries == 0:
             self._begun = self._now()
         self.tries += 1
@@ -80,7 +80,7 @@ class Report:
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
-            event = Connected(ack_payload, was_retry, self._connection)
+            event = Connected(ack_payload, was_retry, self._connection, host)
             self.call(self._hooks.connected, event)
         if lost is not None and self._hooks.reconnected is not None:
             since, failure = lost

@@ -20,6 +20,7 @@ from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.dialing import Dialing
+from gqlwire._reconnect.failover import Failover, Rotation
 from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
@@ -91,6 +92,13 @@ class ReconnectingTransport(Link):
             options.chance,
             can_refresh=self.dialer.can_refresh,
             beside=None if beside is None else beside.attempts,
+        )
+        urls = self.dialer.urls
+        self._failover: Failover = Failover(
+            self._attempts,
+            options,
+            Rotation(urls) if beside is None else Rotation(urls, beside.url_index or 0),
+            can_refresh=self.dialer.can_refresh,
         )
         self._report = Report(options.hooks, self.changes, options.connection)
         gate = ReadGate()
@@ -221,6 +229,11 @@ class ReconnectingTransport(Link):
         return self._attempts
 
     @property
+    def url_index(self) -> int | None:
+        """Which URL is used, counted from 0; None if there is only one."""
+        return self._failover.url_index
+
+    @property
     def subscriptions(self) -> int:
         """How many subscriptions it has, or is about to have."""
         return self.starting + (0 if self._task is None else len(self._subscriptions))
@@ -302,10 +315,10 @@ class ReconnectingTransport(Link):
             if is_wanted:
                 decision = self._attempts.replaced(self._now())
             else:
-                decision = self._attempts.failed(failure, self._now())
+                decision = self._failover.failed(failure, self._now())
             self._report.ended(failure, decision)
             if not decision.retry:
-                self._end(failure, decision.why)
+                self._end(self._failover.told(failure), decision.why)
                 return
             if decision.delay or not is_wanted:
                 await self._wait(failure, decision.delay)
@@ -316,7 +329,12 @@ class ReconnectingTransport(Link):
         """Return the attempt to make, with `refresh` if `reconnect()` was called."""
         refresh = attempt.refresh or self._attempts.is_wanted
         self._attempts.is_wanted = False
-        return structs.replace(attempt, refresh=refresh, connection=self._options.connection)
+        return structs.replace(
+            attempt,
+            refresh=refresh,
+            connection=self._options.connection,
+            url_index=self.url_index,
+        )
 
     async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""
@@ -344,6 +362,7 @@ class ReconnectingTransport(Link):
 
     def _arrive(self, connection: Connection) -> None:
         self._attempts.acknowledged(self._now())
+        self._failover.rotation.succeeded()
         self._subscriptions.start(connection, self._report.tries)
         self.live = connection
         self._report.connected(connection.payloads.get("connection_ack"), self.host)

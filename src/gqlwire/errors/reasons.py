@@ -285,6 +285,15 @@ def _subject(host: str, phase: Phase) -> str:
     return f"the {'attempt to connect' if phase in _CONNECTING else 'connection'} to {host}"
 
 
+def after(failure: TransportError, earlier: Iterable[Exception]) -> TransportError:
+    """Return a copy of `failure` whose message also has those of the failures before it."""
+    told = replica(failure)
+    texts = [str(each) for each in earlier]
+    if texts:
+        told.args = (f"{failure}; the other URLs failed as well: {'; '.join(texts)}",)
+    return told
+
+
 def idle(host: str, limit: float, option: str = "idle_close_after") -> TransportClosed:
     """No operation ran for `limit` seconds, which `option` allows."""
     text = f"the connection to {host} was closed: nothing ran for {limit:g} s ({option})"
