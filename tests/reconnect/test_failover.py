@@ -402,6 +402,37 @@ async def test_attempts_counts_rounds(servers: Servers) -> None:
 
 
 @tidily
+async def test_should_retry_is_asked_once_for_each_round(servers: Servers) -> None:
+    """About the failure after which another attempt may help soonest."""
+    asked: list[int | None] = []
+
+    def should_retry(failure: TransportError) -> bool:
+        asked.append(failure.status)
+        return len(asked) < 3
+
+    async with session(servers, A, B, policy=RetryPolicy(should_retry=should_retry)) as it:
+        servers["a"].otherwise = Meeting(HandshakeRejected("no", status=500, headers={}))
+        servers["b"].otherwise = Meeting(HandshakeRejected("no", status=502, headers={}))
+        servers["a"].peer.hang_up(1012)
+        with pytest.raises(HandshakeRejected):
+            await it.wait_ready()
+
+    assert (3, "abababab"[: len(servers.tried)]) == (len(asked), servers.tried)
+
+
+@tidily
+async def test_a_first_connection_that_fails_is_not_logged_as_an_error(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`connect` raises it."""
+    servers.will_not("a", "b")
+    with pytest.raises(ConnectionRefused):
+        await gqlwire.connect([A, B], open_websocket=servers.open_websocket).connect_async()
+
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@tidily
 async def test_a_function_for_the_url_is_one_url(servers: Servers) -> None:
     """It is called for each attempt, and may return another one each time."""
     urls = iter([A, B])

@@ -44,6 +44,7 @@ class Report:
     def __init__(self, hooks: Hooks, changes: Changes, connection: int = 1) -> None:
         self.tries: int = 0
         self._connection = connection
+        self._attempt = 0  # the number of the current attempt
         self._hooks = hooks
         self._changes = changes
         self._sum = Counters()
@@ -64,6 +65,7 @@ class Report:
         if self.tries == 0:
             self._begun = self._now()
         self.tries += 1
+        self._attempt = attempt.number
         self._changes.tell(Change(Phase.CONNECT, attempt.failure))
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
@@ -166,8 +168,8 @@ class Report:
         return len(self._drops)
 
     def _log_end(self, failure: Exception, host: str, why: str) -> None:
-        if not self._sum.connections and self.tries < 2:
-            return  # the first attempt has failed: `connect` raises it
+        if not self._sum.connections and self._attempt < 2:
+            return  # the first attempt has failed, at each URL: `connect` raises it
         if isinstance(failure, TransportError):
             if why:
                 _logger.error("gqlwire does not connect to %s again: %s; %s", host, failure, why)
