@@ -314,9 +314,9 @@ async def test_a_further_connection_that_fails_for_good(server: VirtualServer) -
         with pytest.raises(ConnectionRefused):
             await capped.run(session, 1)
 
-        assert Phase.OPEN is session.state
+        assert (Phase.OPEN, 2) == (session.state, session.counters.retries)
         await capped.run(session, 1)
-        assert [3, 1] == capped.loads
+        assert ([3, 1], 2) == (capped.loads, session.counters.retries)
         server.open[0].tell("still", id=server.open[0].started[0])
         assert {"n": "still"} == await anext(events[0])
 
@@ -360,6 +360,22 @@ async def test_closing_takes_close_timeout_in_all(server: VirtualServer) -> None
             await anext(each)
     await settle()
     assert_nothing_is_left()
+
+
+@tidily
+async def test_closing_can_be_cancelled(server: VirtualServer) -> None:
+    """Then all sockets are dropped."""
+    capped = Capped(server)
+    server.otherwise = Meeting(answers_close=False)
+    it = client(server)
+    await capped.run(await it.connect_async(), 8)
+
+    closing = await begun(it.close_async())
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await settle()
+    assert [["close", "abort"]] * 3 == [peer.asked for peer in server.peers]
 
 
 @tidily

@@ -74,6 +74,7 @@ class Pool:
         self._options = options
         self._most = most
         self._others: list[ReconnectingTransport] = []
+        self._past = Counters()  # of further connections that are over
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -99,7 +100,7 @@ class Pool:
     @property
     def counters(self) -> Counters:
         """A snapshot of what has been counted so far, on all connections together."""
-        return total([kept.counters for kept in self.connections])
+        return total([*(kept.counters for kept in self.connections), self._past])
 
     # --- For the client and its session -------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Pool:
         """Make the first connection. Raises what `ReconnectingTransport.connect` raises."""
         if not self.first.is_alive:
             self._others.clear()
+            self._past = Counters()
         await self.first.connect()
 
     async def close(self) -> None:
@@ -146,6 +148,7 @@ class Pool:
             return first
         for place, other in enumerate(self._others):
             if not other.is_alive:
+                self._past = total([self._past, other.counters])
                 self._close_later(other)
                 self._others[place] = self._another(place + 2)
                 return self._others[place]

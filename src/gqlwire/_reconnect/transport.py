@@ -84,8 +84,8 @@ class ReconnectingTransport(Link):
         to acknowledge connections, and the first failure is retried.
         """
         options = self._options
-        self.failure = None
-        self.is_final = False
+        self.failure: Exception | None = None
+        self.is_final: bool = False
         self.loop = asyncio.get_running_loop()
         self._attempts: Attempts = Attempts(
             options.retry,
@@ -109,7 +109,7 @@ class ReconnectingTransport(Link):
         if options.idle_close_after is not None:
             option = "idle_close_after" if options.connection == 1 else OPENED_BY
             self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions, option)
-            self.on_finished = self._idle.restart
+            self.on_finished: Callable[[], None] | None = self._idle.restart
         # The attempt that is under way.
         self._dialing: Dialing | None = None
         # What tasks in `ready()` wait for, and what `_keep` waits for.
@@ -238,12 +238,20 @@ class ReconnectingTransport(Link):
         """How many subscriptions it has, or is about to have."""
         return self.starting + (0 if self._task is None else len(self._subscriptions))
 
+    @property
+    def connections(self) -> list[ReconnectingTransport]:
+        """The kept connections of the session: this one. See `Pool.connections`."""
+        return [self]
+
     def give_up(self, failure: Exception, why: str) -> None:
-        """End all operations by `failure`, and connect no more; `close` closes the socket."""
+        """End all operations by `failure`, and connect no more; `close` closes the socket.
+
+        `why`: what the hook `disconnected` gets as the rule that decided so.
+        """
         if self._task is not None and not self.is_final:
             if self.live is not None and isinstance(failure, TransportError):
                 self._report.ended(failure, Decision(retry=False, why=why))
-            self._end(failure, why)
+            self._end(failure)  # the rule that decided so was logged for the other connection
 
     # --- Link: for operations -----------------------------------------------------------------
 
