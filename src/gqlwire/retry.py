@@ -258,18 +258,27 @@ class Attempts:
     the client has a function that returns credentials. Each `now` is in seconds, of a monotonic
     clock.
 
+    `beside`: those of another connection of the client, which was acknowledged; `connects_per_hour`
+    holds for both together.
+
     `is_wanted`: whether the user asked for another connection; False again when an attempt for it
-    begins.
+    begins. `row`: the number of this row of failures.
     """
 
     def __init__(
-        self, policy: RetryPolicy, chance: Callable[[], float], *, can_refresh: bool = True
+        self,
+        policy: RetryPolicy,
+        chance: Callable[[], float],
+        *,
+        can_refresh: bool = True,
+        beside: Attempts | None = None,
     ) -> None:
         self._policy = policy
         self._can_refresh = can_refresh
         self._chance = chance
         self.is_wanted: bool = False
         # Of this row of failures.
+        self.row: int = 1
         self._count = 0
         self._since: float | None = None
         self._waited = 0.0
@@ -279,14 +288,20 @@ class Attempts:
         self._acked_at: float | None = None
         self._has_delivered = False
         # Of the client.
-        self._was_ever_acked = False
+        self._was_ever_acked = beside is not None
         self._last_kind: object = None
-        self._connects: list[float] = []  # a deque takes 0.7 kB, and there may be many clients
+        # A deque takes 0.7 kB, and there may be many clients.
+        self._connects: list[float] = [] if beside is None else beside.connects
 
     @property
     def count(self) -> int:
         """How many attempts failed in a row."""
         return self._count
+
+    @property
+    def connects(self) -> list[float]:
+        """When the attempts of the last hour began."""
+        return self._connects
 
     @property
     def was_acked(self) -> bool:
@@ -296,7 +311,7 @@ class Attempts:
     def connecting(self, now: float) -> None:
         """Note that an attempt begins."""
         # Only those of the last hour count. The list is short, because each attempt takes time.
-        self._connects = [at for at in self._connects if at > now - _HOUR]
+        self._connects[:] = [at for at in self._connects if at > now - _HOUR]
         self._connects.append(now)
 
     def acknowledged(self, now: float) -> None:
@@ -310,9 +325,7 @@ class Attempts:
 
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide what to do after an attempt failed, or a connection ended."""
-        self._end_connection(now)
-        if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
-            self._was_ever_acked = True  # it may have ended before `acknowledged` was called
+        self.ended(failure, now)
         if not self._was_ever_acked and not self._policy.initial:
             return Decision(retry=False, why="the first connection failed (initial=False)")
         action, delay = self._policy.judge(failure, was_acked=self._was_ever_acked)
@@ -332,8 +345,20 @@ class Attempts:
         self._waited = max(delay, self.until_allowed(now))
         return Decision(True, self._waited, refresh, self._count, is_warning=is_warning)
 
+    @property
+    def has_refreshed(self) -> bool:
+        """Whether the last failure was that the server refused the credentials."""
+        return self._has_refreshed
+
+    def ended(self, failure: TransportError, now: float) -> None:
+        """Note that an attempt failed, or that a connection ended; `failed` does so as well."""
+        self._end_connection(now)
+        if isinstance(failure, TransportConnectionFailed) and failure.phase is Phase.OPEN:
+            self._was_ever_acked = True  # it may have ended before `acknowledged` was called
+
     def begin_row(self) -> None:
         """Begin a new row: the cause of the failures so far is gone."""
+        self.row += 1
         self._count, self._since, self._waited = 0, None, 0.0
         self._has_refreshed, self._replaced = False, 0
 
@@ -441,11 +466,16 @@ class Attempt(Struct, frozen=True):
     """An attempt to connect; your functions `url`, `headers` and `init_payload` may take it.
 
     - `number`: 1 for the first attempt, then 1 more for each attempt in a row that failed. After a
-      good connection, and after `reconnect()`, it is 1 again.
+      good connection, and after `reconnect()`, it is 1 again. If `url` is a list, it counts rounds.
     - `failure`: why the last attempt or connection ended, or None.
     - `refresh`: True if the server refused the last credentials, so that it needs new ones.
+    - `connection`: which one it is of those that the session has, counted from 1; see
+      `max_subscriptions_per_connection`.
+    - `url_index`: which URL it is for if `url` is a list, counted from 0; else None.
     """
 
     number: int = 1
     failure: TransportError | None = None
     refresh: bool = False
+    connection: int = 1
+    url_index: int | None = None

@@ -168,7 +168,7 @@ def surviving() -> None:
     policy = RetryPolicy(attempts=3, elapsed=60, connects_per_hour=20, should_retry=judge)
     hooks = Hooks(
         connecting=lambda attempt: print(attempt.number),
-        connected=lambda event: print(event.ack_payload, event.was_retry),
+        connected=lambda event: print(event.ack_payload, event.connection, event.host),
         disconnected=lambda event: print(event.failure, event.will_retry, event.delay, event.why),
         reconnected=told,
     )
@@ -179,9 +179,12 @@ def surviving() -> None:
         retry=policy,
         retry_queries=True,
         idle_close_after=30,
+        max_subscriptions_per_connection=100,
         hooks=hooks,
     )
     assert_type(client, Client)
+    assert_type(gqlwire.connect(["ws://a/", "ws://b/"]), Client)
+    WebsocketsTransport(url=("ws://a/", "ws://b/"), headers=lambda at: {"n": str(at.url_index)})
     transport = WebsocketsTransport(url=signed, headers=token, init_payload=token)
     Client(transport=transport, reconnecting=True, retry=policy, hooks=hooks)
     assert_type(policy.judge(TransportError()), tuple[Action, float | None])

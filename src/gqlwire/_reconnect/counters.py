@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -37,3 +40,19 @@ class Counters:
     bytes_received: int = 0
     bytes_sent: int = 0
     latency: float | None = None
+
+
+def total(counted: Sequence[Counters]) -> Counters:
+    """Return the sums of what several connections have counted; `latency` is the first known."""
+    sums = Counters()
+    for each in fields(Counters):
+        found: list[Any] = [getattr(counters, each.name) for counters in counted]
+        value: Any
+        if each.name == "latency":
+            value = next((seconds for seconds in found if seconds is not None), None)
+        elif isinstance(found[0], dict):
+            value = dict(sum((Counter(named) for named in found), Counter()))
+        else:
+            value = sum(found)
+        setattr(sums, each.name, value)
+    return sums

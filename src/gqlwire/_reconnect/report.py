@@ -42,13 +42,16 @@ class Report:
 
     `tries`: how many attempts were made since the last connection. `last`: the last failure that
     the program did not cause itself, and when it was. `heard_at`: when something arrived on the
-    last connection that is over, by the loop's clock.
+    last connection that is over, by the loop's clock. `connection`: which one it is of those that
+    the session has, counted from 1.
     """
 
-    def __init__(self, hooks: Hooks, changes: Changes) -> None:
+    def __init__(self, hooks: Hooks, changes: Changes, connection: int = 1) -> None:
         self.tries: int = 0
         self.last: tuple[Exception, Moment] | None = None
         self.heard_at: float | None = None
+        self._connection = connection
+        self._attempt = 0  # the number of the current attempt
         self._hooks = hooks
         self._changes = changes
         self._sum = Counters()
@@ -65,10 +68,11 @@ class Report:
 
     def connecting(self, attempt: Attempt) -> None:
         """An attempt begins."""
-        self._sum.retries += attempt.number > 1 or self._sum.connections > 0
+        self._sum.retries += attempt.number > 1 or self._sum.connections > 0 or self.tries > 0
         if self.tries == 0:
             self._begun = self._now()
         self.tries += 1
+        self._attempt = attempt.number
         self._changes.tell(Change(Phase.CONNECT, attempt.failure))
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
@@ -87,7 +91,8 @@ class Report:
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
-            self.call(self._hooks.connected, Connected(ack_payload, was_retry))
+            event = Connected(ack_payload, was_retry, self._connection, host)
+            self.call(self._hooks.connected, event)
         if lost is not None and self._hooks.reconnected is not None:
             since, failure = lost
             self.call(self._hooks.reconnected, Reconnected(self._now() - since, tries, failure))
@@ -109,7 +114,9 @@ class Report:
         """A connection, or an attempt, is over, and `decision` follows from that."""
         self._note(failure)
         if self._hooks.disconnected is not None:
-            event = Disconnected(failure, decision.retry, decision.delay, decision.why)
+            event = Disconnected(
+                failure, decision.retry, decision.delay, decision.why, self._connection
+            )
             self.call(self._hooks.disconnected, event)
         if decision.retry:
             self._log(failure, decision)
@@ -176,8 +183,8 @@ class Report:
         return len(self._drops)
 
     def _log_end(self, failure: Exception, host: str, why: str) -> None:
-        if not self._sum.connections and self.tries < 2:
-            return  # the first attempt has failed: `connect` raises it
+        if not self._sum.connections and self._attempt < 2:
+            return  # the first attempt has failed, at each URL: `connect` raises it
         if isinstance(failure, TransportError):
             if why:
                 _logger.error("gqlwire does not connect to %s again: %s; %s", host, failure, why)

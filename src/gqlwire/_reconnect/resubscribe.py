@@ -57,7 +57,12 @@ class Subscriptions:
         self._on_found = on_found
         self._limits_connects = policy.connects_per_hour is not None
         self.separate: SeparateConnections = SeparateConnections(
-            link.dialer, gate, self._resubscribe_apart, self._lost_apart, on_left
+            link.dialer,
+            gate,
+            self._resubscribe_apart,
+            self._lost_apart,
+            on_left,
+            beside=options.connection,
         )
         self._suspicion: Suspicion[Feed] = Suspicion(policy.resubscribe_attempts)
         # Suspects that are sent so many seconds after the next main connection is acknowledged.
@@ -71,6 +76,10 @@ class Subscriptions:
         self._tries, self._began = 1, 0.0  # of the main connection
         # Of subscriptions that are over.
         self._past = Counters()
+
+    def __len__(self) -> int:
+        """How many there are, including those whose end was not taken yet."""
+        return len(self._feeds)
 
     @property
     def on_main(self) -> list[Feed]:

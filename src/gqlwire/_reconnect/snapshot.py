@@ -83,7 +83,8 @@ def of_kept(
     if state is Phase.CONNECT and link.dialer.phase is Phase.INIT:
         state = Phase.INIT
     due_at = changes.due_at
-    down_since = None if state in (Phase.OPEN, Phase.IDLE) else report.down_since
+    is_missing = state not in (Phase.OPEN, Phase.IDLE, Phase.CLOSED)
+    down_since = report.down_since if is_missing else None
     return _connection(
         link.host,
         link.live,
@@ -99,13 +100,13 @@ def of_kept(
     )
 
 
-def of_separate(separate: SeparateConnections, now: Moment) -> list[ConnectionHealth]:
-    """Return the health of the connections that suspects have apart."""
+def of_separate(separate: SeparateConnections, host: str, now: Moment) -> list[ConnectionHealth]:
+    """Return the health of the connections that suspects have apart; `host`: of the main one."""
     return [
         _connection(
-            each.dialer.host,
+            host if each.dialer is None else each.dialer.host,
             each.connection,
-            each.dialer.phase if each.task is not None else Phase.WAITING,
+            Phase.WAITING if each.dialer is None else each.dialer.phase,
             None if each.connection is None else each.connection.telemetry.since,
             now,
             is_separate=True,
