@@ -69,8 +69,8 @@ class ConnectionHealth(Struct, frozen=True, kw_only=True):
     - `is_separate`: whether it is one beside the main connection, for subscriptions that may be
       the cause of its ends.
     - `state`, `since`, `state_age`: its state, since when, and for how many seconds.
-    - `outage_age`: for how many seconds there has been no connection; None if there is one, or if
-      none is needed.
+    - `outage_age`: for how many seconds there has been no connection; None if there is one, if
+      none is needed, or if none follows.
     - `attempts`: how many attempts have begun since the last connection. `next_attempt_in`: in
       state `waiting`, the seconds until the next one, else None.
     - `last_failure`: what ended the last connection or attempt that your program did not end.

@@ -83,7 +83,8 @@ def of_kept(
     if state is Phase.CONNECT and link.dialer.phase is Phase.INIT:
         state = Phase.INIT
     due_at = changes.due_at
-    down_since = None if state in (Phase.OPEN, Phase.IDLE) else report.down_since
+    is_missing = state not in (Phase.OPEN, Phase.IDLE, Phase.CLOSED)
+    down_since = report.down_since if is_missing else None
     return _connection(
         link.host,
         link.live,
