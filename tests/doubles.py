@@ -347,6 +347,7 @@ class RecordingGate:
         self.asked = 0
         self.loop = None
         self.paused = False
+        self.burst = [0.0]
 
     def hold(self, stream: EventStream) -> None:
         self.told.append("hold")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gqlwire._payloads.result import ExecutionResult
     from gqlwire._payloads.scalars import Scalar
     from gqlwire._reconnect.counters import Counters
+    from gqlwire._reconnect.health import ConnectionHealth, Failure, Health, SubscriptionHealth
     from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
     from gqlwire._reconnect.states import Change
     from gqlwire._streams.buffer import Buffer, Overflow
@@ -36,11 +37,14 @@ __all__ = [
     "Checkpoint",
     "Client",
     "Connected",
+    "ConnectionHealth",
     "Counters",
     "Disconnected",
     "ExecutionResult",
+    "Failure",
     "FileCheckpoint",
     "GraphQLRequest",
+    "Health",
     "Hooks",
     "Merged",
     "Overflow",
@@ -48,6 +52,7 @@ __all__ = [
     "RetryPolicy",
     "Scalar",
     "Subscription",
+    "SubscriptionHealth",
     "connect",
     "gql",
     "merge",
@@ -62,11 +67,14 @@ _HOMES = {
     "Checkpoint": "_operations.checkpoint",
     "Client": "client",
     "Connected": "_reconnect.hooks",
+    "ConnectionHealth": "_reconnect.health",
     "Counters": "_reconnect.counters",
     "Disconnected": "_reconnect.hooks",
     "ExecutionResult": "_payloads.result",
+    "Failure": "_reconnect.health",
     "FileCheckpoint": "_operations.checkpoint",
     "GraphQLRequest": "_payloads.request",
+    "Health": "_reconnect.health",
     "Hooks": "_reconnect.hooks",
     "Merged": "_operations.merge",
     "Overflow": "_streams.buffer",
@@ -74,6 +82,7 @@ _HOMES = {
     "RetryPolicy": "retry",
     "Scalar": "_payloads.scalars",
     "Subscription": "_operations.subscription",
+    "SubscriptionHealth": "_reconnect.health",
     "connect": "client.connect",
     "gql": "_payloads.request",
     "merge": "_operations.merge",

@@ -87,6 +87,15 @@ connected again
 4 connections, state open
 the second process continues after the first: True
 """,
+    "health_checks": """\
+/healthz 200 {'alive': True}
+/ready 503 {'problems': [...]}
+/healthz 200 {'alive': True}
+/ready 200 {'problems': []}
+/healthz 200 {'alive': True}
+/ready 503 {'problems': ['there is no connection to 127.0.0.1:... dropped by terminate()']}
+closing ['Beats']
+""",
     "slow_consumer": """\
 block: next is 2, dropped 0
 drop_oldest: 10 wait, some dropped: True

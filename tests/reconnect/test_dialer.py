@@ -28,6 +28,7 @@ class InMemory:
     """A dialer, and a transport, whose connections have a wire in memory."""
 
     host = "memory"
+    urls = 1
     can_refresh = False
     close_timeout = 10.0
     is_alive = True
@@ -55,6 +56,10 @@ class InMemory:
         connection.opened(wire)
         connection.received(ACK)
         return connection
+
+    @property
+    def phase(self) -> Phase:
+        return Phase.CONNECT
 
     def another(self) -> InMemory:
         return InMemory()

@@ -20,6 +20,7 @@ from gqlwire._reconnect.states import Changes
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase, TransportClosed
 from gqlwire.retry import Attempt
 from virtual_server import (
+    HOST,
     QUERY,
     TICKS,
     Meeting,
@@ -99,7 +100,7 @@ async def test_a_first_connection_that_took_more_attempts_was_retried(
     server.will(REFUSED)
     policy = RetryPolicy(initial=True)
     async with kept(server, policy, reconnect=ReconnectOptions(hooks=recording(told))):
-        assert Connected(None, True) == told[-1]
+        assert Connected(None, True, host=HOST) == told[-1]
 
 
 @tidily

@@ -262,6 +262,7 @@ class Used:
     def __init__(self) -> None:
         self.live: Any = SimpleNamespace(drop=self._drop)
         self.running = 0
+        self.starting = 0
         self.is_busy = False
         self.closed: list[float] = []
 
@@ -275,7 +276,11 @@ class Used:
         return IdleTimeout(limit, link=me, subscriptions=me)
 
 
-@pytest.mark.parametrize("use", [{"running": 1}, {"is_busy": True}], ids=["one", "many results"])
+@pytest.mark.parametrize(
+    "use",
+    [{"running": 1}, {"is_busy": True}, {"starting": 1}],
+    ids=["one", "many results", "about to start"],
+)
 @on_virtual_time
 async def test_an_idle_timeout_looks_for_itself_whether_anything_runs(use: dict[str, Any]) -> None:
     """It counts from the last end that it knows of, and from when it last saw something run."""
@@ -287,7 +292,7 @@ async def test_an_idle_timeout_looks_for_itself_whether_anything_runs(use: dict[
     await pass_time(4)
     vars(link).update(use)
     await pass_time(12)
-    vars(link).update(running=0, is_busy=False)
+    vars(link).update(running=0, is_busy=False, starting=0)
     await pass_time(2)
     assert [] == link.closed
     await pass_time(20)

@@ -343,7 +343,7 @@ async def test_late_news_of_a_subscription_that_is_not_carried_changes_nothing(
     """Neither proof, nor refusal, nor loss."""
     async with kept(server) as it:
         feed = Feed(it.lasting, gqlwire.gql(TICKS).encode())
-        it.lasting.forget_refusals(feed)
+        it.lasting.gap_over(feed, 1.0, continues=True)
         assert it.lasting.refused(feed, LOST) is False
         it.lasting.join(feed)
         it.lasting.leave(feed)

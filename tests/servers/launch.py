@@ -161,7 +161,8 @@ def start_strawberry(**flags: Flag) -> Server:
     """Strawberry on uvicorn, both protocols.
 
     Flags: port, protocols, cert, key, client_ca, keep_alive_ms (legacy `ka`), token, tokens_expire,
-    ledger, init_timeout_ms, ws (uvicorn's implementation), deflate.
+    ledger, init_timeout_ms, ws (uvicorn's implementation), deflate, max_subscriptions (for each
+    connection).
 
     With `tokens_expire` the init payload has to have a `token`, which is the time of its end (Unix
     time, seconds): a stale one is refused, and at its end the connection is closed with 4401. In

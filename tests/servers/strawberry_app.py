@@ -364,6 +364,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--init-timeout-ms", type=int, default=60_000)
     parser.add_argument("--ws", default="auto", help="uvicorn's WebSocket implementation")
     parser.add_argument("--deflate", action="store_true", help="permessage-deflate")
+    parser.add_argument(
+        "--max-subscriptions", type=int, default=100, help="operations on one connection"
+    )
     return parser.parse_args(arguments)
 
 
@@ -379,6 +382,7 @@ def main() -> None:
         keep_alive=options.keep_alive_ms is not None,
         keep_alive_interval=(options.keep_alive_ms or 0) / 1000,
         connection_init_wait_timeout=timedelta(milliseconds=options.init_timeout_ms),
+        max_subscriptions_per_connection=options.max_subscriptions,
     )
     config = uvicorn.Config(
         app,

@@ -19,8 +19,10 @@ from gqlwire import (
     Client,
     Counters,
     ExecutionResult,
+    Failure,
     FileCheckpoint,
     GraphQLRequest,
+    Health,
     Hooks,
     Merged,
     Overflow,
@@ -28,6 +30,7 @@ from gqlwire import (
     RetryPolicy,
     Scalar,
     Subscription,
+    SubscriptionHealth,
     gql,
 )
 from gqlwire.errors import (
@@ -165,7 +168,7 @@ def surviving() -> None:
     policy = RetryPolicy(attempts=3, elapsed=60, connects_per_hour=20, should_retry=judge)
     hooks = Hooks(
         connecting=lambda attempt: print(attempt.number),
-        connected=lambda event: print(event.ack_payload, event.was_retry),
+        connected=lambda event: print(event.ack_payload, event.connection, event.host),
         disconnected=lambda event: print(event.failure, event.will_retry, event.delay, event.why),
         reconnected=told,
     )
@@ -176,9 +179,12 @@ def surviving() -> None:
         retry=policy,
         retry_queries=True,
         idle_close_after=30,
+        max_subscriptions_per_connection=100,
         hooks=hooks,
     )
     assert_type(client, Client)
+    assert_type(gqlwire.connect(["ws://a/", "ws://b/"]), Client)
+    WebsocketsTransport(url=("ws://a/", "ws://b/"), headers=lambda at: {"n": str(at.url_index)})
     transport = WebsocketsTransport(url=signed, headers=token, init_payload=token)
     Client(transport=transport, reconnecting=True, retry=policy, hooks=hooks)
     assert_type(policy.judge(TransportError()), tuple[Action, float | None])
@@ -194,6 +200,12 @@ async def kept_alive(client: Client) -> None:
     await session.reconnect("a new token")
     session.terminate()
     assert_type(session.counters, Counters)
+    assert_type(session.counters.reconnects, dict[str, int])
+    assert_type(session.health(), Health)
+    assert_type(session.health().connections[0].subscriptions[0], SubscriptionHealth)
+    assert_type(session.health().connections[0].last_failure, Failure | None)
+    assert_type(session.health().problems(max_event_age=60), list[str])
+    assert_type(session.health().to_dict(), dict[str, Any])
     assert_type(session.counters.unknown_messages, dict[str, int])
     assert_type(await session.execute("{ a }", timeout=None, idempotent=True), dict[str, Any])
 

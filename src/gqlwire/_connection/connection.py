@@ -18,6 +18,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from gqlwire._clock import Moment
 from gqlwire._connection.deadlines import Deadlines
 from gqlwire._connection.keepalive import KeepAlive, Limits
 from gqlwire._connection.routes import Routes
@@ -133,7 +134,7 @@ class Connection:
         """
         self._wire = wire
         self.gate.attach(self, wire.pause_reading, self._resume_reading, self._is_needed)
-        self.phase = Phase.INIT
+        self._enter(Phase.INIT)
         self.routes.dialect.connection_init()
         self._flush()
 
@@ -164,12 +165,18 @@ class Connection:
 
     def heard(self) -> None:
         """Note that a burst of frames of any kind arrived."""
-        keepalive = self._keepalive
-        if keepalive.has_limits:
-            keepalive.last_heard = self._gone.get_loop().time()
-            keepalive.unanswered_since = None
+        keepalive, telemetry, gate = self._keepalive, self.telemetry, self.gate
+        now = telemetry.heard_at = keepalive.last_heard = keepalive.clock.time()
+        keepalive.unanswered_since = None
+        # The streams that had events in this burst have the same list.
+        gate.burst[0] = now
+        gate.burst = [now]
         # Once for each burst, because asking the logger for every message is too expensive.
-        self.telemetry.logs_messages = wire_logger.isEnabledFor(logging.DEBUG)
+        telemetry.logs_messages = wire_logger.isEnabledFor(logging.DEBUG)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self.telemetry.since = Moment.now()
 
     def ponged(self) -> None:
         """Note that a pong frame arrived."""
@@ -219,7 +226,7 @@ class Connection:
         """Note that the socket is closed."""
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self.phase = Phase.CLOSED
+        self._enter(Phase.CLOSED)
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -349,7 +356,7 @@ class Connection:
                     self.telemetry.keep_opening()
 
     def _on_ack(self, payload: Raw) -> None:
-        self.phase = Phase.OPEN
+        self._enter(Phase.OPEN)
         self.telemetry.complaint = ""  # it accepted us for all that
         self.telemetry.signals.keep("connection_ack", payload)
         rule = self.routes.dialect.keep_alive
@@ -386,7 +393,7 @@ class Connection:
         if flush:
             self._flush()
         self.reason = reason
-        self.phase = Phase.CLOSING
+        self._enter(Phase.CLOSING)
         self._close_socket(code, dead=dead)
         self.routes.end(reason)
         if not self._acked.done():

@@ -10,16 +10,27 @@ from typing import Protocol, runtime_checkable
 
 from gqlwire._connection.connection import Connection
 from gqlwire._streams.backpressure import ReadGate
+from gqlwire.errors import Phase
 from gqlwire.retry import Attempt
 
 
 @runtime_checkable
 class Dialer(Protocol):
-    """Makes connections to one server, one at a time. `WebsocketsTransport` is one."""
+    """Makes connections to a server, one at a time. `WebsocketsTransport` is one."""
 
     @property
     def host(self) -> str:
         """Host and port of the server, for messages."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """How far the connection has come that is being made; CONNECT until that is known."""
+        ...
+
+    @property
+    def urls(self) -> int:
+        """How many URLs there are to connect to."""
         ...
 
     @property
@@ -37,7 +48,8 @@ class Dialer(Protocol):
     ) -> Connection:
         """Return an acknowledged connection.
 
-        `attempt` is passed to the functions that return credentials. Streams pause reading through
+        `attempt` is passed to the functions that return credentials. Its `url_index` is that of the
+        URL to use; None means the one that was used last. Streams pause reading through
         `gate`, which outlives the connection. `on_drop` is called once, when the connection ends.
 
         Raises a TransportError if the connection cannot be made. Cancelling closes the socket.
@@ -45,7 +57,10 @@ class Dialer(Protocol):
         ...
 
     def another(self) -> Dialer:
-        """Return a dialer with the same options, for one more connection at the same time."""
+        """Return a dialer with the same options, for one more connection at the same time.
+
+        It begins with the URL that this one uses.
+        """
         ...
 
     async def close(self) -> None:

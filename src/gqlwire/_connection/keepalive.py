@@ -60,14 +60,13 @@ class KeepAlive:
     - `unanswered_since`: when the oldest ping was sent that no frame has followed; None if there is
       no such ping.
 
-    If there are limits (`has_limits`), the connection sets the last two itself for each burst of
-    frames, because a method call for each burst would cost too much. The alarm is not changed then;
-    when it rings, `look` checks the new times.
+    The connection sets the last two itself for each burst of frames, by `clock`, because a method
+    call for each burst would cost too much. The alarm is not changed then; when it rings, `look`
+    checks the new times.
     """
 
     __slots__ = (
         "_alarm",
-        "_clock",
         "_counts_silence",
         "_gate",
         "_is_announced",
@@ -77,7 +76,7 @@ class KeepAlive:
         "_on_dead",
         "_on_ping",
         "_pings",
-        "has_limits",
+        "clock",
         "last_heard",
         "latency",
         "unanswered_since",
@@ -93,7 +92,7 @@ class KeepAlive:
         on_dead: Callable[[float, str], None],
     ) -> None:
         self._limits = limits
-        self._clock = clock
+        self.clock: Clock = clock
         self._gate = gate
         self._on_ping = on_ping
         self._on_dead = on_dead
@@ -105,7 +104,6 @@ class KeepAlive:
         self._next_ping = _NEVER
         self._pings: tuple[float, ...] = ()  # those without a pong, the oldest first
         self.unanswered_since: float | None = None
-        self.has_limits: bool = limits.silence is not None or limits.after_ping is not None
         self.latency: float | None = None
 
     def start(self, *, from_first_sign: bool = False, announced: float | None = None) -> None:
@@ -117,10 +115,10 @@ class KeepAlive:
         """
         if self._limits.silence is None and announced is not None and announced > 0:
             self._limits = replace(self._limits, silence=announced)
-            self._is_announced = self.has_limits = True
+            self._is_announced = True
         self._is_started = True
         self._counts_silence = self._counts_silence or not from_first_sign
-        self.last_heard = now = self._clock.time()
+        self.last_heard = now = self.clock.time()
         if self._limits.ping_interval is not None:
             self._next_ping = now + self._limits.ping_interval
         self._set_alarm()
@@ -131,7 +129,7 @@ class KeepAlive:
 
     def resumed(self) -> None:
         """Note that we read the socket again; the silence before was not the server's."""
-        self.last_heard = self._clock.time()
+        self.last_heard = self.clock.time()
 
     def kept_alive(self) -> None:
         """Note a keep-alive message of the server. Its silence counts from now on."""
@@ -141,7 +139,7 @@ class KeepAlive:
 
     def pinged(self) -> None:
         """Note that a ping was sent."""
-        now = self._clock.time()
+        now = self.clock.time()
         self._pings = (*self._pings, now)[-_PINGS:]
         if self.unanswered_since is None:
             self.unanswered_since = now
@@ -150,7 +148,7 @@ class KeepAlive:
     def ponged(self) -> None:
         """Note that a pong arrived, and measure the latency if a ping was sent."""
         if self._pings:
-            self.latency = self._clock.time() - self._pings[0]
+            self.latency = self.clock.time() - self._pings[0]
             self._pings = self._pings[1:]
 
     @property
@@ -160,11 +158,11 @@ class KeepAlive:
             return False
         limit = self._limits.after_ping
         seconds = _PONG_SECONDS if limit is None else limit
-        return self._clock.time() - self._pings[-1] < seconds
+        return self.clock.time() - self._pings[-1] < seconds
 
     def look(self) -> float | None:
         """Do what is due, and return when to look again; the alarm calls this."""
-        now = self._clock.time()
+        now = self.clock.time()
         if self._gate.paused:
             self.last_heard = now
         if self._dead_of_silence <= now:

@@ -87,6 +87,11 @@ class Routes:
         return sink
 
     @property
+    def streams(self) -> list[EventStream]:
+        """The streams of the live subscriptions."""
+        return [sink for sink in self._sinks.values() if isinstance(sink, EventStream)]
+
+    @property
     def has_any(self) -> bool:
         """Whether an operation is live."""
         return bool(self._sinks)

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from gqlwire._clock import Moment
 from gqlwire._json import decode_payload, shown
 from gqlwire._log import logger, wire_logger
 
@@ -63,24 +64,30 @@ class Telemetry:
     - `strays`: how many strays (unexpected messages) arrived, by message type.
     - `complaint`: what the server said that may explain an end of the connection, or "".
     - `opening`: before the acknowledgement, the message that is being handled.
+    - `since`: when the phase of the connection began. `heard_at`: when the last frame arrived, by
+      the loop's clock.
     - `logs_messages`: whether to log messages to `gqlwire.wire`. The caller checks it before it
       calls `log_sent` or `log_received`.
     """
 
     __slots__ = (
         "complaint",
+        "heard_at",
         "host",
         "logs_messages",
         "opening",
         "received_bytes",
         "sent_bytes",
         "signals",
+        "since",
         "strays",
     )
 
     def __init__(self, host: str, signals: Signals) -> None:
         self.host: str = host
         self.signals: Signals = signals
+        self.since: Moment = Moment.now()
+        self.heard_at: float = self.since.loop
         self.received_bytes: int = 0
         self.sent_bytes: int = 0
         self.strays: dict[str, int] = {}

@@ -19,13 +19,14 @@ from gqlwire import _loop
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
+from gqlwire._log import logger
 from gqlwire._operations.event_timeout import EventTimeout
 from gqlwire._operations.options import USUAL_TERMS, Reconnected, Terms
 from gqlwire._operations.resubscription import Resubscription
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError
-from gqlwire.errors.reasons import eventless, not_connected, unsent
+from gqlwire.errors.reasons import eventless, is_cap, not_connected, unsent
 
 T = TypeVar("T")
 
@@ -40,11 +41,25 @@ class Link:
     `live`: the connection to use; None if there is none now. `is_final`: whether no other
     connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
     that is final, what operations raise. `running`: how many operations with one result run;
-    `on_finished` is called when one is over. `loop`: the event loop in which it was connected, and
-    in which alone it can be used; None while it is not connected.
+    `on_finished` is called when one is over. `starting`: how many subscriptions are about to start.
+    `choose`: returns the link that a subscription is to start on; None means this one.
+    `was_capped`: whether the server has refused a subscription because there were too many. `loop`:
+    the event loop in which it was connected, and in which alone it can be used; None while it is
+    not connected.
     """
 
-    __slots__ = ("dialer", "failure", "is_final", "live", "loop", "on_finished", "running")
+    __slots__ = (
+        "choose",
+        "dialer",
+        "failure",
+        "is_final",
+        "live",
+        "loop",
+        "on_finished",
+        "running",
+        "starting",
+        "was_capped",
+    )
 
     def __init__(self, dialer: Dialer) -> None:
         self.dialer: Dialer = dialer
@@ -53,6 +68,9 @@ class Link:
         self.failure: Exception | None = None
         self.is_final: bool = True
         self.running: int = 0
+        self.starting: int = 0
+        self.was_capped: bool = False
+        self.choose: Callable[[], Link] | None = None
         self.on_finished: Callable[[], None] | None = None
 
     @property
@@ -101,8 +119,8 @@ class Link:
         del feed, failure
         return False
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave."""
@@ -226,8 +244,11 @@ class Feed:
         if self.is_over:
             raise StopAsyncIteration
         loop = asyncio.get_running_loop()
-        if loop is not self._link.loop:
-            _loop.check(self._link.loop)
+        whole = self._link
+        if loop is not whole.loop:
+            _loop.check(whole.loop)
+        link = self._link = whole if whole.choose is None else whole.choose()
+        link.starting += 1
         begin = self._begin = loop.time() if self._begin is None else self._begin
         try:
             connection = await self._roomy(begin)
@@ -238,14 +259,18 @@ class Feed:
             stream = EventStream(connection.gate, self._terms.buffer, self._terms.overflow)
             connection.gate.loop = loop
             self.id = connection.start(self._payload, stream)
-        except TransportError as failure:
-            failure.maybe_executed = False
-            self.is_over = True
+        except BaseException as failure:  # cancellation as well: the next call chooses again
+            self._link = whole
+            if isinstance(failure, TransportError):
+                failure.maybe_executed = False
+                self.is_over = True
             raise
-        self._running = connection
+        finally:
+            link.starting -= 1
+        self._link, self._running = link, connection
         self.sent_at = loop.time()
         stream.owner = self
-        self._link.join(self)
+        link.join(self)
         self._loop = loop
         self._watch(stream, begin)
         self.stream = stream
@@ -294,6 +319,16 @@ class Feed:
         return self._payload
 
     # --- From one connection to the next --------------------------------------------------------
+
+    @property
+    def begun_at(self) -> float:
+        """When its first step began, by the loop's clock."""
+        return self._begin or self.sent_at
+
+    @property
+    def gap_since(self) -> float | None:
+        """When its connection was lost, by the loop's clock; None unless it is in a gap."""
+        return None if self._gap is None else self._gap.since
 
     @property
     def is_lost(self) -> bool:
@@ -352,6 +387,7 @@ class Feed:
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused the operation; return whether it is tried again later."""
         self._running = None
+        self._note_cap(failure)
         if self._gap is not None:
             self._gap.refusals += 1
         return self._link.refused(self, failure)
@@ -361,8 +397,8 @@ class Feed:
         gap, self._gap = self._gap, None
         if gap is None or self.stream is None:
             return
-        self._link.forget_refusals(self)
         seconds = asyncio.get_running_loop().time() - gap.since
+        self._link.gap_over(self, seconds, continues=True)
         event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
         if self._terms.tell_reconnects or self._terms.key is not None:
             self.stream.mark(event)
@@ -383,6 +419,10 @@ class Feed:
 
     def fail(self, failure: Exception) -> None:
         """End with `failure`: no other connection follows, or none that helps."""
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            seconds = asyncio.get_running_loop().time() - gap.since
+            self._link.gap_over(self, seconds, continues=False)
         if self.stream is not None:
             self.stream.end(failure)
 
@@ -396,9 +436,21 @@ class Feed:
         ending = StopAsyncIteration() if self.is_over else stream.ending()
         if isinstance(ending, TransportError):
             ending.maybe_executed = True
+            self._note_cap(ending)
         self._running = None
         self._finish()
         return ending
+
+    def _note_cap(self, failure: TransportError) -> None:
+        """Name the option that helps, once, if the server limits the operations of a connection."""
+        if not self._link.was_capped and is_cap(failure):
+            self._link.was_capped = True
+            logger.warning(
+                "%s limits the subscriptions of one connection: %s; "
+                "max_subscriptions_per_connection opens further connections",
+                self.host,
+                failure,
+            )
 
     def stop(self) -> None:
         """End the operation: tell the server, once, and drop what is buffered.

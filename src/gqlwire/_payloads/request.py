@@ -73,6 +73,22 @@ def _document(source: str, node: DocumentNode) -> _Document:
     return _Document(source, node, dict(found), is_ambiguous, encoded, only)
 
 
+class _Sent(Struct, rename="camel"):
+    query: str = ""
+    operation_name: str | None = None
+
+
+_read_sent = msgspec.json.Decoder(_Sent).decode
+
+
+def name_of(payload: bytes) -> str | None:
+    """Return the name of the operation in a request as JSON; None if it has none."""
+    sent = _read_sent(payload)
+    if sent.operation_name is not None:
+        return sent.operation_name
+    return next(iter(_checked(sent.query).operations), None)
+
+
 _printed: dict[int, _Document] = {}
 _PRINTED_AT_MOST = 128
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -10,8 +13,13 @@ class Counters:
     """What has happened so far. `session.counters` returns a snapshot.
 
     `connections`: how many were acknowledged. `retries`: attempts to connect after the first.
-    `resubscriptions`: how often a subscription was resubscribed on a new connection. `events`: how
-    many arrived for subscriptions. `dropped`: how many of these found no room in a buffer.
+    `reconnects`: how many main connections followed a lost one, by what had ended that: a close
+    code, such as "1012", or the name of the error's class. `resubscriptions`: how often a
+    subscription was resubscribed on a new connection. `recoveries`: how many gaps were over, as
+    results, or the end, came on a new connection. `refusals`: how often the server refused a
+    resubscription. `gap_seconds`: how long subscriptions were in gaps, all together; a gap that
+    lasts still counts up to now. `events`: how many arrived for subscriptions. `dropped`: how many
+    of these found no room in a buffer.
     `duplicates`: how many of these had come before (see `key` of `subscribe`).
     `unknown_messages`: how many messages meant nothing, by type. `bytes_received`, `bytes_sent`:
     of messages, without frames and TLS. `latency`: seconds that the last answered ping took, or
@@ -20,7 +28,11 @@ class Counters:
 
     connections: int = 0
     retries: int = 0
+    reconnects: dict[str, int] = field(default_factory=dict)
     resubscriptions: int = 0
+    recoveries: int = 0
+    refusals: int = 0
+    gap_seconds: float = 0.0
     events: int = 0
     dropped: int = 0
     duplicates: int = 0
@@ -28,3 +40,19 @@ class Counters:
     bytes_received: int = 0
     bytes_sent: int = 0
     latency: float | None = None
+
+
+def total(counted: Sequence[Counters]) -> Counters:
+    """Return the sums of what several connections have counted; `latency` is the first known."""
+    sums = Counters()
+    for each in fields(Counters):
+        found: list[Any] = [getattr(counters, each.name) for counters in counted]
+        value: Any
+        if each.name == "latency":
+            value = next((seconds for seconds in found if seconds is not None), None)
+        elif isinstance(found[0], dict):
+            value = dict(sum((Counter(named) for named in found), Counter()))
+        else:
+            value = sum(found)
+        setattr(sums, each.name, value)
+    return sums

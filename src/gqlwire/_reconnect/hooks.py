@@ -16,24 +16,29 @@ class Connected(Struct, frozen=True):
     """A connection was acknowledged.
 
     `ack_payload`: the payload of `connection_ack`, None if there was none. `was_retry`: whether an
-    earlier connection, or attempt to connect, preceded it.
+    earlier connection, or attempt to connect, preceded it. `connection`: which one it is of those
+    that the session has, counted from 1; see `max_subscriptions_per_connection`. `host`: host and
+    port of the server.
     """
 
     ack_payload: Any
     was_retry: bool
+    connection: int = 1
+    host: str = ""
 
 
 class Disconnected(Struct, frozen=True):
     """A connection, or an attempt to connect, ended.
 
     `failure`: why. `will_retry`: whether another attempt follows, after `delay` seconds. `why`: the
-    rule that decided so, if no attempt follows.
+    rule that decided so, if no attempt follows. `connection`: as in `Connected`.
     """
 
     failure: TransportError
     will_retry: bool
     delay: float
     why: str = ""
+    connection: int = 1
 
 
 class Hooks(Struct):

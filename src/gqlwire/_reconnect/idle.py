@@ -13,13 +13,29 @@ from gqlwire.errors import TransportError, reasons
 class IdleTimeout:
     """Closes the connection of `link` when nothing has run for `limit` seconds.
 
-    `failure`: what it closed the last connection with.
+    `option`: the option that says so. `failure`: what it closed the last connection with.
     """
 
-    __slots__ = ("_alarm", "_clock", "_limit", "_link", "_since", "_subscriptions", "failure")
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_limit",
+        "_link",
+        "_since",
+        "_subscriptions",
+        "failure",
+        "option",
+    )
 
-    def __init__(self, limit: float, link: Link, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self,
+        limit: float,
+        link: Link,
+        subscriptions: Subscriptions,
+        option: str = "idle_close_after",
+    ) -> None:
         self.failure: TransportError | None = None
+        self.option: str = option
         self._limit = limit
         self._link = link
         self._subscriptions = subscriptions
@@ -49,10 +65,11 @@ class IdleTimeout:
         connection, limit = self._link.live, self._limit
         if connection is None:
             return None
-        if self._link.running or self._subscriptions.is_busy:
+        link = self._link
+        if link.running or link.starting or self._subscriptions.is_busy:
             self.restart()
         if self._clock.time() < self._since + limit:
             return self._since + limit
-        self.failure = reasons.idle(self._link.host, limit)
+        self.failure = reasons.idle(link.host, limit, self.option)
         connection.drop(self.failure, dead=False)
         return None

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.user_tasks import cancel, cancel_and_wait
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
 from gqlwire._reconnect.states import Change, Changes
-from gqlwire.errors import Phase, TransportClosed, TransportError
+from gqlwire.errors import ConnectionClosed, Phase, TransportClosed, TransportError
 from gqlwire.retry import Attempt, Decision
 
 _logger = logging.getLogger("gqlwire")
@@ -30,6 +31,8 @@ _MINUTES = (1, 5, 15)
 _HOUR = 60.0
 """After so many minutes without a connection, and after each hour, a failed attempt is logged as
 WARNING, not as INFO."""
+_CAUSES = 50
+"""How many causes of reconnects are counted by name."""
 _DROPS, _WHILE = 3, 600.0
 """So many connections that are lost within so many seconds are worth a WARNING."""
 
@@ -37,11 +40,18 @@ _DROPS, _WHILE = 3, 600.0
 class Report:
     """Reports one connection after the other, and adds up what they counted.
 
-    `tries`: how many attempts were made since the last connection.
+    `tries`: how many attempts were made since the last connection. `last`: the last failure that
+    the program did not cause itself, and when it was. `heard_at`: when something arrived on the
+    last connection that is over, by the loop's clock. `connection`: which one it is of those that
+    the session has, counted from 1.
     """
 
-    def __init__(self, hooks: Hooks, changes: Changes) -> None:
+    def __init__(self, hooks: Hooks, changes: Changes, connection: int = 1) -> None:
         self.tries: int = 0
+        self.last: tuple[Exception, Moment] | None = None
+        self.heard_at: float | None = None
+        self._connection = connection
+        self._attempt = 0  # the number of the current attempt
         self._hooks = hooks
         self._changes = changes
         self._sum = Counters()
@@ -58,10 +68,11 @@ class Report:
 
     def connecting(self, attempt: Attempt) -> None:
         """An attempt begins."""
-        self._sum.retries += attempt.number > 1 or self._sum.connections > 0
+        self._sum.retries += attempt.number > 1 or self._sum.connections > 0 or self.tries > 0
         if self.tries == 0:
             self._begun = self._now()
         self.tries += 1
+        self._attempt = attempt.number
         self._changes.tell(Change(Phase.CONNECT, attempt.failure))
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
@@ -74,11 +85,14 @@ class Report:
             seconds = self._minutes() * 60
             _logger.info("connected to %s after %.0f s and %d attempts", host, seconds, tries)
         self._sum.connections += 1
+        if lost is not None:
+            self._count_reconnect(lost[1])
         self._lost = None
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
-            self.call(self._hooks.connected, Connected(ack_payload, was_retry))
+            event = Connected(ack_payload, was_retry, self._connection, host)
+            self.call(self._hooks.connected, event)
         if lost is not None and self._hooks.reconnected is not None:
             since, failure = lost
             self.call(self._hooks.reconnected, Reconnected(self._now() - since, tries, failure))
@@ -86,9 +100,11 @@ class Report:
     def lost(self, connection: Connection, *, is_final: bool) -> None:
         """A connection ends, at this moment. `is_final`: it was reported as closed before."""
         self._sum = _with(self._sum, connection)
+        self.heard_at = connection.telemetry.heard_at
         failure = connection.reason
         if is_final or failure is None:
             return
+        self._note(failure)
         # If it is already set, `reconnect()` dropped this connection before it was used.
         if self._lost is None:
             self._lost = (self._now(), failure)
@@ -96,8 +112,11 @@ class Report:
 
     def ended(self, failure: TransportError, decision: Decision) -> None:
         """A connection, or an attempt, is over, and `decision` follows from that."""
+        self._note(failure)
         if self._hooks.disconnected is not None:
-            event = Disconnected(failure, decision.retry, decision.delay, decision.why)
+            event = Disconnected(
+                failure, decision.retry, decision.delay, decision.why, self._connection
+            )
             self.call(self._hooks.disconnected, event)
         if decision.retry:
             self._log(failure, decision)
@@ -117,6 +136,9 @@ class Report:
 
         An empty `why` means that the user closed it, or a fault, if `failure` is no TransportError.
         """
+        self._note(failure)
+        if isinstance(failure, TransportClosed):
+            self.last = None  # an earlier failure has nothing to do with this end
         self._log_end(failure, host, why)
         reason = failure if isinstance(failure, TransportError) else None
         self._changes.tell(Change(Phase.CLOSED, reason))
@@ -170,8 +192,8 @@ class Report:
         return len(self._drops)
 
     def _log_end(self, failure: Exception, host: str, why: str) -> None:
-        if not self._sum.connections and self.tries < 2:
-            return  # the first attempt has failed: `connect` raises it
+        if not self._sum.connections and self._attempt < 2:
+            return  # the first attempt has failed, at each URL: `connect` raises it
         if isinstance(failure, TransportError):
             if why:
                 _logger.error("gqlwire does not connect to %s again: %s; %s", host, failure, why)
@@ -189,14 +211,38 @@ class Report:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
+    def _note(self, failure: Exception) -> None:
+        is_known = self.last is not None and self.last[0] is failure
+        if not is_known and not isinstance(failure, TransportClosed):
+            self.last = failure, Moment.now()
+
+    @property
+    def down_since(self) -> float | None:
+        """Since when there is no connection, by the loop's clock; None if one is not missing."""
+        if self._lost is not None:
+            return self._lost[0]
+        return self._begun if self.tries else None
+
     # --- Counters -----------------------------------------------------------------------------
+
+    def _count_reconnect(self, failure: TransportError) -> None:
+        is_close = isinstance(failure, ConnectionClosed) and failure.code is not None
+        cause = str(failure.code) if is_close else type(failure).__name__
+        counts = self._sum.reconnects
+        if cause not in counts and len(counts) >= _CAUSES:  # a server may make up codes
+            cause = "others"
+        counts[cause] = counts.get(cause, 0) + 1
 
     def counters(self, live: Connection | None, apart: Iterable[Connection]) -> Counters:
         """Return what all connections have counted, those that live included.
 
         `apart`: those that suspects have.
         """
-        found = replace(self._sum, unknown_messages=dict(self._sum.unknown_messages))
+        found = replace(
+            self._sum,
+            unknown_messages=dict(self._sum.unknown_messages),
+            reconnects=dict(self._sum.reconnects),
+        )
         if live is not None:
             found = _with(found, live)
         for connection in apart:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from gqlwire._connection.connection import Connection
@@ -55,7 +56,12 @@ class Subscriptions:
         self._chance = options.chance
         self._on_found = on_found
         self.separate: SeparateConnections = SeparateConnections(
-            link.dialer, gate, self._resubscribe_apart, self._lost_apart, on_left
+            link.dialer,
+            gate,
+            self._resubscribe_apart,
+            self._lost_apart,
+            on_left,
+            beside=options.connection,
         )
         self._suspicion: Suspicion[Feed] = Suspicion(policy.suspect_attempts)
         self._refusals = Refusals(policy.for_subscription(), options.chance)
@@ -70,6 +76,15 @@ class Subscriptions:
         # Of subscriptions that are over.
         self._past = Counters()
 
+    def __len__(self) -> int:
+        """How many there are, including those whose end was not taken yet."""
+        return len(self._feeds)
+
+    @property
+    def on_main(self) -> list[Feed]:
+        """Those on the main connection, or that wait for it."""
+        return [feed for feed in self._feeds if feed not in self.separate]
+
     @property
     def is_busy(self) -> bool:
         """Whether there is a subscription that is not over."""
@@ -82,7 +97,7 @@ class Subscriptions:
     def discard(self, feed: Feed) -> None:
         """Do nothing more with `feed`."""
         if feed in self._feeds:
-            self._count(feed)
+            self._count(feed, self._past)
             del self._feeds[feed]
             self._forget(feed)
 
@@ -98,9 +113,7 @@ class Subscriptions:
     def end(self, failure: Exception) -> None:
         """End all subscriptions by `failure`."""
         self.stop()
-        feeds, self._feeds = self._feeds, {}
-        for feed in feeds:
-            self._count(feed)
+        for feed in [*self._feeds]:  # they stay: what is left in their buffers is yet to be counted
             self._forget(feed)
             feed.fail(failure)
 
@@ -268,9 +281,13 @@ class Subscriptions:
 
     # --- Refusals -----------------------------------------------------------------------------
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
-        self._refusals.forget(feed)
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over, and forget its refusals if it continues."""
+        if feed in self._feeds:
+            self._past.gap_seconds += seconds
+            self._past.recoveries += continues
+            if continues:
+                self._refusals.forget(feed)
 
     @staticmethod
     def _now() -> float:
@@ -280,6 +297,7 @@ class Subscriptions:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         if feed not in self._feeds:
             return False
+        self._past.refusals += 1
         try:
             delay = self._refusals.delay(feed, failure, self._now())
         except Exception as fault:  # noqa: BLE001  # the policy's functions may raise anything
@@ -301,15 +319,19 @@ class Subscriptions:
 
     def count_into(self, counters: Counters) -> None:
         """Set the counters of subscriptions, including those that are over."""
-        live = [feed.stream for feed in self._feeds if feed.stream is not None]
-        repeated = sum(feed.duplicates for feed in self._feeds)
-        counters.resubscriptions = self._past.resubscriptions
-        counters.events = self._past.events + sum(stream.events for stream in live)
-        counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
-        counters.duplicates = self._past.duplicates + repeated
+        past = self._past
+        counters.resubscriptions, counters.recoveries = past.resubscriptions, past.recoveries
+        counters.refusals = past.refusals
+        sums = replace(past)
+        for feed in self._feeds:
+            self._count(feed, sums)
+        counters.events, counters.dropped = sums.events, sums.dropped
+        counters.duplicates, counters.gap_seconds = sums.duplicates, sums.gap_seconds
 
-    def _count(self, feed: Feed) -> None:
+    def _count(self, feed: Feed, sums: Counters) -> None:
         if feed.stream is not None:
-            self._past.events += feed.stream.events
-            self._past.dropped += feed.stream.dropped
-            self._past.duplicates += feed.duplicates
+            sums.events += feed.stream.events
+            sums.dropped += feed.stream.dropped
+            sums.duplicates += feed.duplicates
+        if feed.gap_since is not None:
+            sums.gap_seconds += self._now() - feed.gap_since

@@ -29,16 +29,15 @@ _AGAIN = 16
 class SeparateConnection:
     """One connection apart; `feeds` are the subscriptions on it, or that wait for it.
 
-    `failure`: why they are here. `delay`: how many seconds to wait before it is made. `connection`
-    is None until it is acknowledged. `began`: when it was, by the loop's clock.
+    `failure`: why they are here. `delay`: how many seconds to wait before it is made. `dialer` is
+    None until then, `connection` until it is acknowledged. `began`: when it was, by the loop's
+    clock.
     """
 
     __slots__ = ("began", "connection", "delay", "dialer", "failure", "feeds", "task", "timer")
 
-    def __init__(
-        self, dialer: Dialer, feeds: Iterable[Feed], delay: float, failure: TransportError
-    ) -> None:
-        self.dialer: Dialer = dialer
+    def __init__(self, feeds: Iterable[Feed], delay: float, failure: TransportError) -> None:
+        self.dialer: Dialer | None = None
         self.feeds: set[Feed] = set(feeds)
         self.delay: float = delay
         self.failure: TransportError = failure
@@ -56,7 +55,7 @@ class SeparateConnections:
     `resubscribe` is called for each subscription when its connection is acknowledged. `on_end` is
     called at the end of each connection, and when one could not be made: with the
     SeparateConnection, which is over, and the failure. `on_left` is called with each connection
-    that is over.
+    that is over. `beside`: which connection of the session the main one is, counted from 1.
     """
 
     def __init__(
@@ -66,8 +65,10 @@ class SeparateConnections:
         resubscribe: Callable[[Feed, Connection], None],
         on_end: Callable[[SeparateConnection, Exception], None],
         on_left: Callable[[Connection], None],
+        beside: int = 1,
     ) -> None:
         self._dialer = dialer
+        self._beside = beside
         self._gate = gate
         self._resubscribe = resubscribe
         self._on_end = on_end
@@ -100,6 +101,11 @@ class SeparateConnections:
         )
 
     @property
+    def all(self) -> list[SeparateConnection]:
+        """Those that are acknowledged, and those that are yet to be."""
+        return [*self._all]
+
+    @property
     def connections(self) -> list[Connection]:
         """Those that are acknowledged."""
         return [separate.connection for separate in self._all if separate.connection is not None]
@@ -111,7 +117,7 @@ class SeparateConnections:
 
     def take(self, feeds: Iterable[Feed], delay: float, failure: TransportError) -> None:
         """Open a connection for `feeds` after `delay` seconds; `failure` is why they are here."""
-        separate = SeparateConnection(self._dialer.another(), feeds, delay, failure)
+        separate = SeparateConnection(feeds, delay, failure)
         self._all.append(separate)
         self._of.update(dict.fromkeys(separate.feeds, separate))
         if self._is_open:
@@ -160,13 +166,15 @@ class SeparateConnections:
         separate.timer = asyncio.get_running_loop().call_later(separate.delay, self._open, separate)
 
     def _open(self, separate: SeparateConnection) -> None:
-        separate.task = asyncio.get_running_loop().create_task(self._dial(separate))
+        # Only now, as it has to go to the same server as the main connection.
+        dialer = separate.dialer = self._dialer.another()
+        separate.task = asyncio.get_running_loop().create_task(self._dial(separate, dialer))
 
-    async def _dial(self, separate: SeparateConnection) -> None:
-        attempt = Attempt(1, separate.failure)
+    async def _dial(self, separate: SeparateConnection, dialer: Dialer) -> None:
+        attempt = Attempt(1, separate.failure, connection=self._beside)
         on_end = partial(self._ended, separate)
         try:
-            connection = await separate.dialer.dial(attempt, self._gate, on_end)
+            connection = await dialer.dial(attempt, self._gate, on_end)
         except Exception as failure:  # noqa: BLE001  # whatever it is, nobody may wait for ever
             self._note_failure(separate)
             self._over(separate, failure)
@@ -208,9 +216,10 @@ class SeparateConnections:
             separate.timer.cancel()
         if separate.connection is not None:
             self._on_left(separate.connection)
-        task = asyncio.get_running_loop().create_task(_close(separate.dialer))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        if separate.dialer is not None:
+            task = asyncio.get_running_loop().create_task(_close(separate.dialer))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 async def _close(dialer: Dialer) -> None:

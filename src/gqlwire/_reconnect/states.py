@@ -11,6 +11,7 @@ from weakref import WeakSet
 from msgspec import Struct
 
 from gqlwire import _loop
+from gqlwire._clock import Moment
 from gqlwire.errors import Phase, TransportError
 
 
@@ -30,16 +31,26 @@ _MOST = 1_000
 
 
 class Changes:
-    """Keeps the state, and passes its changes to the iterators over them."""
+    """Keeps the state, and passes its changes to the iterators over them.
+
+    `since`: when the state began, None before the first change. `due_at`: in state `waiting`, when
+    the next attempt follows, by the loop's clock.
+    """
 
     def __init__(self) -> None:
         self.state: Phase = Phase.CLOSED
+        self.since: Moment | None = None
+        self.due_at: float | None = None
         self._has_begun = False
         self._watchers: WeakSet[States] | None = None  # made late: 0.9 kB, and rarely needed
 
     def tell(self, change: Change) -> None:
         """Change the state, and pass the change to all iterators."""
+        now = Moment.now()
+        if change.state is not self.state or self.since is None:
+            self.since = now
         self.state = change.state
+        self.due_at = None if change.delay is None else now.loop + change.delay
         self._has_begun = True
         for watcher in self._watchers or ():
             watcher.tell(change)

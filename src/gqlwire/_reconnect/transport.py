@@ -12,16 +12,22 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from msgspec import structs
+
 from gqlwire import _loop
+from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed, Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.dialing import Dialing
+from gqlwire._reconnect.failover import Failover, Rotation
+from gqlwire._reconnect.health import ConnectionHealth
 from gqlwire._reconnect.idle import IdleTimeout
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.report import Report
 from gqlwire._reconnect.resubscribe import Subscriptions
+from gqlwire._reconnect.snapshot import never_connected, of_kept, of_separate
 from gqlwire._reconnect.states import Changes
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire.errors import (
@@ -35,6 +41,9 @@ from gqlwire.retry import Attempt, Attempts, Decision
 
 T = TypeVar("T")
 
+OPENED_BY = "max_subscriptions_per_connection"
+"""The option that opens connections beside the first."""
+
 
 class ReconnectingTransport(Link):
     """Keeps one connection of `dialer`, as `options` say. Nothing runs before `connect()`.
@@ -42,9 +51,14 @@ class ReconnectingTransport(Link):
     `changes`: the state, and the iterators over its changes.
     """
 
-    def __init__(self, dialer: Dialer, options: ReconnectOptions | None = None) -> None:
+    def __init__(
+        self,
+        dialer: Dialer,
+        options: ReconnectOptions | None = None,
+        changes: Changes | None = None,
+    ) -> None:
         super().__init__(dialer)
-        self.changes: Changes = Changes()
+        self.changes: Changes = changes or Changes()
         self._options = options or ReconnectOptions()
         self._task: asyncio.Task[None] | None = None
 
@@ -58,7 +72,7 @@ class ReconnectingTransport(Link):
         """
         if self._task is not None and not self._task.done():
             raise TransportAlreadyConnected(reasons.already(self.host, self.state))
-        self._begin()
+        self.begin()
         try:
             await self.ready()
         except BaseException:  # cancellation as well: nobody else would end the task
@@ -66,23 +80,39 @@ class ReconnectingTransport(Link):
                 await self.close()
             raise
 
-    def _begin(self) -> None:
+    def begin(self, beside: ReconnectingTransport | None = None) -> None:
+        """Begin to connect; `ready` waits for the connection.
+
+        `beside`: another one of the same session, which has been connected; so the server is known
+        to acknowledge connections, and the first failure is retried.
+        """
         options = self._options
-        self.failure = None
-        self.is_final = False
+        self.failure: Exception | None = None
+        self.is_final: bool = False
         self.loop = asyncio.get_running_loop()
-        self._attempts = Attempts(
-            options.retry, options.chance, can_refresh=self.dialer.can_refresh
+        self._attempts: Attempts = Attempts(
+            options.retry,
+            options.chance,
+            can_refresh=self.dialer.can_refresh,
+            beside=None if beside is None else beside.attempts,
         )
-        self._report = Report(options.hooks, self.changes)
+        urls = self.dialer.urls
+        self._failover: Failover = Failover(
+            self._attempts,
+            options,
+            Rotation(urls) if beside is None else Rotation(urls, beside.url_index or 0),
+            can_refresh=self.dialer.can_refresh,
+        )
+        self._report = Report(options.hooks, self.changes, options.connection)
         gate = ReadGate()
         self._subscriptions = Subscriptions(
             self, options, gate, on_found=self._attempts.begin_row, on_left=self._report.add
         )
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
-            self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions)
-            self.on_finished = self._idle.restart
+            option = "idle_close_after" if options.connection == 1 else OPENED_BY
+            self._idle = IdleTimeout(options.idle_close_after, self, self._subscriptions, option)
+            self.on_finished: Callable[[], None] | None = self._idle.restart
         # The attempt that is under way.
         self._dialing: Dialing | None = None
         # What tasks in `ready()` wait for, and what `_keep` waits for.
@@ -191,10 +221,48 @@ class ReconnectingTransport(Link):
         self._subscriptions.count_into(found)
         return found
 
+    def health(self, now: Moment) -> list[ConnectionHealth]:
+        """Return how its connection is at the moment `now`, and those of suspects."""
+        if self._task is None:
+            return [never_connected(self.host)]
+        subscriptions = self._subscriptions
+        main = of_kept(self, self.changes, self._report, subscriptions.on_main, now)
+        return [main, *of_separate(subscriptions.separate, self.host, now)]
+
     @property
     def is_alive(self) -> bool:
         """Whether there is a connection, or will be."""
         return self._task is not None and not self.is_final
+
+    @property
+    def attempts(self) -> Attempts:
+        """The attempts to connect; known once `begin` was called."""
+        return self._attempts
+
+    @property
+    def url_index(self) -> int | None:
+        """Which URL is used, counted from 0; None if there is only one."""
+        return self._failover.url_index
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions it has, or is about to have."""
+        return self.starting + (0 if self._task is None else len(self._subscriptions))
+
+    @property
+    def connections(self) -> list[ReconnectingTransport]:
+        """The kept connections of the session: this one. See `Pool.connections`."""
+        return [self]
+
+    def give_up(self, failure: Exception, why: str) -> None:
+        """End all operations by `failure`, and connect no more; `close` closes the socket.
+
+        `why`: what the hook `disconnected` gets as the rule that decided so.
+        """
+        if self._task is not None and not self.is_final:
+            if self.live is not None and isinstance(failure, TransportError):
+                self._report.ended(failure, Decision(retry=False, why=why))
+            self._end(failure)  # the rule that decided so was logged for the other connection
 
     # --- Link: for operations -----------------------------------------------------------------
 
@@ -242,9 +310,9 @@ class ReconnectingTransport(Link):
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         return self._subscriptions.refused(feed, failure)
 
-    def forget_refusals(self, feed: Feed) -> None:
-        """Forget the refusals of `feed`: results arrive again."""
-        self._subscriptions.forget_refusals(feed)
+    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
+        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
+        self._subscriptions.gap_over(feed, seconds, continues=continues)
 
     def call(self, hook: Callable[[T], object], event: T) -> None:
         """Call a function that the user gave; what it raises is logged."""
@@ -259,17 +327,17 @@ class ReconnectingTransport(Link):
             failure = self.failure = await self._run(self._renewed(attempt), gate)
             is_wanted = self._attempts.is_wanted
             if not is_wanted and self._idle is not None and failure is self._idle.failure:
-                self._report.ended(failure, Decision(retry=False, why="idle_close_after"))
+                self._report.ended(failure, Decision(retry=False, why=self._idle.option))
                 await self._rest(failure)
                 attempt = Attempt(1)
                 continue
             if is_wanted:
                 decision = self._attempts.replaced(self._now())
             else:
-                decision = self._attempts.failed(failure, self._now())
+                decision = self._failover.failed(failure, self._now())
             self._report.ended(failure, decision)
             if not decision.retry:
-                self._end(failure, decision.why)
+                self._end(self._failover.told(failure), decision.why)
                 return
             if decision.delay or not is_wanted:
                 await self._wait(failure, decision.delay)
@@ -278,10 +346,14 @@ class ReconnectingTransport(Link):
 
     def _renewed(self, attempt: Attempt) -> Attempt:
         """Return the attempt to make, with `refresh` if `reconnect()` was called."""
-        if self._attempts.is_wanted:
-            self._attempts.is_wanted = False
-            return Attempt(attempt.number, attempt.failure, refresh=True)
-        return attempt
+        refresh = attempt.refresh or self._attempts.is_wanted
+        self._attempts.is_wanted = False
+        return structs.replace(
+            attempt,
+            refresh=refresh,
+            connection=self._options.connection,
+            url_index=self.url_index,
+        )
 
     async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""
@@ -309,6 +381,7 @@ class ReconnectingTransport(Link):
 
     def _arrive(self, connection: Connection) -> None:
         self._attempts.acknowledged(self._now())
+        self._failover.rotation.succeeded()
         self._subscriptions.start(connection, self._report.tries)
         self.live = connection
         self._report.connected(connection.payloads.get("connection_ack"), self.host)

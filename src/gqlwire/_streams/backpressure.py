@@ -27,12 +27,16 @@ class ReadGate:
     happens for each event.
     `asked`: how many of these wait for the result of a query or a mutation.
     `loop`: the event loop in which alone a task can wait for its streams; None means any.
+    `burst`: a list with the time of the newest burst of frames, by the loop's clock. While a burst
+    is handled, that is the time of the one before. A stream keeps the list of its last event, so
+    that a time stamp costs the event one assignment.
     """
 
-    __slots__ = ("_held", "_sockets", "asked", "loop", "paused", "waiting")
+    __slots__ = ("_held", "_sockets", "asked", "burst", "loop", "paused", "waiting")
 
     def __init__(self) -> None:
         self.paused: bool = False
+        self.burst: list[float] = [0.0]
         self.loop: asyncio.AbstractEventLoop | None = None
         # A list, as there is seldom more than one.
         self._sockets: list[_Socket] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from gqlwire._numbers import check_count
 from gqlwire._streams.sink import Item
@@ -42,6 +43,20 @@ class Buffer:
     def __post_init__(self) -> None:
         check_count("events of a Buffer", self.events, "event")
         check_count("size of a Buffer", self.size, "byte")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds(Buffer):
+    """A buffer, and what happens when it is full."""
+
+    overflow: Overflow = Overflow.BLOCK
+
+
+@lru_cache(maxsize=128)
+def bounds(buffer: Buffer, overflow: Overflow) -> Bounds:
+    """Return the bounds of a stream: one object for all with the same, as there may be many."""
+    events = 1 if overflow is Overflow.LATEST else buffer.events
+    return Bounds(events, buffer.size, overflow)
 
 
 ALLOWANCE = Buffer()

@@ -17,7 +17,14 @@ from msgspec import Raw
 
 from gqlwire import _loop
 from gqlwire._streams.backpressure import ReadGate
-from gqlwire._streams.buffer import ALLOWANCE, EVENT_OVERHEAD, Buffer, Overflow, size_of
+from gqlwire._streams.buffer import (
+    ALLOWANCE,
+    EVENT_OVERHEAD,
+    Buffer,
+    Overflow,
+    bounds,
+    size_of,
+)
 from gqlwire._streams.ready import Turn
 from gqlwire._streams.sink import Item, Owner, Timing
 from gqlwire.errors import SlowConsumer, TransportError
@@ -44,19 +51,20 @@ class EventStream:
     - `owner`: the operation; it is called when the stream is full, and when the connection is lost.
     - `timing`: what measures the waits of the consumer, or None.
     - `items`: the buffered events; None or empty if there are none.
+    - `burst`: a list with the time when the last event arrived; see `ReadGate`.
     - `is_exact`: whether `_size` is the exact size of `items`. If it is, call `settle` for each
       event that is taken out of `items`.
     """
 
     __slots__ = (
         "_arrived",
-        "_buffer",
+        "_bounds",
         "_forgotten",
         "_held",
         "_marks",
-        "_overflow",
         "_size",
         "_waiter",
+        "burst",
         "dropped",
         "gate",
         "is_exact",
@@ -72,8 +80,8 @@ class EventStream:
         self.timing: Timing | None = None
         self._marks: dict[int, tuple[Raw, object]] | None = None
         self.gate: ReadGate = gate
-        self._buffer = Buffer(1, buffer.size) if overflow is Overflow.LATEST else buffer
-        self._overflow = overflow
+        self._bounds = bounds(buffer, overflow)
+        self.burst: list[float] | None = None
         # An empty deque takes 0.6 kB, so a stream whose consumer waits has none.
         self.items: deque[Item] | None = None
         self._arrived = 0
@@ -123,6 +131,7 @@ class EventStream:
                 step = line.waiter
                 if step is not None:
                     self._arrived += 1
+                    self.burst = self.gate.burst
                     waiter.item = payload
                     if not step.done():
                         step.set_result(None)
@@ -130,6 +139,7 @@ class EventStream:
         elif waiter is not None and not waiter.done():
             # The consumer waits, so the event does not pass through the buffer.
             self._arrived += 1
+            self.burst = self.gate.burst
             waiter.set_result(payload)
             return
         self.put_all((payload,))
@@ -149,6 +159,7 @@ class EventStream:
         if self.over is not None or not items:
             return
         self._arrived += len(items)
+        self.burst = self.gate.burst
         if self._waiter is not None and self._hand(items[0]):
             items = items[1:]
             if not items:
@@ -159,7 +170,7 @@ class EventStream:
                 waiting = self.items = deque()
             self._size, self.is_exact = 0, False
         self._size += size_of(items)
-        if self._size > self._buffer.size or len(waiting) + len(items) > self._buffer.events:
+        if self._size > self._bounds.size or len(waiting) + len(items) > self._bounds.events:
             self._put_each(items, waiting)
         else:
             waiting.extend(items)
@@ -269,7 +280,7 @@ class EventStream:
             self._size, self.is_exact = 0, False
         self.items.appendleft(item)
         self._size += len(item) + EVENT_OVERHEAD
-        if self._overflow is Overflow.LATEST:  # a newer one may have arrived
+        if self._bounds.overflow is Overflow.LATEST:  # a newer one may have arrived
             self._size, self.is_exact = size_of(self.items), True
             self._drop(self.items)
 
@@ -351,15 +362,15 @@ class EventStream:
 
     def _is_full(self, waiting: deque[Item], aside: int = 0) -> bool:
         events = len(waiting) + aside - len(self._marks or ())
-        return events > self._buffer.events or self._size > self._buffer.size
+        return events > self._bounds.events or self._size > self._bounds.size
 
     def _on_full(self, waiting: deque[Item]) -> None:
-        if self._overflow is Overflow.BLOCK:
+        if self._bounds.overflow is Overflow.BLOCK:
             self._held = True
             self.gate.hold(self)
             if self._is_twice_full(waiting):
                 self._refuse(waiting)
-        elif self._overflow is Overflow.ERROR:
+        elif self._bounds.overflow is Overflow.ERROR:
             self._refuse(waiting)
         else:
             self._drop(waiting)
@@ -368,8 +379,8 @@ class EventStream:
         # Even a tiny buffer may exceed its limits by those of a default `Buffer`: one read of the
         # socket may bring many events, which is not the consumer's fault.
         return (
-            len(waiting) > self._buffer.events + ALLOWANCE.events
-            or self._size > self._buffer.size + ALLOWANCE.size
+            len(waiting) > self._bounds.events + ALLOWANCE.events
+            or self._size > self._bounds.size + ALLOWANCE.size
         )
 
     def _refuse(self, waiting: deque[Item]) -> None:
@@ -404,7 +415,7 @@ class EventStream:
     def _release_if_roomy(self) -> None:
         # Reading continues when the buffer is half empty, because to pause and resume for each
         # event would cost more than to handle the event.
-        roomy = self.buffered <= self._buffer.events // 2 and self._size <= self._buffer.size // 2
+        roomy = self.buffered <= self._bounds.events // 2 and self._size <= self._bounds.size // 2
         if self._held and roomy:
             self._held = False
             self.gate.release(self)

@@ -13,18 +13,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gqlwire._connection.dialer import Dialer
-from gqlwire._numbers import check_seconds
+from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.options import ExecuteOptions, SubscribeOptions
 from gqlwire._payloads.reader import ParseFloat
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire._payloads.scalars import NO_SCALARS, Scalar, Scalars
+from gqlwire._reconnect.health import Health
 from gqlwire._reconnect.hooks import Hooks
 from gqlwire._reconnect.options import ReconnectOptions
+from gqlwire._reconnect.pool import Pool
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.blocking import Portal
 from gqlwire.client.options import Settings
-from gqlwire.client.session import AsyncClientSession, T
+from gqlwire.client.session import AsyncClientSession, T, health_of
 from gqlwire.client.sharing import Shared
 from gqlwire.errors import CloseTimeout
 from gqlwire.retry import RetryPolicy
@@ -64,6 +66,8 @@ class Client:
     `retry_queries`: whether to send an interrupted query again.
     `idle_close_after`: seconds without any operation after which the connection is closed. The next
     operation connects again.
+    `max_subscriptions_per_connection`: how many subscriptions to have on one connection, for
+    servers that limit them. Further ones get further connections, which are kept in the same way.
     `hooks`: functions to call when something happens to the connection.
 
     Raises ValueError for more than one source of the schema, and ValueError or TypeError for
@@ -87,29 +91,27 @@ class Client:
         retry: RetryPolicy | None = None,
         retry_queries: bool = False,
         idle_close_after: float | None = None,
+        max_subscriptions_per_connection: int | None = None,
         hooks: Hooks | None = None,
     ) -> None:
+        most = max_subscriptions_per_connection
         _check_one(schema is not None, introspection is not None, fetch_schema_from_transport)
-        _check_times(execute_timeout, idle_close_after)
+        _check_numbers(execute_timeout, idle_close_after, most)
         self.transport: Transport | None = transport
         self.fetch_schema_from_transport: bool = fetch_schema_from_transport
         self.session: AsyncClientSession | None = None
         self.reconnecting: bool = reconnecting
         self._reconnect_options = ReconnectOptions(
-            retry or RetryPolicy(), retry_queries, idle_close_after, hooks or Hooks()
+            retry or RetryPolicy(), retry_queries, idle_close_after, hooks or Hooks(), most
         )
-        self._runner: Transport | ReconnectingTransport | None = None
+        self._runner: Transport | ReconnectingTransport | Pool | None = None
         self._shared = Shared(self._open, self._close, self._is_alive)
-        self._settings = Settings(
-            _built(schema if introspection is None else introspection),
-            introspection,
-            introspection_args or {},
-            execute_timeout,
-            serialize_variables,
-            parse_results,
-            Scalars(scalars) if scalars else NO_SCALARS,
-            parse_float,
-        )
+        built = _built(schema if introspection is None else introspection)
+        self._settings = Settings(built, introspection, introspection_args or {}, execute_timeout)
+        self._settings.serialize_variables = serialize_variables
+        self._settings.parse_results = parse_results
+        self._settings.scalars = Scalars(scalars) if scalars else NO_SCALARS
+        self._settings.parse_float = parse_float
 
     @property
     def schema(self) -> GraphQLSchema | None:
@@ -179,10 +181,9 @@ class Client:
         if self.transport is None:
             raise ValueError("this client has no transport: it can only validate")
         transport = self.transport
-        runner = self._runner = self._kept(transport) if self.reconnecting else transport
+        runner = self._runner = self._runner_for(transport)
         await runner.connect()
-        link = runner if isinstance(runner, ReconnectingTransport) else transport.link
-        session = AsyncClientSession(transport, self._settings, link)
+        session = _session(transport, self._settings, runner)
         if self.fetch_schema_from_transport and self.schema is None:
             try:
                 await session.fetch_schema()
@@ -193,10 +194,20 @@ class Client:
         self.session = session
         return session
 
-    def _kept(self, transport: Transport) -> ReconnectingTransport:
+    def _runner_for(self, transport: Transport) -> Transport | ReconnectingTransport | Pool:
+        if self.reconnecting:
+            return self._kept(transport)
+        if self._reconnect_options.max_subscriptions_per_connection is not None:
+            raise ValueError("max_subscriptions_per_connection needs reconnecting=True")
+        return transport
+
+    def _kept(self, transport: Transport) -> ReconnectingTransport | Pool:
         if not isinstance(transport, Dialer):
             raise TypeError(f"a {type(transport).__name__} cannot reconnect: it has no dial()")
-        return ReconnectingTransport(transport, self._reconnect_options)
+        options = self._reconnect_options
+        if options.max_subscriptions_per_connection is not None:
+            return Pool(transport, options, options.max_subscriptions_per_connection)
+        return ReconnectingTransport(transport, options)
 
     def _is_alive(self) -> bool:
         return self._runner is not None and self._runner.is_alive
@@ -206,6 +217,18 @@ class Client:
         runner = self._runner or self.transport
         if runner is not None:
             await runner.close()
+
+    def health(self) -> Health:
+        """Return how the session is now, also while it connects for the first time; see `Health`.
+
+        Without a session, the state is `closed`. Raises ValueError if there is no transport.
+        """
+        if self.transport is None:
+            raise ValueError("this client has no transport: it can only validate")
+        runner = self._runner
+        if isinstance(runner, ReconnectingTransport | Pool):
+            return health_of(runner)
+        return health_of(self.transport.link)
 
     # --- One connection for each operation ----------------------------------------------------
 
@@ -390,6 +413,15 @@ class Client:
             )
 
 
+def _session(
+    transport: Transport, settings: Settings, runner: Transport | ReconnectingTransport | Pool
+) -> AsyncClientSession:
+    if isinstance(runner, Pool):
+        return AsyncClientSession(transport, settings, runner.first, runner)
+    link = runner if isinstance(runner, ReconnectingTransport) else runner.link
+    return AsyncClientSession(transport, settings, link)
+
+
 def _check_one(*sources: bool) -> None:
     if sum(sources) > 1:
         raise ValueError(
@@ -397,9 +429,12 @@ def _check_one(*sources: bool) -> None:
         )
 
 
-def _check_times(execute_timeout: float | None, idle_close_after: float | None) -> None:
+def _check_numbers(
+    execute_timeout: float | None, idle_close_after: float | None, most: int | None
+) -> None:
     check_seconds("execute_timeout", execute_timeout)
     check_seconds("idle_close_after", idle_close_after, zero=False)
+    check_count("max_subscriptions_per_connection", most, optional=True)
 
 
 def _built(source: str | GraphQLSchema | dict[str, Any] | None) -> GraphQLSchema | None:

@@ -19,7 +19,7 @@ from gqlwire.transport.options import ConnectOptions
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
 
-    from gqlwire.transport.credentials import Given
+    from gqlwire.transport.credentials import Url
 
 
 _PING_INTERVAL = 25.0
@@ -27,7 +27,7 @@ _PING_INTERVAL = 25.0
 
 
 def connect(
-    url: Given[str],
+    url: Url,
     *,
     schema: str | GraphQLSchema | None = None,
     introspection: dict[str, Any] | None = None,
@@ -42,6 +42,7 @@ def connect(
     retry: RetryPolicy | None = None,
     retry_queries: bool = False,
     idle_close_after: float | None = None,
+    max_subscriptions_per_connection: int | None = None,
     hooks: Hooks | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Client:
@@ -49,19 +50,15 @@ def connect(
 
     `async with gqlwire.connect(url) as session` opens the connection, and closes it at the end.
 
-    `url` is `ws://` or `wss://`. The other named arguments are those of `Client`; `options` are
-    those of `WebsocketsTransport`. Two defaults differ: `reconnecting` is True, and with it
-    `ping_interval` is 25 seconds, so that gqlwire notices a dead connection.
+    `url` is `ws://` or `wss://`, or a list of such URLs. The other named arguments are those of
+    `Client`; `options` are those of `WebsocketsTransport`. Two defaults differ: `reconnecting` is
+    True, and with it `ping_interval` is 25 seconds, so that gqlwire notices a dead connection.
 
     Raises InvalidURL, ValueError or TypeError for arguments that cannot be used, as `Client` and
     `WebsocketsTransport` do.
     """
-    if reconnecting:
-        # Without pings, a dead connection can look alive, and events would be missed silently.
-        options.setdefault("ping_interval", _PING_INTERVAL)
-
     return Client(
-        transport=_transport(url, options),
+        transport=_transport(url, options, reconnecting=reconnecting),
         schema=schema,
         introspection=introspection,
         fetch_schema_from_transport=fetch_schema_from_transport,
@@ -75,11 +72,15 @@ def connect(
         retry=retry,
         retry_queries=retry_queries,
         idle_close_after=idle_close_after,
+        max_subscriptions_per_connection=max_subscriptions_per_connection,
         hooks=hooks,
     )
 
 
-def _transport(url: Given[str], options: ConnectOptions) -> Transport:
+def _transport(url: Url, options: ConnectOptions, *, reconnecting: bool) -> Transport:
+    if reconnecting:
+        # Without pings, a dead connection can look alive, and events would be missed silently.
+        options.setdefault("ping_interval", _PING_INTERVAL)
     # Imported late, so that `import gqlwire` does not load picows.
     from gqlwire.transport.websockets import WebsocketsTransport
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from gqlwire._clock import Moment
 from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
 from gqlwire._operations.feed import Link
@@ -15,6 +16,9 @@ from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult, decode_single
 from gqlwire._reconnect.counters import Counters
+from gqlwire._reconnect.health import Health
+from gqlwire._reconnect.pool import Pool
+from gqlwire._reconnect.snapshot import of_link, whole
 from gqlwire._reconnect.states import States
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire.client.options import Settings
@@ -33,6 +37,20 @@ else:
     T = TypeVar("T")
 
 
+def health_of(link: Link | Pool) -> Health:
+    """Return how the session on `link`, or on several of a pool, is now."""
+    if isinstance(link, Pool):
+        kept = [each for each in link.connections if each.is_alive or each is link.first]
+    elif isinstance(link, ReconnectingTransport):
+        kept = [link]
+    else:
+        return of_link(link)
+    now, changes = Moment.now(), link.changes
+    connections = [connection for each in kept for connection in each.health(now)]
+    running = sum(each.running for each in kept)
+    return whole(connections, running, now, changes.state, changes.since)
+
+
 class AsyncClientSession:
     """Runs operations over the connection of a client; what `async with client` returns.
 
@@ -41,9 +59,12 @@ class AsyncClientSession:
     RuntimeError.
     """
 
-    def __init__(self, transport: Transport, settings: Settings, link: Link) -> None:
+    def __init__(
+        self, transport: Transport, settings: Settings, link: Link, pool: Pool | None = None
+    ) -> None:
         self.transport: Transport = transport
         self._link = link
+        self._pool = pool
         self._settings = settings
 
     @overload
@@ -240,7 +261,11 @@ class AsyncClientSession:
 
     @property
     def state(self) -> Phase:
-        """How far the connection has come, or `waiting`, `idle`, `closed`."""
+        """How far the connection has come, or `waiting`, `idle`, `closed`.
+
+        If there are several (`max_subscriptions_per_connection`), that of the connection which is
+        least far.
+        """
         return self._kept.state
 
     def states(self) -> States:
@@ -278,8 +303,18 @@ class AsyncClientSession:
         """A snapshot of what the session has counted; see `Counters`."""
         return self._kept.counters
 
+    def health(self) -> Health:
+        """Return how the session is now: its state, connections and subscriptions; see `Health`.
+
+        It works at any time, with and without a connection, and also in a session that does not
+        reconnect. It asks the server nothing.
+        """
+        return health_of(self._pool or self._link)
+
     @property
-    def _kept(self) -> ReconnectingTransport:
+    def _kept(self) -> ReconnectingTransport | Pool:
+        if self._pool is not None:
+            return self._pool
         if not isinstance(self._link, ReconnectingTransport):
             raise RuntimeError("this session does not reconnect: set reconnecting=True")
         return self._link

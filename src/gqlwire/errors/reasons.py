@@ -285,10 +285,34 @@ def _subject(host: str, phase: Phase) -> str:
     return f"the {'attempt to connect' if phase in _CONNECTING else 'connection'} to {host}"
 
 
-def idle(host: str, limit: float) -> TransportClosed:
-    """No operation ran for `limit` seconds."""
-    text = f"the connection to {host} was closed: nothing ran for {limit:g} s (idle_close_after)"
+def after(failure: TransportError, earlier: Iterable[Exception]) -> TransportError:
+    """Return a copy of `failure` whose message also has those of the failures before it."""
+    told = replica(failure)
+    texts = [str(each) for each in earlier]
+    if texts:
+        told.args = (f"{failure}; the other URLs failed as well: {'; '.join(texts)}",)
+    return told
+
+
+def idle(host: str, limit: float, option: str = "idle_close_after") -> TransportClosed:
+    """No operation ran for `limit` seconds, which `option` allows."""
+    text = f"the connection to {host} was closed: nothing ran for {limit:g} s ({option})"
     return TransportClosed(text, host=host, phase=Phase.OPEN)
+
+
+# Strawberry; AppSync, as its name and as its message.
+_CAPS = ("Subscription limit reached", "MaxSubscriptionsReachedError", "subscriptions reached")
+_CAP_READ = 500
+"""How many characters of a refusal to read."""
+
+
+def is_cap(failure: Exception) -> bool:
+    """Whether the server refused an operation because its connection has too many of them."""
+    if not isinstance(failure, TransportQueryError):
+        return False
+    named = [each.get("errorType") for each in failure.errors or [] if isinstance(each, dict)]
+    said = [str(failure)[:_CAP_READ], *(name for name in named if isinstance(name, str))]
+    return any(cap in text for text in said for cap in _CAPS)
 
 
 def not_answered(host: str, limit: float) -> CloseTimeout:

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from gqlwire._connection.user_tasks import abandon
 from gqlwire._json import encode
-from gqlwire._wire.address import Address, parse
-from gqlwire.errors import CredentialsFailed, Phase
+from gqlwire._wire.address import PENDING, Address, parse
+from gqlwire.errors import CredentialsFailed, InvalidURL, Phase
 from gqlwire.retry import Attempt
 
 T = TypeVar("T")
@@ -28,6 +28,10 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 InitPayload = Mapping[str, Any]
 Given: TypeAlias = T | Callable[[Attempt], T | Awaitable[T]]
 """A value, or a function of the `Attempt` that returns it, or a coroutine function that does."""
+
+
+Url: TypeAlias = Given[str] | list[str] | tuple[str, ...]
+"""A URL, a function that returns one, or several URLs of servers that do the same."""
 
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -48,6 +52,26 @@ _SET_BY_US = {
     "proxy-authorization": "it would go to the server; use the option proxy=, with "
     "http://user:password@host:port",
 }
+
+
+def parse_all(url: Url) -> tuple[Address, ...]:
+    """Return the addresses of a URL, or of several; of a function, one that stands for it.
+
+    Raises InvalidURL, which names the place of a URL in a list, and ValueError for an empty list.
+    """
+    if callable(url):
+        return (PENDING,)
+    if not isinstance(url, list | tuple):
+        return (parse(url),)
+    if not url:
+        raise ValueError("url is an empty list; give at least one URL")
+    addresses: list[Address] = []
+    for place, each in enumerate(url):
+        try:
+            addresses.append(parse(each))
+        except InvalidURL as invalid:
+            raise InvalidURL(f"url[{place}]: {invalid}") from None
+    return tuple(addresses)
 
 
 class Credentials(Struct, frozen=True):

@@ -31,20 +31,22 @@ from gqlwire._protocols import Setup, choose
 from gqlwire._streams.backpressure import ReadGate
 from gqlwire._streams.buffer import Buffer, Overflow
 from gqlwire._wire import Way
-from gqlwire._wire.address import PENDING, parse
+from gqlwire._wire.address import Address
 from gqlwire._wire.dial import open_websocket
 from gqlwire._wire.proxy import chosen, proxy_for
-from gqlwire.errors import Phase, TransportAlreadyConnected
-from gqlwire.errors.reasons import already, not_connected
+from gqlwire.errors import Phase, TransportAlreadyConnected, TransportConnectionFailed
+from gqlwire.errors.reasons import after, already, not_connected
 from gqlwire.retry import Attempt
 from gqlwire.transport.credentials import (
     Credentials,
     Given,
     Headers,
     InitPayload,
+    Url,
     gather,
     header_items,
     lasting,
+    parse_all,
     used,
 )
 from gqlwire.transport.negotiation import Connector, memory, next_offer
@@ -66,7 +68,8 @@ class WebsocketsTransport(TransportOptions):
 
     It opens no connection, and needs no event loop, before `connect()`.
 
-    `url`: `ws://` or `wss://`; `wss` means TLS with a verified certificate.
+    `url`: `ws://` or `wss://`; `wss` means TLS with a verified certificate. A list of URLs is of
+    servers that do the same: if one fails, the next one is used.
     `headers`: HTTP headers of the upgrade request (RFC 6455, section 4.1), a mapping or pairs.
     `init_payload`: the payload of `connection_init`, a JSON object; None sends none.
     `url`, `headers` and `init_payload` may be functions, or coroutine functions, of the `Attempt`.
@@ -97,17 +100,20 @@ class WebsocketsTransport(TransportOptions):
     APOLLO_SUBPROTOCOL = "graphql-ws"
     GRAPHQLWS_SUBPROTOCOL = "graphql-transport-ws"
 
-    url: Given[str]
+    url: Url
 
     def __post_init__(self) -> None:
         check_connect_args(self.connect_args)
         self.headers: Given[Headers | None] = lasting(self.headers)
         self._forced = None if self.subprotocols is None else tuple(self.subprotocols)
-        self._address = PENDING if callable(self.url) else parse(self.url)
+        self._addresses = parse_all(self.url)
+        self._address = self._addresses[0]
         self._check()
         self._response_headers: Mapping[str, str] = {}
         self._signals = Signals()
         self._connection: Connection | None = None
+        # The connection that waits for its acknowledgement.
+        self._opening: Connection | None = None
         # Connections that are still closing.
         self._leaving: list[Connection] = []
         self._connecting: asyncio.Task[Connection] | None = None
@@ -119,12 +125,14 @@ class WebsocketsTransport(TransportOptions):
         check_subprotocols(self._forced)
         check_compression(self.compression)
         if isinstance(self.proxy, str) and not callable(self.url):
-            proxy_for(self._address.url, self.proxy)
+            for address in self._addresses:
+                proxy_for(address.url, self.proxy)
         check_count("max_message_size", self.max_message_size, "byte")
         for name in ("connect_timeout", "ack_timeout", "close_timeout"):
             check_seconds(name, getattr(self, name))
         _ = self._limits(), None if callable(self.headers) else header_items(self.headers)
-        check_ssl(self.ssl, self._address)
+        for address in self._addresses:
+            check_ssl(self.ssl, address)
 
     def __repr__(self) -> str:
         # The options may hold secrets.
@@ -144,7 +152,24 @@ class WebsocketsTransport(TransportOptions):
         TransportConnectionFailed if the server cannot be reached, refuses the connection or takes
         too long. Cancelling leaves no connection behind.
         """
-        await self.dial(Attempt(), ReadGate(), self._log_end)
+        if self.urls == 1:
+            await self.dial(Attempt(), ReadGate(), self._log_end)
+        else:
+            await self._connect_to_any()
+
+    async def _connect_to_any(self) -> None:
+        failures: list[TransportConnectionFailed] = []
+        for place in range(self.urls):
+            last = failures[-1] if failures else None
+            if last is not None:
+                _logger.info("%s; gqlwire tries the next URL", last)
+            try:
+                await self.dial(Attempt(1, last, url_index=place), ReadGate(), self._log_end)
+            except TransportConnectionFailed as failure:
+                failures.append(failure)
+            else:
+                return
+        raise after(failures[-1], failures[:-1]) from failures[-1].__cause__
 
     def _log_end(self, connection: Connection) -> None:
         _logger.info("disconnected from %s: %s", self._address.place, connection.reason)
@@ -161,6 +186,11 @@ class WebsocketsTransport(TransportOptions):
         if self.phase is not Phase.CLOSED and self.phase is not Phase.CLOSING:
             raise TransportAlreadyConnected(already(self.host, self.phase))
         self._let_go()
+        if attempt.url_index is not None:
+            self._address = self._addresses[attempt.url_index]
+        elif self.urls > 1:
+            place = self._addresses.index(self._address)
+            attempt = structs.replace(attempt, url_index=place)
         self._on_drop = on_drop
         loop = self.link.loop = asyncio.get_running_loop()
         task = self._connecting = loop.create_task(self._open(attempt, gate))
@@ -184,8 +214,13 @@ class WebsocketsTransport(TransportOptions):
         return connection
 
     def another(self) -> WebsocketsTransport:
-        """Return a transport with the same options, for one more connection at the same time."""
-        return type(self)(**structs.asdict(self))
+        """Return a transport with the same options, for one more connection at the same time.
+
+        It begins with the URL that this one uses.
+        """
+        copy = type(self)(**structs.asdict(self))
+        copy._address = self._address  # noqa: SLF001  # it is of this class
+        return copy
 
     def _let_go(self) -> None:
         """Remember a connection that is still closing."""
@@ -199,7 +234,7 @@ class WebsocketsTransport(TransportOptions):
             self._leaving.append(old)
 
     async def _open(self, attempt: Attempt, gate: ReadGate) -> Connection:
-        url = self.url if callable(self.url) else self._address
+        url: Given[str] | Address = self.url if callable(self.url) else self._address
         known = await gather(url, self.headers, self.init_payload, attempt, self.connect_timeout)
         if self.ssl:
             used(self.url, "url", partial(check_ssl, self.ssl), known.address)
@@ -211,7 +246,10 @@ class WebsocketsTransport(TransportOptions):
             ack_timeout=self.ack_timeout,
             open_websocket=self.open_websocket or open_websocket,
         )
-        connection = await connector.open()
+        try:
+            connection = await connector.open()
+        finally:
+            self._opening = None
         self._response_headers = connector.response_headers
         return connection
 
@@ -222,7 +260,7 @@ class WebsocketsTransport(TransportOptions):
         offered: tuple[str, ...],
         selected: str | None,
     ) -> Connection:
-        return Connection(
+        self._opening = Connection(
             choose(
                 offered,
                 selected,
@@ -236,6 +274,7 @@ class WebsocketsTransport(TransportOptions):
             gate=gate,
             on_end=self._on_end,
         )
+        return self._opening
 
     def _limits(self) -> Limits:
         return Limits(self.ping_interval, self.pong_timeout, self.keep_alive_timeout)
@@ -297,6 +336,11 @@ class WebsocketsTransport(TransportOptions):
     def is_alive(self) -> bool:
         """Whether it is connected."""
         return self.phase is Phase.OPEN
+
+    @property
+    def urls(self) -> int:
+        """How many URLs there are to connect to."""
+        return len(self._addresses)
 
     @property
     def can_refresh(self) -> bool:
@@ -372,7 +416,9 @@ class WebsocketsTransport(TransportOptions):
     def phase(self) -> Phase:
         """How far the connection has come; CLOSED if there is none."""
         if self._connecting is not None:
-            return Phase.CONNECT
+            opening = self._opening
+            is_init = opening is not None and opening.phase is Phase.INIT
+            return Phase.INIT if is_init else Phase.CONNECT
         return Phase.CLOSED if self._connection is None else self._connection.phase
 
     @property
