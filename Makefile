@@ -20,7 +20,7 @@ LONG = long or hypothesis
 # Each process of a test would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all other-pythons test-only check docs bench storm clean
+.PHONY: demo test test-all other-pythons test-only check docs bench storm fuzz clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
@@ -78,6 +78,11 @@ bench: $(READY)
 storm: $(READY) $(NODE)
 	$(BIN)/python tests/reconnect/storm.py $(STORM)
 	$(BIN)/python tests/reconnect/storm.py --mutations 10000 --faults 150 $(STORM)
+
+# A hostile server against a live client: other attacks than those of `make test`, for ten minutes.
+# FUZZ adds options: FUZZ='--minutes 60 --seed 7'.
+fuzz: $(TESTED)
+	$(BIN)/python tests/fuzz/longer.py $(FUZZ)
 
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt

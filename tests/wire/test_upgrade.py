@@ -148,6 +148,7 @@ BREACHES: dict[str, dict[str, str | None]] = {
     "no connection": {"Connection": None},
     "another connection": {"Connection": "close"},
     "a body": {"Content-Length": "2"},
+    "a body of many bytes": {"Content-Length": "9" * 30},
     "a nameless header": {"": "x"},
 }
 

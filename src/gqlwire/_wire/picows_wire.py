@@ -130,6 +130,7 @@ class PicowsWire(WSListener):
         sock = transport.underlying_transport.get_extra_info("socket")
         self._cork = Cork(sock)
         self._quick_ack = QuickAck(sock, asyncio.get_running_loop().time)
+        self._start_fast_path()
         self._handler.opened(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -153,14 +154,16 @@ class PicowsWire(WSListener):
                 self._cork.sent = 0
                 self._handler.heard()
                 self._acknowledge()
-                if not frame.tail_size:
-                    self._start_fast_path()
         except Exception as fault:  # noqa: BLE001  # picows would only log it
             self._fail(fault)
 
     def _start_fast_path(self) -> None:
-        """Let `Bursts` read the socket before picows, which is between two frames now."""
-        if self._bursts is not None or self._compression is not None:
+        """Let `Bursts` read the socket before picows, which waits for a first frame now.
+
+        So picows gets one frame at a time. It would look at the next frame before it passes one on,
+        and answer a close frame according to what comes after it.
+        """
+        if self._compression is not None:
             return
         below = self._transport.underlying_transport
         picows: Any = below.get_protocol()

@@ -2,8 +2,8 @@
 
 picows 2.3 refuses a 101 whose `Connection` header has more than one element, takes an interim
 answer (100, 103) for the final one, refuses heads of more than 16 KiB, 128 headers or folded lines,
-and waits for an empty line whatever the server speaks. So `Upgrade` reads the answer in its place,
-and gives it a plain one.
+waits for an empty line whatever the server speaks, and raises OverflowError for a `Content-Length`
+of 2**63. So `Upgrade` reads the answer in its place, and gives it a plain one.
 
 aiofastnet 1.2 reports a server that hangs up during the TLS handshake to the exception handler of
 the loop, with a class in place of an exception, which `logging` cannot print. `QuietLoop` keeps
@@ -28,6 +28,8 @@ _SWITCHING = 101
 _READ_SIZE = 4 * 1024
 # How long to wait for the rest of a line that is no HTTP. It tells what the server speaks.
 _GRACE = 0.1
+# So many digits of a `Content-Length` are enough: for a 101, only 0 is right.
+_LONGEST_LENGTH = 18
 
 
 class Upgrade(asyncio.BufferedProtocol):
@@ -90,7 +92,9 @@ class Upgrade(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._transport.set_protocol(self._picows)
-        self._pass_on(plain(self.answer) + self.answer.rest)
+        self._pass_on(plain(self.answer))
+        # With the last byte of the head, another protocol began to read in the place of picows.
+        self._pass_on(self.answer.rest)
 
     def _refuse(self, fault: NotHTTP | HeadTooLong) -> None:
         """Close the connection; if a line of text has begun, when it ends, or after `_GRACE`."""
@@ -104,7 +108,6 @@ class Upgrade(asyncio.BufferedProtocol):
 
     def _pass_on(self, data: bytes) -> None:
         while data and not self._transport.is_closing():
-            # After the first frames, another protocol may read in the place of picows.
             protocol: Any = self._transport.get_protocol()
             room = memoryview(protocol.get_buffer(-1))
             part = data[: len(room)]
@@ -145,7 +148,8 @@ def plain(answer: Answer) -> bytes:
         lines.append(f"{name}: {wanted if is_fine else ', '.join(elements)}")
     for name in ("Sec-WebSocket-Accept", "Content-Length", "Transfer-Encoding"):
         values = dict.fromkeys(answer.headers.getall(name, []))
-        lines += [f"{name}: {', '.join(values)}"] if values else []
+        longest = _LONGEST_LENGTH if name == "Content-Length" else None
+        lines += [f"{name}: {', '.join(values)[:longest]}"] if values else []
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
