@@ -329,10 +329,19 @@ async def next_event(stream: EventStream) -> Item:
 
 
 class RecordingOwner:
-    """An `Owner` that calls a function when its stream is full, and keeps nothing."""
+    """An `Owner` that calls a function when its stream ends because it is full; keeps nothing."""
 
     def __init__(self, overrun: Callable[[], None]) -> None:
         self.overrun = overrun
+
+    def full(self) -> None:
+        pass
+
+    def takes_more(self) -> bool:
+        return True
+
+    def roomy(self) -> None:
+        pass
 
     def keeps(self, failure: Exception) -> bool:
         return False

@@ -12,7 +12,8 @@ class Counters:
     `connections`: how many were acknowledged. `retries`: attempts to connect after the first.
     `resubscriptions`: how often a subscription was resubscribed on a new connection. `events`: how
     many arrived for subscriptions. `dropped`: how many of these found no room in a buffer.
-    `duplicates`: how many of these had come before (see `key` of `subscribe`).
+    `duplicates`: how many of these had come before (see `key` of `subscribe`). `pauses`: how often
+    a subscription was stopped for a while, because its consumer was slow (see `resume`).
     `unknown_messages`: how many messages meant nothing, by type. `bytes_received`, `bytes_sent`:
     of messages, without frames and TLS. `latency`: seconds that the last answered ping took, or
     None.
@@ -24,6 +25,7 @@ class Counters:
     events: int = 0
     dropped: int = 0
     duplicates: int = 0
+    pauses: int = 0
     unknown_messages: dict[str, int] = field(default_factory=dict)
     bytes_received: int = 0
     bytes_sent: int = 0

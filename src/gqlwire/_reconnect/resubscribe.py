@@ -15,6 +15,7 @@ from functools import partial
 
 from gqlwire._connection.connection import Connection
 from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.resubscription import resubscribe
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.separate_connections import SeparateConnection, SeparateConnections
@@ -25,12 +26,6 @@ from gqlwire.errors import TransportError, reasons
 from gqlwire.retry import Attempts
 
 _logger = logging.getLogger("gqlwire")
-
-
-def _caused_by(fault: BaseException) -> RuntimeError:
-    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
-    error.__cause__ = fault
-    return error
 
 
 class Subscriptions:
@@ -130,7 +125,7 @@ class Subscriptions:
         lost = [
             feed
             for feed in feeds
-            if feed.is_lost and feed not in self.separate and feed not in self._alarms
+            if feed.is_waiting and feed not in self.separate and feed not in self._alarms
         ]
         if lost:
             task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
@@ -163,15 +158,10 @@ class Subscriptions:
         self._resubscribe(feed, connection, tries=1)
 
     def _resubscribe(self, feed: Feed, connection: Connection, tries: int) -> None:
-        if feed.is_lost and connection.reason is None:
-            self._past.resubscriptions += 1
-            try:
-                feed.resubscribe(connection, tries)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
-                # Even a CancelledError is not of this task: nothing was awaited.
-                feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
+        if feed.is_waiting and connection.reason is None:
+            if feed.is_in_gap:
+                self._past.resubscriptions += 1
+            resubscribe(feed, connection, tries)
 
     # --- Suspects -----------------------------------------------------------------------------
 
@@ -288,7 +278,7 @@ class Subscriptions:
         if not decision.retry:
             return False
         _logger.warning(
-            "%s refused a subscription on a new connection: %s; the next attempt is in %.1f s",
+            "%s refused to continue a subscription: %s; the next attempt is in %.1f s",
             self._link.host,
             failure,
             decision.delay,
@@ -298,10 +288,17 @@ class Subscriptions:
 
     def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
+        self._resubscribe_now(feed, tries=0)
+
+    def proceed(self, feed: Feed) -> None:
+        """Resubscribe `feed`, which was stopped because its consumer was slow."""
+        self._resubscribe_now(feed, 1 if feed in self.separate else self._tries)
+
+    def _resubscribe_now(self, feed: Feed, tries: int) -> None:
         apart = feed in self.separate
         connection = self.separate.connection_of(feed) if apart else self._link.live
         if connection is not None:  # else the next connection takes it
-            self._resubscribe(feed, connection, tries=0)
+            self._resubscribe(feed, connection, tries)
 
     # --- Counters -----------------------------------------------------------------------------
 
@@ -313,9 +310,11 @@ class Subscriptions:
         counters.events = self._past.events + sum(stream.events for stream in live)
         counters.dropped = self._past.dropped + sum(stream.dropped for stream in live)
         counters.duplicates = self._past.duplicates + repeated
+        counters.pauses = self._past.pauses + sum(feed.pauses for feed in self._feeds)
 
     def _count(self, feed: Feed) -> None:
         if feed.stream is not None:
             self._past.events += feed.stream.events
             self._past.dropped += feed.stream.dropped
             self._past.duplicates += feed.duplicates
+            self._past.pauses += feed.pauses

@@ -234,6 +234,10 @@ class ReconnectingTransport(Link):
         if self._idle is not None:
             self._idle.restart()
 
+    def proceed(self, feed: Feed) -> None:
+        """Resubscribe `feed`, which was stopped because its consumer was slow."""
+        self._subscriptions.proceed(feed)
+
     def lost(self, feed: Feed, *, is_unheard: bool) -> None:
         """Note that the connection of `feed` is ending."""
         self._subscriptions.lost(feed, is_unheard=is_unheard)
