@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gqlwire._connection.keepalive import KeepAlive, Limits
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 from gqlwire._operations.subscription import Subscription
 from gqlwire._streams.backpressure import ReadGate
 
@@ -329,10 +329,19 @@ async def next_event(stream: EventStream) -> Item:
 
 
 class RecordingOwner:
-    """An `Owner` that calls a function when its stream is full, and keeps nothing."""
+    """An `Owner` that calls a function when its stream ends because it is full; keeps nothing."""
 
     def __init__(self, overrun: Callable[[], None]) -> None:
         self.overrun = overrun
+
+    def full(self) -> None:
+        pass
+
+    def takes_more(self) -> bool:
+        return True
+
+    def roomy(self) -> None:
+        pass
 
     def keeps(self, failure: Exception) -> bool:
         return False

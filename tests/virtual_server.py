@@ -145,6 +145,16 @@ class Peer(MemoryWire):
             self.stopped.append(said["id"])
             self.live.pop(said["id"], None)
 
+    def ping(self) -> None:
+        super().ping()
+        if self._server.answers_pings:
+            asyncio.get_running_loop().call_soon(self._pong)
+
+    def _pong(self) -> None:
+        if self.is_open:
+            self.connection.ponged()
+            self.connection.heard()
+
     def close(self, code: int, reason: str) -> None:
         super().close(code, reason)
         if self._end_of_life is not None:

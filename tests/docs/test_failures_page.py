@@ -18,7 +18,7 @@ ROWS = [
     "D1",
     *(f"E{n}" for n in (1, 2, 3, 4, 5)),
     *(f"F{n}" for n in range(1, 12)),
-    *(f"G{n}" for n in (1, 2, 3, 4)),
+    *(f"G{n}" for n in (1, 2, 3, 4, 5)),
     *(f"H{n}" for n in (1, 2)),
     *(f"I{n}" for n in range(1, 11)),
     "J5",

@@ -11,7 +11,7 @@ from doubles import MemoryWire, pass_time, settle
 from gqlwire import AsyncClientSession, Client
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 from gqlwire._protocols import GraphQLTransportWS
 from gqlwire._reconnect.transport import ReconnectingTransport
 from gqlwire._streams.backpressure import ReadGate

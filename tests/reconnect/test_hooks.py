@@ -11,7 +11,7 @@ import pytest
 
 from doubles import pass_time, settle
 from gqlwire import Hooks, RetryPolicy
-from gqlwire._operations.feed import Reconnected
+from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected
 from gqlwire._reconnect.options import ReconnectOptions

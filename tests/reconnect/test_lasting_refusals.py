@@ -82,7 +82,7 @@ async def test_a_refusal_on_a_new_connection_is_tried_again(
         assert 2 == len(server.times)
         warnings = [record.getMessage() for record in caplog.records]
         assert (
-            f"{HOST} refused a subscription on a new connection: not yet; "
+            f"{HOST} refused to continue a subscription: not yet; "
             "the next attempt is in 1.0 s" == warnings[0]
         )
         server.peer.live[other.id or ""] = {}

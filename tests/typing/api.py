@@ -253,6 +253,7 @@ async def resumed(session: AsyncClientSession, is_told: bool) -> None:
         assert_type(events, Subscription[Struct])
         assert_type(await events.acknowledge(), None)
         assert_type(events.duplicates, int)
+        assert_type(events.pauses, int)
 
     marked = session.subscribe("{ a }", result_type=Struct, tell_reconnects=True)
     assert_type(marked, Subscription[Struct | Reconnected])

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from gqlwire import _loop
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import Link, roomy
+from gqlwire._operations.link import Link, roomy
 from gqlwire._payloads.request import OperationKind
 from gqlwire._streams.reply import Reply, State
 from gqlwire.errors import IncompleteResult, OperationTimeout, TransportError, TransportQueryError

@@ -13,171 +13,41 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from gqlwire import _loop
 from gqlwire._connection.connection import Connection
-from gqlwire._connection.dialer import Dialer
 from gqlwire._json import UNREADABLE
 from gqlwire._log import logger
 from gqlwire._operations.event_timeout import EventTimeout
-from gqlwire._operations.options import USUAL_TERMS, Reconnected, Terms
+from gqlwire._operations.gap import Gap
+from gqlwire._operations.link import Link, roomy
+from gqlwire._operations.options import USUAL_TERMS, Terms
+from gqlwire._operations.pause import Pause
 from gqlwire._operations.resubscription import Resubscription
+from gqlwire._streams.buffer import Overflow
 from gqlwire._streams.sink import Item
 from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError
-from gqlwire.errors.reasons import eventless, is_cap, not_connected, unsent
+from gqlwire.errors.reasons import eventless, is_cap
 
 T = TypeVar("T")
 
 _decode_any = msgspec.json.Decoder(Raw).decode
 
 
-class Link:
-    """What operations run on. This class has one connection of `dialer`, and no other follows.
-
-    `ReconnectingTransport` is a link that makes further connections.
-
-    `live`: the connection to use; None if there is none now. `is_final`: whether no other
-    connection will follow. `failure`: why the last connection, or attempt to connect, ended; if
-    that is final, what operations raise. `running`: how many operations with one result run;
-    `on_finished` is called when one is over. `starting`: how many subscriptions are about to start.
-    `choose`: returns the link that a subscription is to start on; None means this one.
-    `was_capped`: whether the server has refused a subscription because there were too many. `loop`:
-    the event loop in which it was connected, and in which alone it can be used; None while it is
-    not connected.
-    """
-
-    __slots__ = (
-        "choose",
-        "dialer",
-        "failure",
-        "is_final",
-        "live",
-        "loop",
-        "on_finished",
-        "running",
-        "starting",
-        "was_capped",
-    )
-
-    def __init__(self, dialer: Dialer) -> None:
-        self.dialer: Dialer = dialer
-        self.live: Connection | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.failure: Exception | None = None
-        self.is_final: bool = True
-        self.running: int = 0
-        self.starting: int = 0
-        self.was_capped: bool = False
-        self.choose: Callable[[], Link] | None = None
-        self.on_finished: Callable[[], None] | None = None
-
-    @property
-    def host(self) -> str:
-        """Host and port of the server."""
-        return self.dialer.host
-
-    @property
-    def retry_queries(self) -> bool:
-        """Whether an interrupted query is sent again."""
-        return False
-
-    async def ready(self) -> Connection:
-        """Return an acknowledged connection, waiting for it if one is being made.
-
-        Raises TransportClosed, or the failure that is not retried.
-        """
-        _loop.check(self.loop)
-        if self.live is None:
-            raise not_connected(self.host, "connect() first, or use `async with`")
-        return self.live
-
-    async def roomy(self) -> Connection:
-        """Return an acknowledged connection that takes data. Raises what `ready` raises."""
-        while True:
-            connection = await self.ready()
-            try:
-                await connection.ready_to_send()
-            except TransportError:
-                if self.is_final:
-                    raise
-            else:
-                return connection
-
-    def join(self, feed: Feed) -> None:
-        """Resubscribe `feed` on every further connection."""
-
-    def leave(self, feed: Feed) -> None:
-        """Do nothing more with `feed`."""
-
-    def lost(self, feed: Feed, *, is_unheard: bool) -> None:
-        """Note that the connection of `feed` is lost; `is_unheard`: no event came on it."""
-
-    def refused(self, feed: Feed, failure: TransportError) -> bool:
-        """Return whether `feed` is resubscribed again later, although the server refused it."""
-        del feed, failure
-        return False
-
-    def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
-        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
-
-    def call(self, hook: Callable[[T], object], event: T) -> None:
-        """Call a function that the user gave."""
-
-
-async def roomy(
-    link: Link,
-    kind: str,
-    deadline: float | None,
-    limit: float | None,
-    option: str,
-    *,
-    was_sent: bool = False,
-) -> Connection:
-    """Return what `link.roomy()` returns, if it does so before `deadline`, by the loop's clock.
-
-    Raises OperationTimeout after `deadline`; its message names the `limit` in seconds and the
-    `option` that sets it. `was_sent`: whether the operation was sent on an earlier connection.
-    """
-    scope = asyncio.timeout_at(deadline)
-    try:
-        async with scope:
-            return await link.roomy()
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        raise unsent(
-            link.host,
-            kind,
-            limit,
-            option,
-            is_connected=link.live is not None,
-            was_sent=was_sent,
-            last=link.failure,
-        ) from None
-
-
-class _Gap(Struct):
-    """The time without results, from the loss of a connection to the first result after it.
-
-    `failure`: why the connection was lost. `since`: when. `attempts`: how many attempts to connect
-    it has taken so far. `refusals`: how often the server has refused to continue so far.
-    """
-
-    failure: TransportError
-    since: float
-    attempts: int = 0
-    refusals: int = 0
+_AGAIN = object()
+"""The mark in a stream where the operation was resubscribed on the same connection."""
 
 
 class Feed:
     """The raw results of one operation, which `start` starts.
 
     `payload`: the request as JSON. `renew`: returns the request for each further connection; None
-    means the same request. `id`: the operation's id on the current connection. `sent_at`: when it
-    was sent on that, by the loop's clock. `is_over`: whether the operation was stopped, or has
-    raised its end. `duplicates`: how many events were not delivered because they had come before.
+    means the same request. `is_position`: see `Pause`; None if it is never paused. `id`: the
+    operation's id on the current connection. `sent_at`: when it was sent on that, by the loop's
+    clock. `is_over`: whether the operation was stopped, or has raised its end. `duplicates`: how
+    many events were not delivered because they had come before.
     """
 
     __slots__ = (
@@ -185,7 +55,7 @@ class Feed:
         "_event_timeout",
         "_gap",
         "_link",
-        "_loop",
+        "_pause",
         "_payload",
         "_renew",
         "_running",
@@ -204,6 +74,7 @@ class Feed:
         payload: bytes,
         terms: Terms = USUAL_TERMS,
         renew: Callable[[], bytes] | None = None,
+        is_position: Callable[[Item], bool] | None = None,
     ) -> None:
         self.id: str | None = None
         self.stream: EventStream | None = None
@@ -214,19 +85,25 @@ class Feed:
         self._payload = payload
         self._terms = terms
         self._renew = renew
-        self._gap: _Gap | None = None
+        self._gap: Gap | None = None
         # An event that the consumer had been handed and had not read when the connection was lost,
         # with its payload; the payload is None if the message turned out to be no event.
         self._sealed: tuple[Item, Raw | None] | None = None
         self._event_timeout: EventTimeout | None = None
         self._running: Connection | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._begin: float | None = None  # when the first attempt to start it began
+        self._pause: Pause | None = None
+        if is_position is not None and terms.survive and terms.overflow is Overflow.BLOCK:
+            self._pause = Pause(self, is_position)
 
     @property
     def host(self) -> str:
         """Host and port of the server."""
         return self._link.host
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        return None if self.stream is None else self.stream.gate.loop
 
     # --- Starting -----------------------------------------------------------------------------
 
@@ -271,7 +148,6 @@ class Feed:
         self.sent_at = loop.time()
         stream.owner = self
         link.join(self)
-        self._loop = loop
         self._watch(stream, begin)
         self.stream = stream
         return stream
@@ -332,8 +208,18 @@ class Feed:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it waits for another connection."""
+        """Whether it does not run now, and waits for a connection, or for its consumer."""
         return self._running is None and self.stream is not None and not self.stream.over
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits to be resubscribed."""
+        return self.is_lost and (self._pause is None or not self._pause.is_stopped)
+
+    @property
+    def is_in_gap(self) -> bool:
+        """Whether a connection was lost since its last result."""
+        return self._gap is not None
 
     def keeps(self, failure: TransportError) -> bool:
         """Return whether the stream continues after its connection ended by `failure`."""
@@ -342,7 +228,7 @@ class Feed:
             return False
         is_unheard = self._gap is not None or not stream.events
         if self._gap is None:  # else it has lasted since an earlier connection
-            self._gap = _Gap(failure, asyncio.get_running_loop().time())
+            self._gap = Gap(failure, asyncio.get_running_loop().time())
         self._seal(stream)
         self._running = None
         self._link.lost(self, is_unheard=is_unheard)
@@ -380,26 +266,32 @@ class Feed:
             return  # `renew` calls a function of the user, which may have ended either
         self.id = connection.start(payload, Resubscription(self, stream, connection))
         self._running = connection
-        self.sent_at = asyncio.get_running_loop().time()
+        if self._pause is not None:
+            self._pause.unwatch()
         if self._gap is not None:
+            self.sent_at = asyncio.get_running_loop().time()
             self._gap.attempts += tries
+        elif self._terms.key is not None:
+            stream.mark(_AGAIN)
 
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused the operation; return whether it is tried again later."""
-        self._running = None
+        running, self._running = self._running, None
         self._note_cap(failure)
         if self._gap is not None:
             self._gap.refusals += 1
+        elif self._pause is not None and running is not None and self.id is not None:
+            self._pause.watch(running, self.id)
         return self._link.refused(self, failure)
 
     def continued(self) -> None:
         """Note that the gap is over: the server sends results again, or the end. Report it."""
         gap, self._gap = self._gap, None
+        self._link.forget_refusals(self)
         if gap is None or self.stream is None:
             return
-        seconds = asyncio.get_running_loop().time() - gap.since
-        self._link.gap_over(self, seconds, continues=True)
-        event = Reconnected(seconds, gap.attempts, gap.failure, gap.refusals)
+        event = gap.end(asyncio.get_running_loop().time())
+        self._link.gap_over(self, event.gap_seconds, continues=True)
         if self._terms.tell_reconnects or self._terms.key is not None:
             self.stream.mark(event)
         if self._terms.on_reconnect is not None:
@@ -409,6 +301,49 @@ class Feed:
         """Route the results of `connection` straight into the stream from now on."""
         if self.id is not None and self.stream is not None and self._running is connection:
             connection.routes.add(self.id, self.stream)
+
+    # --- While its consumer is slow -----------------------------------------------------------
+
+    @property
+    def pauses(self) -> int:
+        """How often it was stopped because its buffer was full."""
+        return 0 if self._pause is None else self._pause.count
+
+    def full(self) -> None:
+        """Note that the stream is full."""
+        if self._pause is not None:
+            self._pause.full()
+
+    def takes_more(self) -> bool:
+        """Return whether the full stream is to buffer more."""
+        return self._pause is None or self._pause.takes_more()
+
+    def roomy(self) -> None:
+        """Note that the stream has room again."""
+        if self._pause is not None:
+            self._pause.roomy()
+
+    def halt(self) -> bool:
+        """Tell the server to stop, and keep what is buffered; return whether it ran."""
+        stream, running = self.stream, self._running
+        if stream is None or running is None or self.id is None or self._pause is None:
+            return False
+        self._seal(stream)
+        self._running = None
+        running.stop(self.id)
+        self._pause.watch(running, self.id)
+        return True
+
+    def proceed(self) -> None:
+        """Resubscribe, now or on the next connection."""
+        self._link.proceed(self)
+
+    def lost_in_pause(self, failure: TransportError) -> None:
+        """Note that the connection was lost while the operation did not run on it."""
+        if self._link.is_final:
+            self.fail(failure)
+        elif self._gap is None:
+            self._gap = Gap(failure, asyncio.get_running_loop().time())
 
     # --- The end ------------------------------------------------------------------------------
 
@@ -469,6 +404,8 @@ class Feed:
         """Mark the feed as over, and leave the link. Every end of an operation calls this."""
         self.is_over = True
         self._link.leave(self)
+        if self._pause is not None:
+            self._pause.end()
         if self._event_timeout is not None:
             self._event_timeout.stop()
         if self.stream is not None:

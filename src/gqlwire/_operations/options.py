@@ -79,9 +79,12 @@ class SubscribeOptions(RequestOptions, total=False):
     `survive`: whether the subscription continues at all; True by default.
     `on_reconnect`: called with a `Reconnected` each time; may be a coroutine function.
     `resume`: a function of the newest event that arrived and of the given variables. It returns the
-    variables for the next subscription. It is not called before the first event.
+    variables for the next subscription, which must begin exactly after that event. It is not called
+    before the first event. With `overflow="block"` it is also called after the subscription was
+    stopped because its buffer was full; then no event is lost, however slow the consumer is.
     `key`: a function of an event that returns a hashable value which identifies the event; None is
-    no key. After a reconnect, events are dropped whose key is among the last `key_memory` (1,000).
+    no key. After a reconnect or such a stop, events are dropped whose key is among the last
+    `key_memory` (1,000).
     `checkpoint`: stores the last event, so that `resume` works after a restart of the process; see
     `Checkpoint`. `checkpoint_every`: how often it saves: an int is a number of events, a float or a
     timedelta is a time, in seconds. The default is each event. What is left is saved at the end.

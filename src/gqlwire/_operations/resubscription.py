@@ -22,6 +22,14 @@ _REFUSAL_SECONDS = 1.0
 class Resubscribed(Protocol):
     """The operation that was sent again."""
 
+    def resubscribe(self, connection: Connection, tries: int) -> None:
+        """Continue on `connection`. Raises what the user's functions raise."""
+        ...
+
+    def fail(self, failure: Exception) -> None:
+        """End with `failure`."""
+        ...
+
     def refused(self, failure: TransportError) -> bool:
         """Note that the server refused the operation; return whether it is tried again later."""
         ...
@@ -33,6 +41,23 @@ class Resubscribed(Protocol):
     def released(self, connection: Connection) -> None:
         """Route the results of `connection` straight into the stream from now on."""
         ...
+
+
+def resubscribe(feed: Resubscribed, connection: Connection, tries: int) -> None:
+    """Continue `feed` on `connection`, or end it with what the user's functions raise."""
+    try:
+        feed.resubscribe(connection, tries)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
+        # Even a CancelledError is not of a task of ours: nothing was awaited.
+        feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
+
+
+def _caused_by(fault: BaseException) -> RuntimeError:
+    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
+    error.__cause__ = fault
+    return error
 
 
 class Resubscription:

@@ -14,7 +14,7 @@ from msgspec import Raw
 from gqlwire._operations.feed import Feed
 from gqlwire._operations.functions import called, copied
 from gqlwire._operations.keys import DEFAULT_MEMORY, Keys
-from gqlwire._operations.options import Terms
+from gqlwire._operations.options import Reconnected, Terms
 from gqlwire._operations.saving import NOTHING_TO_SAVE, Interval, Saver
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.result import ExecutionResult
@@ -244,6 +244,17 @@ class TrackedSubscription(Subscription[T]):
         if self._tracker.saver is not None:
             self._tracker.saver.abandon_from_anywhere()
 
+    def is_position(self, item: Item) -> bool:
+        """Return whether the subscription can be resumed after a buffered event.
+
+        Not after one that is faulty: it would come again with each pause.
+        """
+        payload = self._feed.payload(item)
+        try:
+            return payload is not None and _has_data(self._convert(payload))
+        except TransportError:
+            return False  # it has errors, or is a `Reconnected`
+
     def newest(self) -> Any:
         """Return the newest event that arrived, delivered or not; None if there was none."""
         stream = self.stream
@@ -267,8 +278,9 @@ class TrackedSubscription(Subscription[T]):
         if notice is not None:
             if self._tracker.keys is not None:
                 self._tracker.keys.cross()
+            is_told = self._tells_reconnects and isinstance(notice, Reconnected)
             told: Any = notice
-            return (told,) if self._tells_reconnects else ()
+            return (told,) if is_told else ()
         payload = self._feed.payload(item)
         if payload is None:
             return ()

@@ -113,6 +113,11 @@ class Subscription(Consumed, AsyncIterator[T], Generic[T]):
         return self._feed.duplicates
 
     @property
+    def pauses(self) -> int:
+        """How often the server was told to stop because the buffer was full (see `resume`)."""
+        return self._feed.pauses
+
+    @property
     def buffered(self) -> int:
         """How many events wait to be taken."""
         return self.stream.buffered if self.stream else 0

@@ -20,7 +20,8 @@ class Counters:
     resubscription. `gap_seconds`: how long subscriptions were in gaps, all together; a gap that
     lasts still counts up to now. `events`: how many arrived for subscriptions. `dropped`: how many
     of these found no room in a buffer.
-    `duplicates`: how many of these had come before (see `key` of `subscribe`).
+    `duplicates`: how many of these had come before (see `key` of `subscribe`). `pauses`: how often
+    a subscription was stopped for a while, because its consumer was slow (see `resume`).
     `unknown_messages`: how many messages meant nothing, by type. `bytes_received`, `bytes_sent`:
     of messages, without frames and TLS. `latency`: seconds that the last answered ping took, or
     None.
@@ -36,6 +37,7 @@ class Counters:
     events: int = 0
     dropped: int = 0
     duplicates: int = 0
+    pauses: int = 0
     unknown_messages: dict[str, int] = field(default_factory=dict)
     bytes_received: int = 0
     bytes_sent: int = 0

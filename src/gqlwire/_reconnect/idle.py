@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gqlwire._connection.deadlines import Alarm
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 from gqlwire._reconnect.resubscribe import Subscriptions
 from gqlwire.errors import TransportError, reasons
 

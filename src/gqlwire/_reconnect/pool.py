@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from gqlwire._connection.dialer import Dialer
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 from gqlwire._reconnect.counters import Counters, total
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.states import Change, Changes

@@ -71,7 +71,7 @@ class Refusals:
         why = self._end_of(row, failure, decision)
         if why:
             _logger.warning(
-                "%s refused a subscription on a new connection: %s; it ends: %s",
+                "%s refused to continue a subscription: %s; it ends: %s",
                 feed.host,
                 failure,
                 why,
@@ -82,7 +82,7 @@ class Refusals:
         row.warned = passed
         _logger.log(
             level,
-            "%s refused a subscription on a new connection: %s; the next attempt is in %.1f s",
+            "%s refused to continue a subscription: %s; the next attempt is in %.1f s",
             feed.host,
             failure,
             decision.delay,

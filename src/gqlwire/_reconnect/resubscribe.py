@@ -15,7 +15,9 @@ from dataclasses import replace
 from functools import partial
 
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.link import Link
+from gqlwire._operations.resubscription import resubscribe
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire._reconnect.refusals import Refusals
@@ -26,12 +28,6 @@ from gqlwire._streams.stream import EventStream
 from gqlwire.errors import TransportError, reasons
 
 _logger = logging.getLogger("gqlwire")
-
-
-def _caused_by(fault: BaseException) -> RuntimeError:
-    error = RuntimeError(f"a function of yours raised {fault!r} as a subscription was resubscribed")
-    error.__cause__ = fault
-    return error
 
 
 class Subscriptions:
@@ -145,7 +141,7 @@ class Subscriptions:
         lost = [
             feed
             for feed in feeds
-            if feed.is_lost and feed not in self.separate and feed not in self._alarms
+            if feed.is_waiting and feed not in self.separate and feed not in self._alarms
         ]
         if lost:
             task = asyncio.get_running_loop().create_task(self._spread(lost, connection))
@@ -180,15 +176,10 @@ class Subscriptions:
         self._resubscribe(feed, connection, tries=1)
 
     def _resubscribe(self, feed: Feed, connection: Connection, tries: int) -> None:
-        if feed.is_lost and connection.reason is None:
-            self._past.resubscriptions += 1
-            try:
-                feed.resubscribe(connection, tries)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as fault:  # noqa: BLE001  # the user's functions may raise anything
-                # Even a CancelledError is not of this task: nothing was awaited.
-                feed.fail(fault if isinstance(fault, Exception) else _caused_by(fault))
+        if feed.is_waiting and connection.reason is None:
+            if feed.is_in_gap:
+                self._past.resubscriptions += 1
+            resubscribe(feed, connection, tries)
 
     # --- Suspects -----------------------------------------------------------------------------
 
@@ -281,13 +272,15 @@ class Subscriptions:
 
     # --- Refusals -----------------------------------------------------------------------------
 
+    def forget_refusals(self, feed: Feed) -> None:
+        """Forget the refusals of `feed`: results arrive again."""
+        self._refusals.forget(feed)
+
     def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
-        """Note that the gap of `feed` is over, and forget its refusals if it continues."""
+        """Note that the gap of `feed` is over; `continues`: as the server has sent something."""
         if feed in self._feeds:
             self._past.gap_seconds += seconds
             self._past.recoveries += continues
-            if continues:
-                self._refusals.forget(feed)
 
     @staticmethod
     def _now() -> float:
@@ -310,10 +303,17 @@ class Subscriptions:
 
     def _again(self, feed: Feed) -> None:
         del self._alarms[feed]
+        self._resubscribe_now(feed, tries=0)
+
+    def proceed(self, feed: Feed) -> None:
+        """Resubscribe `feed`, which was stopped because its consumer was slow."""
+        self._resubscribe_now(feed, 1 if feed in self.separate else self._tries)
+
+    def _resubscribe_now(self, feed: Feed, tries: int) -> None:
         apart = feed in self.separate
         connection = self.separate.connection_of(feed) if apart else self._link.live
         if connection is not None:  # else the next connection takes it
-            self._resubscribe(feed, connection, tries=0)
+            self._resubscribe(feed, connection, tries)
 
     # --- Counters -----------------------------------------------------------------------------
 
@@ -327,11 +327,13 @@ class Subscriptions:
             self._count(feed, sums)
         counters.events, counters.dropped = sums.events, sums.dropped
         counters.duplicates, counters.gap_seconds = sums.duplicates, sums.gap_seconds
+        counters.pauses = sums.pauses
 
     def _count(self, feed: Feed, sums: Counters) -> None:
         if feed.stream is not None:
             sums.events += feed.stream.events
             sums.dropped += feed.stream.dropped
             sums.duplicates += feed.duplicates
+            sums.pauses += feed.pauses
         if feed.gap_since is not None:
             sums.gap_seconds += self._now() - feed.gap_since

@@ -10,7 +10,8 @@ from typing import Literal
 
 from gqlwire._clock import Moment, age
 from gqlwire._connection.connection import Connection
-from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.link import Link
 from gqlwire._payloads.request import name_of
 from gqlwire._reconnect.health import ConnectionHealth, Failure, Health, SubscriptionHealth
 from gqlwire._reconnect.report import Report

@@ -18,7 +18,8 @@ from gqlwire import _loop
 from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
-from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.link import Link
 from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.dialing import Dialing
 from gqlwire._reconnect.failover import Failover, Rotation
@@ -302,6 +303,10 @@ class ReconnectingTransport(Link):
         if self._idle is not None:
             self._idle.restart()
 
+    def proceed(self, feed: Feed) -> None:
+        """Resubscribe `feed`, which was stopped because its consumer was slow."""
+        self._subscriptions.proceed(feed)
+
     def lost(self, feed: Feed, *, is_unheard: bool) -> None:
         """Note that the connection of `feed` is ending."""
         self._subscriptions.lost(feed, is_unheard=is_unheard)
@@ -309,6 +314,10 @@ class ReconnectingTransport(Link):
     def refused(self, feed: Feed, failure: TransportError) -> bool:
         """Return whether `feed` is resubscribed again later, although the server refused it."""
         return self._subscriptions.refused(feed, failure)
+
+    def forget_refusals(self, feed: Feed) -> None:
+        """Forget the refusals of `feed`: results arrive again."""
+        self._subscriptions.forget_refusals(feed)
 
     def gap_over(self, feed: Feed, seconds: float, *, continues: bool) -> None:
         """Note that the gap of `feed` is over; `continues`: as the server has sent something."""

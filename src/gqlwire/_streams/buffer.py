@@ -19,8 +19,13 @@ class Overflow(StrEnum):
 
     BLOCK = "block"
     """Stop reading the socket (back-pressure) as long as nothing else on this connection waits for
-    data (a result, an event, a pong). Otherwise continue reading. If a stream then exceeds its
-    buffer by a whole default `Buffer`, the subscription ends with `SlowConsumer`."""
+    data (a result, an event, a pong). Otherwise continue reading.
+
+    With `resume`: if reading continues, or if the consumer does not catch up within seconds, tell
+    the server to stop this subscription. Resume after the last buffered event when half of the
+    buffer is empty. No event is lost.
+    Without: if the stream exceeds its buffer by a whole default `Buffer`, the subscription ends
+    with `SlowConsumer`."""
     DROP_OLDEST = "drop_oldest"
     """Drop the oldest events, and count them."""
     LATEST = "latest"

@@ -51,6 +51,18 @@ class Owner(Protocol):
         """Note that the stream is full, and ends."""
         ...
 
+    def full(self) -> None:
+        """Note that the stream is full, and that reading stops if nobody else needs it."""
+        ...
+
+    def takes_more(self) -> bool:
+        """Return whether the full stream is to buffer more, or to drop it: then it comes again."""
+        ...
+
+    def roomy(self) -> None:
+        """Note that the stream, which was full, has room again."""
+        ...
+
     def keeps(self, failure: TransportError) -> bool:
         """Return whether to keep the stream although its connection is lost."""
         ...

@@ -351,6 +351,9 @@ class EventStream:
             self._size = size_of(waiting)
         else:
             self._size -= size_of(items)
+        if self._held and self._is_full(waiting) and not self._takes_more():
+            self._arrived -= len(items)
+            return
         for place, item in enumerate(items):
             if self.over is not None:
                 self._arrived -= len(items) - place
@@ -360,14 +363,19 @@ class EventStream:
             if self._is_full(waiting):
                 self._on_full(waiting)
 
+    def _takes_more(self) -> bool:
+        return self.owner is None or self.owner.takes_more()
+
     def _is_full(self, waiting: deque[Item], aside: int = 0) -> bool:
         events = len(waiting) + aside - len(self._marks or ())
         return events > self._bounds.events or self._size > self._bounds.size
 
     def _on_full(self, waiting: deque[Item]) -> None:
         if self._bounds.overflow is Overflow.BLOCK:
-            self._held = True
+            was_held, self._held = self._held, True
             self.gate.hold(self)
+            if not was_held and self.owner is not None:
+                self.owner.full()
             if self._is_twice_full(waiting):
                 self._refuse(waiting)
         elif self._bounds.overflow is Overflow.ERROR:
@@ -395,7 +403,8 @@ class EventStream:
         self.end(
             SlowConsumer(
                 f"the consumer is too slow: its buffer is full with {held} events ({size} bytes); "
-                f"see `buffer` and `overflow` of subscribe()",
+                f'see `buffer` and `overflow` of subscribe(). With resume= and overflow="block" '
+                f"the server is told to stop, and no event is lost",
                 events=held,
                 size=size,
             )
@@ -419,6 +428,8 @@ class EventStream:
         if self._held and roomy:
             self._held = False
             self.gate.release(self)
+            if self.owner is not None:
+                self.owner.roomy()
 
 
 def _taken() -> RuntimeError:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, structs
 
-from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.feed import Feed
 from gqlwire._operations.functions import copied
+from gqlwire._operations.link import Link
 from gqlwire._operations.options import RequestOptions, SubscribeOptions, Terms
 from gqlwire._operations.resume import TrackedSubscription, Tracker
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.reader import Decode, reader_for
 from gqlwire._payloads.request import GraphQLRequest
 from gqlwire._payloads.result import ExecutionResult
+from gqlwire._streams.sink import Item
 from gqlwire.client.options import Settings
 
 if TYPE_CHECKING:
@@ -164,7 +166,14 @@ def subscription(
         last = None if current is None else current.newest()
         return request.encode() if last is None else resumed(last)
 
-    feed = Feed(link, request.encode(), terms, renew if terms.resume is not None else None)
+    def is_position(item: Item) -> bool:
+        current = reference()
+        return current is not None and current.is_position(item)
+
+    if terms.resume is None:
+        feed = Feed(link, request.encode(), terms)
+    else:
+        feed = Feed(link, request.encode(), terms, renew, is_position)
     tracked: TrackedSubscription[Any] = TrackedSubscription(feed, convert, tracker, terms, resumed)
     reference = weakref.ref(tracked)
     return tracked

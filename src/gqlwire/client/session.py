@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from gqlwire._clock import Moment
 from gqlwire._numbers import check_seconds
 from gqlwire._operations.ask import ask
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 from gqlwire._operations.options import ExecuteOptions, Reconnected, SubscribeOptions, Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gqlwire._operations.feed import Link
+from gqlwire._operations.link import Link
 
 
 class Transport(Protocol):

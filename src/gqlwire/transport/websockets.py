@@ -22,7 +22,8 @@ from gqlwire._connection.telemetry import Signals
 from gqlwire._connection.user_tasks import abandon
 from gqlwire._numbers import check_count, check_seconds
 from gqlwire._operations.ask import ask
-from gqlwire._operations.feed import Feed, Link
+from gqlwire._operations.feed import Feed
+from gqlwire._operations.link import Link
 from gqlwire._operations.options import Terms
 from gqlwire._operations.subscription import Subscription
 from gqlwire._payloads.request import GraphQLRequest
