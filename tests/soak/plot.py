@@ -32,7 +32,7 @@ def draw(runs: Mapping[str, Sequence[Sample]], warm_up: float, path: Path) -> No
                 scaled = [value / limit.scale for value in figures[name]]
                 axes.plot(minutes, scaled, color="#0072B2", linewidth=0.8)
                 axes.set_ylabel(f"{name}\n{limit.unit}".rstrip())
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
             axes.spines[["top", "right"]].set_visible(False)
         grid[0][column].set_title(f"{run} (grey: warm-up)")
         grid[-1][column].set_xlabel("minutes")

@@ -19,7 +19,7 @@ from judge import Limit
 
 LIMITS = {
     "resident": Limit(64 * 1024, "KiB", 1024, settling=8 * 2**20),
-    "traced": Limit(48 * 1024, "KiB", 1024),
+    "traced": Limit(48 * 1024, "KiB", 1024, settling=2**20),
     "objects": Limit(20),
     "sockets": Limit(1),
     "threads": Limit(0.1),
