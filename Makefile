@@ -20,7 +20,7 @@ LONG = long or hypothesis
 # Each process of a test would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all other-pythons test-only check docs bench storm fuzz clean
+.PHONY: demo test test-all other-pythons test-only check docs bench storm fuzz soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
@@ -83,6 +83,11 @@ storm: $(READY) $(NODE)
 # FUZZ adds options: FUZZ='--minutes 60 --seed 7'.
 fuzz: $(TESTED)
 	$(BIN)/python tests/fuzz/longer.py $(FUZZ)
+
+# The proof of endurance: 200 feeds for an hour, half of it while everything fails, and half of it at
+# a high rate; and whether anything has grown. SOAK adds options: SOAK='--minutes 3 --seed 7'.
+soak: $(READY) $(NODE)
+	$(BIN)/python tests/soak/soak.py $(SOAK)
 
 # What the demo needs is a part of what the tests need, and much smaller.
 $(VENV)/.demo: pyproject.toml constraints.txt

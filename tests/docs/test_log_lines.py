@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gqlwire.errors import Phase, reasons
+from log_table import as_row, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "gqlwire"
@@ -34,14 +35,7 @@ def line_of(call: ast.Call) -> tuple[set[str], str]:
         levels = set()
         arguments = arguments[1:]
     assert isinstance(arguments[0], ast.Constant), ast.unparse(call)
-    return levels, re.sub(r"%[-.\d]*[a-z]", "…", arguments[0].value)
-
-
-def rows() -> list[tuple[set[str], str]]:
-    page = (ROOT / "docs" / "logging.md").read_text("utf-8")
-    section = page.partition("## All lines")[2].partition("\n## ")[0]
-    cells = [line.strip("|").split(" | ") for line in section.splitlines() if line[:2] == "| "]
-    return [(set(row[0].strip().split(", ")), row[1].strip()) for row in cells[1:]]
+    return levels, as_row(arguments[0].value)
 
 
 def test_each_call_of_a_logger_has_a_row() -> None:

@@ -82,13 +82,20 @@ class Consumers:
     """All that listen in one storm. The feed has a new number every `interval` seconds.
 
     `poisons` were subscribed, by how they end the connection, and `raised` are the failures that
-    they got. `refusals` are those of the seams of the others.
+    they got; a while of up to `poison_pause` seconds is between them. `refusals` are those of the
+    seams of the others.
     """
 
     def __init__(
-        self, session: AsyncClientSession, place: Place, seed: int, interval: float
+        self,
+        session: AsyncClientSession,
+        place: Place,
+        seed: int,
+        interval: float,
+        *,
+        cursors: int = CURSORS,
     ) -> None:
-        self.cursors = [Tally() for _ in range(CURSORS)]
+        self.cursors = [Tally() for _ in range(cursors)]
         self.watchers = [Tally() for _ in range(WATCHERS)]
         self.passers_by = [Tally() for _ in range(PASSERS_BY)]
         self.visits = 0
@@ -101,6 +108,7 @@ class Consumers:
         self._is_hurried = False
         self._kinds = place.poisons
         self._is_poison_over = asyncio.Event()
+        self.poison_pause = 10 * interval
         self.cancelled = 0
         self.refusals = 0
         self.poisons: Counter[str] = Counter()
@@ -124,11 +132,13 @@ class Consumers:
     async def until_caught_up(self) -> None:
         """Wait until every consumer has the events so far; nobody is slow then."""
         head, self._is_hurried = self.head, True
-        for tally in (*self.cursors, *self.watchers):
+        for number, tally in enumerate((*self.cursors, *self.watchers)):
             seen, patience = -1, PATIENCE
             while tally.last < head:
                 patience = PATIENCE if tally.last > seen else patience - self._interval
-                assert patience > 0, f"somebody hangs at {seen}, and {head} is not the newest"
+                assert patience > 0, (
+                    f"number {number} hangs at {seen}, and {head} is not the newest"
+                )
                 seen = tally.last
                 await asyncio.sleep(self._interval)
         self._is_hurried = False
@@ -151,10 +161,10 @@ class Consumers:
                     if await self._take(tally, pace, event.feed.seq):
                         return
 
-    async def _follow_merged(self, tallies: list[Tally]) -> None:
+    async def _follow_merged(self, tallies: list[Tally], name: str = "merged") -> None:
         """Several in one loop; each ends at the goal."""
         many = {
-            self._followed(0, lambda last: last["feed"]["seq"], f"merged {number}"): each
+            self._followed(0, lambda last: last["feed"]["seq"], f"{name} {number}"): each
             for number, each in enumerate(tallies)
         }
         async with gqlwire.merge(many) as merged:
@@ -166,7 +176,11 @@ class Consumers:
 
     async def _hasty(self, events: Any) -> AsyncIterator[Any]:
         """Take steps, some of which are cancelled: by a time limit, or with a task of their own."""
+        me, told = asyncio.current_task(), ""
         while True:
+            # Some of these ways to cancel a step swallow the cancellation of this task.
+            if me is not None and me.cancelling():
+                raise asyncio.CancelledError
             limit = self._chance.choice((0, 0.001, 0.01, self._interval, 60))
             try:
                 match self._chance.randrange(4):
@@ -179,8 +193,10 @@ class Consumers:
                     case _:
                         yield await anext(events)
             except StopAsyncIteration:
+                assert self.goal is not None, f"a feed has ended by itself: {told}"
                 return
-            except TimeoutError:
+            except TimeoutError as over:
+                told = str(over)
                 self.cancelled += 1
 
     async def _in_a_task(self, events: Any, limit: float) -> Any:
@@ -302,13 +318,13 @@ class Consumers:
                 raise AssertionError(f"poison {variables} ended well")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(
-                    self._is_poison_over.wait(), self._chance.uniform(0, 10 * self._interval)
+                    self._is_poison_over.wait(), self._chance.uniform(0, self.poison_pause)
                 )
 
-    async def until_poison_raised(self) -> None:
+    async def until_poison_raised(self, patience: float = PATIENCE) -> None:
         """Wait until the last one has been found; there are no more."""
         self._is_poison_over.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while self.raised.total() < self.poisons.total():
                 await asyncio.sleep(self._interval)
 

@@ -268,7 +268,7 @@ class Memory:
     @classmethod
     def now(cls) -> "Memory":
         objects = census()
-        return cls(tracemalloc.get_traced_memory()[0], _resident(), objects)
+        return cls(tracemalloc.get_traced_memory()[0], resident(), objects)
 
     def __str__(self) -> str:
         return (
@@ -293,7 +293,15 @@ def census() -> Counter[str]:
 _OURS = ("gqlwire", "picows", "aiofastnet")
 
 
-def _resident() -> int:
+def assert_gone(before: Counter[str]) -> None:
+    """No object of ours is left of a client that was closed."""
+    left = census() - before
+    kinds = ("Connection", "EventStream", "Feed", "Subscription", "TrackedSubscription")
+    assert {} == {kind: left[kind] for kind in kinds if left[kind]}
+
+
+def resident() -> int:
+    """The bytes of this process that are in memory; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # not every system tells

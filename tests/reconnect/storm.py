@@ -32,6 +32,7 @@ from hardship import (
     Hardship,
     Memory,
     Place,
+    assert_gone,
     blows,
     census,
     hardship,
@@ -252,13 +253,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             before = census()
             print(asyncio.run(_judged(storming)), flush=True)
             assert_gone(before)
-
-
-def assert_gone(before: Counter[str]) -> None:
-    """No object of ours is left of a client that was closed."""
-    left = census() - before
-    kinds = ("Connection", "EventStream", "Feed", "Subscription", "TrackedSubscription")
-    assert {} == {kind: left[kind] for kind in kinds if left[kind]}
 
 
 if __name__ == "__main__":

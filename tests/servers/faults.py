@@ -24,7 +24,7 @@ from .scripted import reset
 T = TypeVar("T")
 
 _CHUNK = 65536
-_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CLOSE_FRAME = 0x88
 _PATIENCE = 60.0
 
@@ -61,8 +61,8 @@ class FaultProxy:
 
     `connections` counts those that came, `refused` those of them for which there was no server,
     `faults` what was done, by kind. `unavailable`: how many of the next connections are answered
-    with HTTP 503. `greeting` is done to each as it comes. `latency` is in
-    seconds, `rate` in bytes per second each way.
+    with `rejection`, which is HTTP 503 at first. `greeting` is done to each as it comes. `latency`
+    is in seconds, `rate` in bytes per second each way.
     """
 
     def __init__(self, port: int, *, latency: float = 0.05, rate: float = 20_000) -> None:
@@ -70,6 +70,7 @@ class FaultProxy:
         self.rate = rate
         self.greeting: Fault | None = None
         self.unavailable = 0
+        self.rejection = UNAVAILABLE
         self.connections = 0
         self.refused = 0
         self.faults: Counter[Fault] = Counter()
@@ -230,6 +231,13 @@ class Link:
         if self._server is not None:
             self._server[1].transport.abort()
 
+    def inject(self, data: bytes) -> None:
+        """Send this to the client, as if the server had; it comes between two frames."""
+        # The server may have ended its half a moment ago: nothing can be written after that.
+        with contextlib.suppress(RuntimeError):
+            if not self._client[1].is_closing():
+                self._client[1].write(data)
+
     # --- What there is ------------------------------------------------------------------------
 
     @property
@@ -278,7 +286,7 @@ class Link:
     async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(_UNAVAILABLE)
+            writer.write(self._proxy.rejection)
             writer.write_eof()
             await reader.read()
 
