@@ -29,7 +29,9 @@ from gqlwire.errors import (
     TransportProtocolError,
 )
 from gqlwire.errors.reasons import ABNORMAL, MEANINGS
-from gqlwire.retry import CLOSE_CODES, Action, Attempts, RetryPolicy, action_for, retry_after
+from gqlwire.retry import CLOSE_CODES, Action, RetryPolicy
+from gqlwire.retry.actions import action_for, retry_after
+from gqlwire.retry.attempts import Attempts
 
 HOUR = 3600.0
 LOST = ConnectionClosed(code=1006, phase=Phase.OPEN)

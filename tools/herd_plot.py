@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase, TransportError
-from gqlwire.retry import Attempts, RetryPolicy
+from gqlwire.retry import RetryPolicy
+from gqlwire.retry.attempts import Attempts
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = 1_000

@@ -11,7 +11,8 @@ import pytest
 
 from gqlwire import RetryPolicy
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase, TransportError
-from gqlwire.retry import Action, Attempts
+from gqlwire.retry import Action
+from gqlwire.retry.attempts import Attempts
 from virtual_server import VirtualServer, kept, now, tidily, virtual_server
 from virtual_server import refused as meets
 

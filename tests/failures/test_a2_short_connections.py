@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from doubles import pass_time
 from gqlwire import RetryPolicy
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, Phase
-from gqlwire.retry import Attempts
+from gqlwire.retry.attempts import Attempts
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import (
     QUERY,

@@ -27,7 +27,8 @@ from gqlwire.errors import (
     TransportClosed,
     TransportError,
 )
-from gqlwire.retry import Action, Attempt, Attempts
+from gqlwire.retry import Action, Attempt
+from gqlwire.retry.attempts import Attempts
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import (
     TICKS,

@@ -106,7 +106,7 @@ async def test_a4_the_log_warns_at_the_first_refusal_and_then_after_minutes(
             await step
 
         assert LIMIT <= now() - begin <= LIMIT + RetryPolicy().longest_delay + 1
-    lines = [each for each in caplog.records if "refused a subscription" in each.getMessage()]
+    lines = [each for each in caplog.records if "refused to continue" in each.getMessage()]
     warnings = [each.getMessage() for each in lines if each.levelno == logging.WARNING]
     assert len(lines) > 30
     assert 4 == len(warnings)  # the first, after 1 and 5 minutes, and the end

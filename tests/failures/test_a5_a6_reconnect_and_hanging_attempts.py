@@ -20,7 +20,8 @@ from doubles import on_virtual_time, pass_time, settle
 from gqlwire import Hooks, RetryPolicy
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import ConnectionRefused, Phase, TransportError
-from gqlwire.retry import Attempt, Attempts
+from gqlwire.retry import Attempt
+from gqlwire.retry.attempts import Attempts
 from servers.fake import RawPeer, raw_fake
 from servers.scripted import PROTOCOLS
 from spelling import NEWER, OLDER, Spelling

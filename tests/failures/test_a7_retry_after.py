@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from gqlwire import RetryPolicy
 from gqlwire.errors import HandshakeRejected, Phase
-from gqlwire.retry import Attempts, retry_after
+from gqlwire.retry.actions import retry_after
+from gqlwire.retry.attempts import Attempts
 from spelling import Spelling, both
 from virtual_server import HOST, Meeting, VirtualServer, kept, tidily, virtual_server
 

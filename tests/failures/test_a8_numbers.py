@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import gqlwire
 from gqlwire import Buffer, Client, RetryPolicy
 from gqlwire.errors import ConnectionClosed, Phase
-from gqlwire.retry import Attempts
+from gqlwire.retry.attempts import Attempts
 from gqlwire.transport.websockets import WebsocketsTransport
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import (

@@ -13,7 +13,7 @@ import pytest
 
 from gqlwire import RetryPolicy, errors
 from gqlwire.errors import ConnectionClosed, ConnectionRefused, KeepAliveTimeout, Phase
-from gqlwire.retry import Attempts
+from gqlwire.retry.attempts import Attempts
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import HOST, VirtualServer, kept, tidily, virtual_server
 

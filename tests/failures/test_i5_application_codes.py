@@ -12,7 +12,8 @@ import gqlwire
 from conftest import NEWER, OLDER
 from doubles import settle
 from gqlwire.errors import ConnectionClosed, Phase
-from gqlwire.retry import Action, Attempt, RetryPolicy, action_for
+from gqlwire.retry import Action, Attempt, RetryPolicy
+from gqlwire.retry.actions import action_for
 from servers.launch import start_framework
 from spelling import NEWER as NEW
 from spelling import OLDER as OLD

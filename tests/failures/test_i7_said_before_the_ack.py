@@ -20,7 +20,8 @@ from doubles import MemoryWire, on_virtual_time
 from gqlwire._connection.connection import Connection
 from gqlwire._protocols import choose
 from gqlwire.errors import AckTimeout, ConnectionClosed, Phase, TransportConnectionFailed
-from gqlwire.retry import Action, Attempt, RetryPolicy, action_for
+from gqlwire.retry import Action, Attempt, RetryPolicy
+from gqlwire.retry.actions import action_for
 from gqlwire.transport.websockets import WebsocketsTransport
 from servers.fake import Peer, RawPeer, fake, raw_fake
 from support import failure, leaves_nothing

@@ -21,7 +21,8 @@ from gqlwire.errors import (
     Phase,
     TransportConnectionFailed,
 )
-from gqlwire.retry import Action, RetryPolicy, action_for
+from gqlwire.retry import Action, RetryPolicy
+from gqlwire.retry.actions import action_for
 from servers.fake import Message, RawPeer, raw_fake
 from servers.launch import start_strawberry
 from spelling import NEWER as NEW

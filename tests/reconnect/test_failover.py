@@ -293,7 +293,7 @@ async def test_servers_that_end_each_connection_soon_are_not_asked_in_a_loop(
     async with session(servers, A, B):
         await pass_time(3600)
 
-    assert 80 < len(servers.times) < 140
+    assert 160 < len(servers.times) < 320
 
 
 @tidily

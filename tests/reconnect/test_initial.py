@@ -17,7 +17,8 @@ from gqlwire.errors import (
     TLSFailed,
     TransportError,
 )
-from gqlwire.retry import Action, Attempts
+from gqlwire.retry import Action
+from gqlwire.retry.attempts import Attempts
 from spelling import Spelling, both
 from virtual_server import (
     HOST,

@@ -41,7 +41,7 @@ KINDS = (
             "… sent an unexpected message of type …; gqlwire ignores it, and later ones like it",
             SUSPECTS,
             "…: a subscription ends: …",
-            "… refused a subscription on a new connection: …; the next attempt is in … s",
+            "… refused to continue a subscription: …; the next attempt is in … s",
         ),
         # The refusals that the run asks for, and the poison that is no stream; the rest is what
         # servers say when a client is gone while they send.

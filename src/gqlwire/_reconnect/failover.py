@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from gqlwire._reconnect.options import ReconnectOptions
 from gqlwire.errors import MessageTooBig, TransportClosed, TransportError, reasons
-from gqlwire.retry import (
-    Action,
-    Attempts,
-    Decision,
-    action_after_ack,
-    action_for,
-    retry_after,
-)
+from gqlwire.retry import Action
+from gqlwire.retry.actions import action_after_ack, action_for, retry_after
+from gqlwire.retry.attempts import Attempts, Decision
 
 _RANKS = {Action.RETRY: 0, Action.REFRESH: 1, Action.LATER: 2, Action.STOP: 3}
 """The lower the rank of a failure is, the sooner another attempt may help."""

@@ -14,7 +14,8 @@ from msgspec import Struct
 from gqlwire._operations.feed import Feed
 from gqlwire._reconnect.report import marks
 from gqlwire.errors import MessageTooBig, TransportError
-from gqlwire.retry import Attempts, Decision, RetryPolicy
+from gqlwire.retry import RetryPolicy
+from gqlwire.retry.attempts import Attempts, Decision
 
 _logger = logging.getLogger("gqlwire")
 

@@ -21,7 +21,8 @@ from gqlwire._reconnect.counters import Counters
 from gqlwire._reconnect.hooks import Connected, Disconnected, Hooks
 from gqlwire._reconnect.states import Change, Changes
 from gqlwire.errors import ConnectionClosed, Phase, TransportClosed, TransportError
-from gqlwire.retry import Attempt, Decision
+from gqlwire.retry import Attempt
+from gqlwire.retry.attempts import Decision
 
 _logger = logging.getLogger("gqlwire")
 

@@ -38,7 +38,8 @@ from gqlwire.errors import (
     TransportError,
     reasons,
 )
-from gqlwire.retry import Attempt, Attempts, Decision
+from gqlwire.retry import Attempt
+from gqlwire.retry.attempts import Attempts, Decision
 
 T = TypeVar("T")
 

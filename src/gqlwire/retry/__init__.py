@@ -3,28 +3,8 @@
 `actions` has the tables, `policy` what a user sets, `attempts` what follows for one client.
 """
 
-from gqlwire.retry.actions import (
-    BEFORE_ACK,
-    CLOSE_CODES,
-    STATUSES,
-    Action,
-    action_after_ack,
-    action_for,
-    retry_after,
-)
-from gqlwire.retry.attempts import Attempt, Attempts, Decision
+from gqlwire.retry.actions import BEFORE_ACK, CLOSE_CODES, STATUSES, Action
+from gqlwire.retry.attempts import Attempt
 from gqlwire.retry.policy import RetryPolicy
 
-__all__ = [
-    "BEFORE_ACK",
-    "CLOSE_CODES",
-    "STATUSES",
-    "Action",
-    "Attempt",
-    "Attempts",
-    "Decision",
-    "RetryPolicy",
-    "action_after_ack",
-    "action_for",
-    "retry_after",
-]
+__all__ = ["BEFORE_ACK", "CLOSE_CODES", "STATUSES", "Action", "Attempt", "RetryPolicy"]
