@@ -16,6 +16,8 @@ from gqlwire._json import decode_payload, shown
 from gqlwire._log import logger, wire_logger
 
 _STRAY_TYPES = 50
+_STRAY_SHOWN = 40
+_OTHERS = "others"
 _OPENING_SHOWN = 300
 
 
@@ -56,6 +58,20 @@ class Signals:
         return said
 
 
+def add_strays(strays: dict[str, int], type: str, count: int) -> str:
+    """Add `count` strays of a type, and return the name under which they are counted.
+
+    A server that invents types must not fill our memory: neither with one that is long, nor with
+    many, on one connection or over reconnections. So a name is cut, and beyond a number of names
+    all others have one.
+    """
+    name = type if len(type) <= _STRAY_SHOWN else f"{type[:_STRAY_SHOWN]}…"
+    if name not in strays and len(strays) >= _STRAY_TYPES:
+        name = _OTHERS
+    strays[name] = strays.get(name, 0) + count
+    return name
+
+
 class Telemetry:
     """The counters and the log of one connection.
 
@@ -90,13 +106,10 @@ class Telemetry:
 
     def count_stray(self, type: str) -> None:
         """Count a stray; log the first one of each type."""
-        # A server that keeps inventing types must not fill our memory.
-        if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
-            type = "others"
-        count = self.strays[type] = self.strays.get(type, 0) + 1
-        if count == 1:
+        type = add_strays(self.strays, type, 1)
+        if self.strays[type] == 1:
             logger.warning(
-                "%s sent an unexpected message of type %.40s; gqlwire ignores it, and later ones "
+                "%s sent an unexpected message of type %s; gqlwire ignores it, and later ones "
                 "like it",
                 self.host,
                 type,

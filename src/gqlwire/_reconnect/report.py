@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.telemetry import add_strays
 from gqlwire._connection.user_tasks import cancel, cancel_and_wait
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
@@ -229,9 +229,12 @@ class Report:
 
 def _with(past: Counters, connection: Connection) -> Counters:
     telemetry, latency = connection.telemetry, connection.latency
+    strays = dict(past.unknown_messages)
+    for name, count in telemetry.strays.items():
+        add_strays(strays, name, count)
     return replace(
         past,
-        unknown_messages=dict(Counter(past.unknown_messages) + Counter(telemetry.strays)),
+        unknown_messages=strays,
         bytes_received=past.bytes_received + telemetry.received_bytes,
         bytes_sent=past.bytes_sent + telemetry.sent_bytes,
         latency=past.latency if latency is None else latency,
