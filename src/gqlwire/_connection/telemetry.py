@@ -7,18 +7,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Raw
 
-from gqlwire._json import decode_payload, shown
+from gqlwire._json import decode, shown
 from gqlwire._log import logger, wire_logger
 
 _STRAY_TYPES = 50
 _STRAY_SHOWN = 40
 _OTHERS = "others"
 _OPENING_SHOWN = 300
+_LARGEST_KEPT = 1024 * 1024
+
+
+class Payloads(Mapping[str, Any]):
+    """The last payload of each message type, decoded each time it is asked for.
+
+    A payload is None if its message has none, if it is longer than 1 MiB, or if it cannot be
+    decoded. Decoded objects are many times as large as their JSON, and nobody may ask for them.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self) -> None:
+        self._raw: dict[str, bytes] = {}
+
+    def keep(self, name: str, payload: Raw) -> None:
+        """Keep a payload in place of the last one of that name."""
+        # A copy: a Raw is a view of the whole message.
+        self._raw[name] = bytes(payload) if len(memoryview(payload)) <= _LARGEST_KEPT else b""
+
+    def __getitem__(self, name: str) -> Any:
+        raw = self._raw[name]
+        try:
+            return decode(raw) if raw else None
+        except (ValueError, RecursionError):
+            return None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Signals:
@@ -27,7 +62,7 @@ class Signals:
     __slots__ = ("_ping_received", "_pong_received", "payloads")
 
     def __init__(self) -> None:
-        self.payloads: dict[str, Any] = {}
+        self.payloads: Payloads = Payloads()
         # Created when needed: each takes 0.7 kB, and most connections need none.
         self._ping_received: asyncio.Event | None = None
         self._pong_received: asyncio.Event | None = None
@@ -45,17 +80,6 @@ class Signals:
         if self._pong_received is None:
             self._pong_received = asyncio.Event()
         return self._pong_received
-
-    def keep(self, name: str, payload: Raw) -> Any:
-        """Decode a payload, keep it and return it; None if it is empty or cannot be decoded."""
-        said = None
-        if payload:
-            try:
-                said = decode_payload(payload)
-            except (ValueError, RecursionError):
-                said = None
-        self.payloads[name] = said
-        return said
 
 
 def add_strays(strays: dict[str, int], type: str, count: int) -> str:

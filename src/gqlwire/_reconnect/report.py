@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -66,8 +66,8 @@ class Report:
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
 
-    def connected(self, ack_payload: Any, host: str) -> None:
-        """A connection is acknowledged."""
+    def connected(self, payloads: Mapping[str, Any], host: str) -> None:
+        """A connection is acknowledged; `payloads` are those of the connection."""
         was_retry = self._sum.connections > 0 or self.tries > 1
         lost, tries = self._lost, self.tries
         if self._warned or (tries > 1 and not self._sum.connections):
@@ -78,6 +78,7 @@ class Report:
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
+            ack_payload = payloads.get("connection_ack")  # decoded here
             self.call(self._hooks.connected, Connected(ack_payload, was_retry))
         if lost is not None and self._hooks.reconnected is not None:
             since, failure = lost
