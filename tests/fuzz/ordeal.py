@@ -54,9 +54,6 @@ two streams of a connection with compression take 0.2 MB.
 TEXT = 8 * 1024
 """How many characters an error, or a line of the log, may have."""
 
-UNCUT = ("TransportQueryError says", "gqlwire logs")
-"""Whose text is as long as what a server said in a GraphQL error."""
-
 STEPS = 10_000
 TURNS = 300_000
 
@@ -153,7 +150,7 @@ class Watch(logging.Handler):
         self._judge_text(f"{type(error).__name__} says", str(error))
 
     def _judge_text(self, who: str, text: str) -> None:
-        if len(text) > TEXT and who not in UNCUT:
+        if len(text) > TEXT:
             self.faults.append(f"{who} {len(text)} characters: {text[:200]!r}")
         if "gqlwire's own reader" in text:  # it hides a fault of ours
             self.faults.append(f"{who} {text}")

@@ -70,11 +70,9 @@ def test_any_messages(attack: Attack) -> None:
     endures(attack)
 
 
-@pytest.mark.xfail(strict=True, reason="K6: the text of a GraphQL error is not cut")
 @pytest.mark.parametrize("reconnects", [False, True])
-def test_the_text_of_a_long_error_is_cut(reconnects: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_of_a_long_error_is_cut(reconnects: bool) -> None:
     """In the exception, and in the log of a subscription that is refused after a reconnect."""
-    monkeypatch.setattr("ordeal.UNCUT", ())
     errors = [{"message": "x" * 20_000}]
     endures(Attack(after=(Said(message("error", "<2>", errors)),), times=2, reconnects=reconnects))
 

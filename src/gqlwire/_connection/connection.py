@@ -338,11 +338,11 @@ class Connection:
                 errors = errors_of(payload)
                 self.routes.fail(id, TransportQueryError.of(errors, query_id=id))
             case events.Pinged(payload):
-                self.telemetry.signals.keep("ping", payload)
+                self.telemetry.signals.payloads.keep("ping", payload)
                 self.telemetry.signals.ping_received.set()
             case events.Ponged(payload):
                 self._keepalive.ponged()
-                self.telemetry.signals.keep("pong", payload)
+                self.telemetry.signals.payloads.keep("pong", payload)
                 self.telemetry.signals.pong_received.set()
             case events.KeptAlive():
                 self._keepalive.kept_alive()
@@ -358,15 +358,16 @@ class Connection:
     def _on_ack(self, payload: Raw) -> None:
         self._enter(Phase.OPEN)
         self.telemetry.complaint = ""  # it accepted us for all that
-        self.telemetry.signals.keep("connection_ack", payload)
+        self.telemetry.signals.payloads.keep("connection_ack", payload)
         rule = self.routes.dialect.keep_alive
         self._keepalive.start(from_first_sign=rule.from_first_sign, announced=rule.limit)
         self._acked.set_result(None)
 
     def _on_connection_error(self, payload: Raw) -> None:
-        said = self.telemetry.signals.keep("connection_error", payload)
+        self.telemetry.signals.payloads.keep("connection_error", payload)
         complaint = shown(bytes(payload)) or "(it gave no reason)"
         if self.phase is Phase.INIT:
+            said = self.payloads["connection_error"]
             self._end(reasons.refused(self.host, complaint, said))
         else:
             self.telemetry.complaint = f"connection_error: {complaint}"

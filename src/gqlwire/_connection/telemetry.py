@@ -7,17 +7,54 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Raw
 
 from gqlwire._clock import Moment
-from gqlwire._json import decode_payload, shown
+from gqlwire._json import decode, shown
 from gqlwire._log import logger, wire_logger
 
 _STRAY_TYPES = 50
+_STRAY_SHOWN = 40
+_OTHERS = "others"
 _OPENING_SHOWN = 300
+_LARGEST_KEPT = 1024 * 1024
+
+
+class Payloads(Mapping[str, Any]):
+    """The last payload of each message type, decoded each time it is asked for.
+
+    A payload is None if its message has none, if it is longer than 1 MiB, or if it cannot be
+    decoded. Decoded objects are many times as large as their JSON, and nobody may ask for them.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self) -> None:
+        self._raw: dict[str, bytes] = {}
+
+    def keep(self, name: str, payload: Raw) -> None:
+        """Keep a payload in place of the last one of that name."""
+        # A copy: a Raw is a view of the whole message.
+        self._raw[name] = bytes(payload) if len(memoryview(payload)) <= _LARGEST_KEPT else b""
+
+    def __getitem__(self, name: str) -> Any:
+        raw = self._raw[name]
+        try:
+            return decode(raw) if raw else None
+        except (ValueError, RecursionError):
+            return None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Signals:
@@ -26,7 +63,7 @@ class Signals:
     __slots__ = ("_ping_received", "_pong_received", "payloads")
 
     def __init__(self) -> None:
-        self.payloads: dict[str, Any] = {}
+        self.payloads: Payloads = Payloads()
         # Created when needed: each takes 0.7 kB, and most connections need none.
         self._ping_received: asyncio.Event | None = None
         self._pong_received: asyncio.Event | None = None
@@ -45,16 +82,19 @@ class Signals:
             self._pong_received = asyncio.Event()
         return self._pong_received
 
-    def keep(self, name: str, payload: Raw) -> Any:
-        """Decode a payload, keep it and return it; None if it is empty or cannot be decoded."""
-        said = None
-        if payload:
-            try:
-                said = decode_payload(payload)
-            except (ValueError, RecursionError):
-                said = None
-        self.payloads[name] = said
-        return said
+
+def add_strays(strays: dict[str, int], type: str, count: int) -> str:
+    """Add `count` strays of a type, and return the name under which they are counted.
+
+    A server that invents types must not fill our memory: neither with one that is long, nor with
+    many, on one connection or over reconnections. So a name is cut, and beyond a number of names
+    all others have one.
+    """
+    name = type if len(type) <= _STRAY_SHOWN else f"{type[:_STRAY_SHOWN]}…"
+    if name not in strays and len(strays) >= _STRAY_TYPES:
+        name = _OTHERS
+    strays[name] = strays.get(name, 0) + count
+    return name
 
 
 class Telemetry:
@@ -97,13 +137,10 @@ class Telemetry:
 
     def count_stray(self, type: str) -> None:
         """Count a stray; log the first one of each type."""
-        # A server that keeps inventing types must not fill our memory.
-        if type not in self.strays and len(self.strays) >= _STRAY_TYPES:
-            type = "others"
-        count = self.strays[type] = self.strays.get(type, 0) + 1
-        if count == 1:
+        type = add_strays(self.strays, type, 1)
+        if self.strays[type] == 1:
             logger.warning(
-                "%s sent an unexpected message of type %.40s; gqlwire ignores it, and later ones "
+                "%s sent an unexpected message of type %s; gqlwire ignores it, and later ones "
                 "like it",
                 self.host,
                 type,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from gqlwire._clock import Moment
 from gqlwire._connection.connection import Connection
+from gqlwire._connection.telemetry import add_strays
 from gqlwire._connection.user_tasks import cancel, cancel_and_wait
 from gqlwire._operations.options import Reconnected
 from gqlwire._reconnect.counters import Counters
@@ -78,8 +78,8 @@ class Report:
         if self._hooks.connecting is not None:
             self.call(self._hooks.connecting, attempt)
 
-    def connected(self, ack_payload: Any, host: str) -> None:
-        """A connection is acknowledged."""
+    def connected(self, payloads: Mapping[str, Any], host: str) -> None:
+        """A connection is acknowledged; `payloads` are those of the connection."""
         was_retry = self._sum.connections > 0 or self.tries > 1
         lost, tries = self._lost, self.tries
         if self._warned or (tries > 1 and not self._sum.connections):
@@ -92,6 +92,7 @@ class Report:
         self.tries = self._warned = 0
         self._changes.tell(Change(Phase.OPEN))
         if self._hooks.connected is not None:
+            ack_payload = payloads.get("connection_ack")  # decoded here
             event = Connected(ack_payload, was_retry, self._connection, host)
             self.call(self._hooks.connected, event)
         if lost is not None and self._hooks.reconnected is not None:
@@ -291,9 +292,12 @@ def marks(seconds: float) -> int:
 
 def _with(past: Counters, connection: Connection) -> Counters:
     telemetry, latency = connection.telemetry, connection.latency
+    strays = dict(past.unknown_messages)
+    for name, count in telemetry.strays.items():
+        add_strays(strays, name, count)
     return replace(
         past,
-        unknown_messages=dict(Counter(past.unknown_messages) + Counter(telemetry.strays)),
+        unknown_messages=strays,
         bytes_received=past.bytes_received + telemetry.received_bytes,
         bytes_sent=past.bytes_sent + telemetry.sent_bytes,
         latency=past.latency if latency is None else latency,

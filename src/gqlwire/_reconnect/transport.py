@@ -394,7 +394,7 @@ class ReconnectingTransport(Link):
         self._failover.rotation.succeeded()
         self._subscriptions.start(connection, self._report.tries)
         self.live = connection
-        self._report.connected(connection.payloads.get("connection_ack"), self.host)
+        self._report.connected(connection.payloads, self.host)
         self._wake_waiters()
         if self._idle is not None:
             self._idle.start()

@@ -38,7 +38,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from gqlwire.errors.text import escaped
+from gqlwire.errors.text import cut, escaped
 
 __all__ = [
     "AckTimeout",
@@ -105,7 +105,7 @@ class TransportError(Exception):
     are None or "".
 
     What is not printable is escaped in `str(error)`: a server cannot forge lines of a log with it.
-    The other attributes are as the server sent them.
+    It is cut to some 4,000 characters. The other attributes are as the server sent them.
     """
 
     maybe_executed: bool = False
@@ -186,6 +186,12 @@ class TransportQueryError(TransportError):
         return cls(_summary(errors), query_id, errors, data, extensions)
 
 
+# A server decides how long these are. `errors` has all of it.
+_SAID_SHOWN = 2000
+_PATH_SHOWN = 200
+_STEPS_SHOWN = 50
+
+
 def _summary(errors: Sequence[Any]) -> str:
     try:
         return _sentence(errors)
@@ -197,10 +203,12 @@ def _sentence(errors: Sequence[Any]) -> str:
     if not errors:
         return "the server reported an error without details"
     first = errors[0]
-    text = str(first.get("message", first)) if isinstance(first, Mapping) else str(first)
+    said = first.get("message", first) if isinstance(first, Mapping) else first
+    text = cut(str(said), _SAID_SHOWN)
     path = first.get("path") if isinstance(first, Mapping) else None
     if isinstance(path, list) and path:
-        text += f" (at {'.'.join(str(step) for step in path)})"
+        steps = ".".join(cut(str(step), _PATH_SHOWN) for step in path[:_STEPS_SHOWN])
+        text += f" (at {cut(steps, _PATH_SHOWN)})"
     if len(errors) > 1:
         text += f" (and {len(errors) - 1} more)"
     return text

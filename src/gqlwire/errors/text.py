@@ -11,6 +11,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_LONGEST = 4000
+"""How many characters the text of an exception may have."""
+
 # The spaces of Unicode, such as those of French, do not count as printable. They do no harm.
 _SPACES = (0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)
 
@@ -66,10 +69,15 @@ def seconds(number: float) -> str:
 
 
 def escape_args(fault: BaseException) -> None:
-    """Escape the text of an exception of another library, which a traceback shows as a cause."""
+    """Escape and cut the text of an exception of another library, which a traceback shows."""
     fault.args = tuple(map(escaped, fault.args))
 
 
+def cut(text: str, limit: int) -> str:
+    """Return `text`, of which a server decides how long it is, with `limit` characters at most."""
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+
+
 def escaped(value: T) -> T | str:
-    """Return `value`, escaped if it is a str."""
-    return printable(value) if isinstance(value, str) else value
+    """Return `value`, escaped and cut if it is a str."""
+    return printable(cut(value, _LONGEST)) if isinstance(value, str) else value

@@ -438,8 +438,11 @@ class WebsocketsTransport(TransportOptions):
         return self._response_headers
 
     @property
-    def payloads(self) -> dict[str, Any]:
-        """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`."""
+    def payloads(self) -> Mapping[str, Any]:
+        """The last payloads of `connection_ack`, `ping`, `pong` and `connection_error`.
+
+        Each is decoded when it is asked for. It is None if it is longer than 1 MiB, or unreadable.
+        """
         return self._signals.payloads
 
     @property
