@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import graphql
 
+from gqlwire.errors import TransportProtocolError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,13 +39,45 @@ def build_schema_from(
     A dict is the `data` of that answer, with the key `__schema`. A schema is returned as it is, not
     copied: functions that the user attached to its scalars stay attached.
 
-    Raises GraphQLError if the SDL has a syntax error, and TypeError if it is no valid schema.
+    Raises GraphQLError if the SDL has a syntax error, and TypeError if it is no valid schema, or if
+    the dict is no such answer.
     """
     if isinstance(source, graphql.GraphQLSchema):
         return source
     if isinstance(source, str):
         return graphql.build_schema(source)
-    return graphql.build_client_schema(cast("graphql.IntrospectionQuery", source))
+    try:
+        return graphql.build_client_schema(cast("graphql.IntrospectionQuery", source))
+    except Exception as cause:  # graphql-core takes the answer for one, and stumbles anywhere
+        raise TypeError(f"{_NO_SCHEMA}: {_reason(cause)}") from cause
+
+
+_NO_SCHEMA = "what was given as an answer to an introspection query describes no schema"
+_REASON_SHOWN = 200
+
+
+def _reason(cause: Exception) -> str:
+    """Return what graphql-core says, without what it quotes of the answer."""
+    text, shown = f"{type(cause).__name__}: {cause}", _REASON_SHOWN
+    return text if len(text) <= shown else f"{text[:shown]}…"
+
+
+def build_schema_of_answer(data: object, host: str) -> graphql.GraphQLSchema:
+    """Build a schema from the `data` with which `host` answered `introspection_document()`.
+
+    Raises TransportProtocolError if that describes no valid schema.
+    """
+    try:
+        schema = build_schema_from(cast("dict[str, Any]", data))
+        # Otherwise the first request would raise it, again and again.
+        graphql.assert_valid_schema(schema)
+    except Exception as fault:  # noqa: BLE001  # as above
+        cause = fault.__cause__ if isinstance(fault.__cause__, Exception) else fault
+        text = f"the answer of {host} to the introspection query describes no valid schema"
+        failure = TransportProtocolError(f"{text}: {_reason(cause)}")
+        failure.maybe_executed = True  # it has answered
+        raise failure from cause
+    return schema
 
 
 def introspection_document(**introspection_args: Any) -> str:

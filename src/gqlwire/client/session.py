@@ -322,7 +322,8 @@ class AsyncClientSession:
     async def fetch_schema(self) -> None:
         """Ask the server for its schema; the client uses it to validate and convert from then on.
 
-        Raises what `execute` raises.
+        Raises what `execute` raises, and TransportProtocolError if the answer describes no valid
+        schema. Then nothing has changed.
         """
         from gqlwire._payloads import schema
 
@@ -330,5 +331,6 @@ class AsyncClientSession:
         request = GraphQLRequest(document)
         timeout = self._settings.execute_timeout
         result = await ask(self._link, request.encode(), request.kind, timeout, decode_single)
-        self._settings.introspection = result.data_or_raise()
-        self._settings.schema = schema.build_schema_from(self._settings.introspection or {})
+        introspection = result.data_or_raise()
+        self._settings.schema = schema.build_schema_of_answer(introspection, self._link.host)
+        self._settings.introspection = introspection
