@@ -7,6 +7,7 @@ READY = $(VENV)/.ready
 NODE = tests/servers/node/node_modules/.ready
 # starlette-graphene3 needs an older graphql-core than gqlwire's tests.
 GRAPHENE = .venv-graphene/.ready
+NEWEST = .venv-newest
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Says what runs and about how long it takes (two cores that nobody else needs), and is not silent.
 STAGE = @$(PYTHON) tools/stage.py
@@ -20,7 +21,7 @@ LONG = long or hypothesis
 # Each process of a test would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all other-pythons test-only check docs bench storm fuzz soak clean
+.PHONY: demo test test-all other-pythons test-only test-newest check docs bench storm fuzz soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/gqlwire demo
@@ -53,6 +54,17 @@ other-pythons:
 
 test-only: $(TESTED) $(NODE) $(GRAPHENE)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "$(SHORT)"
+
+# The tests with the newest releases of what gqlwire needs, pre-releases included, whatever upper
+# bounds it has: they say what will break. CI runs this each week (.github/workflows/newest.yml).
+test-newest: $(NODE) $(GRAPHENE)
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) $(NEWEST)/.tested
+	$(STAGE) "the newest releases of what gqlwire needs" "20 seconds" \
+	  $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre \
+	  $$($(PYTHON) tools/dependencies.py)
+	@$(NEWEST)/bin/python -m pip list --disable-pip-version-check
+	$(STAGE) "tests with them" "3 minutes" \
+	  $(NEWEST)/bin/python -m pytest -q -n 4 --dist worksteal -m "$(SHORT)"
 
 check: $(READY)
 	$(BIN)/ruff check .
