@@ -106,7 +106,8 @@ class Handler(Protocol):
 class Way(Struct, frozen=True):
     """How to reach a server.
 
-    `headers`: those of the user. `proxy`: a URL, or None. `compressed`: whether to offer
+    `headers`: those of the user. `proxy`: a URL, or None. `ssl_context`, `proxy_ssl`: for TLS with
+    the server, and with the proxy; None means the system's CAs. `compressed`: whether to offer
     permessage-deflate. `connect_timeout` is in seconds, `max_message_size` in bytes. `on_sent`:
     called when the server is reached, and the request is on its way.
     """
@@ -115,6 +116,7 @@ class Way(Struct, frozen=True):
     headers: list[tuple[str, str]] = field(default_factory=list)
     ssl_context: ssl.SSLContext | None = None
     proxy: str | None = None
+    proxy_ssl: ssl.SSLContext | None = None
     compressed: bool = False
     connect_timeout: float | None = 10.0
     max_message_size: int = MAX_MESSAGE_SIZE

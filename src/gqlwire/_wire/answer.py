@@ -15,6 +15,9 @@ from multidict import CIMultiDict
 MAX_HEAD = 256 * 1024
 """How many bytes the heads of an answer may have, with those of interim answers."""
 
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How TLS begins where HTTP is expected: an alert, or a handshake (RFC 8446, section 5.1)."""
+
 _SWITCHING = 101
 # Bounded: it never looks at more than the first line.
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: .*)?", re.IGNORECASE | re.DOTALL)

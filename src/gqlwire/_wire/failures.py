@@ -56,6 +56,21 @@ _TLS_FAULTS = {
     "TLSV1_ALERT_PROTOCOL_VERSION": "client and server support no common TLS version",
 }
 
+# What is said otherwise about a proxy.
+_PROXY_TLS_FAULTS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port (did you mean http://?)",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS on this port (did you mean http://?)",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it requires a client certificate: see proxy_ssl",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it accepted none of the TLS parameters (it may require a "
+    "client certificate: see proxy_ssl)",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust the client certificate",
+}
+# Codes of certificates that another authority would accept.
+_UNTRUSTED = {18, 19, 20, 21}
+
+PROXY_TLS_HINT = "it may speak TLS on this port: did you mean https://?"
+PROXY_CERTIFICATE_HINT = "it may require a (different) client certificate: see proxy_ssl"
+
 _PROXY_STATUSES = {
     403: "it does not allow this target",
     407: "it requires a user and a password in its URL (http://user:password@host:port)",
@@ -105,8 +120,9 @@ def _failure(cause: BaseException, host: str, during: During, proxy: str | None)
         text = f"the proxy {proxy} did not connect to {host}: {cause}"
         return ProxyFailed(text, host=host, phase=Phase.CONNECT)
     if isinstance(cause, ssl.SSLError):
-        peer = f"the proxy {proxy}" if during is During.PROXY else host
-        return TLSFailed(_tls_sentence(cause, peer), host=host, phase=phase)
+        if during is During.PROXY:
+            return TLSFailed(_proxy_tls_sentence(cause, f"{proxy}", host), host=host, phase=phase)
+        return TLSFailed(_tls_sentence(cause, host), host=host, phase=phase)
     if isinstance(cause, UnicodeError) and during is During.TCP:
         text = f"the name of {host} cannot be resolved: it is not a host name"
         return NameNotResolved(text, host=host, phase=phase)
@@ -160,8 +176,25 @@ def _unreachable(cause: OSError, host: str, proxy: str | None) -> TransportError
 
 def _tls_sentence(cause: ssl.SSLError, host: str) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        fault = _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message)
-        return f"the certificate of {host} was not accepted: {fault}"
-    # The layers below raise some without a reason.
-    reason = getattr(cause, "reason", None) or str(cause)
+        return f"the certificate of {host} was not accepted: {_certificate_fault(cause)}"
+    reason = _tls_reason(cause)
     return f"TLS with {host} failed: {_TLS_FAULTS.get(reason, reason)}"
+
+
+def _proxy_tls_sentence(cause: ssl.SSLError, proxy: str, host: str) -> str:
+    name = f"the proxy {proxy} on the way to {host}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        hint = "; see proxy_ssl" if cause.verify_code in _UNTRUSTED else ""
+        return f"the certificate of {name} was not accepted: {_certificate_fault(cause)}{hint}"
+    reason = _tls_reason(cause)
+    fault = _PROXY_TLS_FAULTS.get(reason) or _TLS_FAULTS.get(reason, reason)
+    return f"TLS with {name} failed: {fault}"
+
+
+def _certificate_fault(cause: ssl.SSLCertVerificationError) -> str:
+    return _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message)
+
+
+def _tls_reason(cause: ssl.SSLError) -> str:
+    # The layers below raise some without a reason.
+    return getattr(cause, "reason", None) or str(cause)

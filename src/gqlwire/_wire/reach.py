@@ -21,8 +21,13 @@ from picows.url import WSParsedURL, parse_url
 from python_socks import ProxyError
 
 from gqlwire._wire import Way
-from gqlwire._wire.answer import Answer, AnswerReader, HeadTooLong, NotHTTP
-from gqlwire._wire.failures import During, proxy_refusal
+from gqlwire._wire.answer import TLS_RECORDS, Answer, AnswerReader, HeadTooLong, NotHTTP
+from gqlwire._wire.failures import (
+    PROXY_CERTIFICATE_HINT,
+    PROXY_TLS_HINT,
+    During,
+    proxy_refusal,
+)
 from gqlwire._wire.upgrade import QuietLoop, Upgrade
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -115,7 +120,9 @@ class Reach:
         assert proxy.hostname is not None  # noqa: S101  # `proxy_for` has checked it
         connected = await self._connected(proxy.hostname, proxy.port or 80)
         self.during = During.PROXY
-        tls = ssl.create_default_context() if proxy.scheme == "https" else None
+        tls = None
+        if proxy.scheme == "https":
+            tls = self._way.proxy_ssl or ssl.create_default_context()
         tunnel = Tunnel(self._target, proxy)
         transport, _ = await self._made(tunnel, connected, tls, proxy.hostname)
         try:
@@ -155,6 +162,7 @@ class Tunnel(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.rest = bytearray()
         self._request = _connect_request(target, proxy)
+        self._is_secure = proxy.scheme == "https"
         self._reader = AnswerReader()
 
     def connection_made(self, transport: Any) -> None:
@@ -169,7 +177,9 @@ class Tunnel(asyncio.Protocol):
         try:
             answer = self._reader.take(data)
         except NotHTTP as fault:
-            self._fail(f"it does not speak HTTP: it sent {fault.beginning[:60]!r}")
+            is_tls = fault.beginning.startswith(TLS_RECORDS) and not self._is_secure
+            hint = f" ({PROXY_TLS_HINT})" if is_tls else ""
+            self._fail(f"it does not speak HTTP: it sent {fault.beginning[:60]!r}{hint}")
         except HeadTooLong as fault:
             self._fail(str(fault))
         else:
@@ -187,7 +197,8 @@ class Tunnel(asyncio.Protocol):
         """Fail, unless the tunnel is open."""
         del exc
         if not self.opened.done():
-            self._fail("it closed the connection before it answered")
+            hint = PROXY_CERTIFICATE_HINT if self._is_secure else PROXY_TLS_HINT
+            self._fail(f"it closed the connection before it answered ({hint})")
 
     def _fail(self, why: str) -> None:
         self.opened.set_exception(ProxyError(why))

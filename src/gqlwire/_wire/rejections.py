@@ -7,7 +7,7 @@ A sentence never shows the query of a URL, nor a user or a password: they may be
 from __future__ import annotations
 
 from gqlwire._wire.address import Address, without_secrets
-from gqlwire._wire.answer import MAX_HEAD, Answer, HeadTooLong, NotHTTP
+from gqlwire._wire.answer import MAX_HEAD, TLS_RECORDS, Answer, HeadTooLong, NotHTTP
 from gqlwire.errors import HandshakeRejected
 
 _BODY_SHOWN, _BODY_KEPT = 200, 4096
@@ -49,7 +49,6 @@ _OTHER_PROTOCOLS = (
     (b"-DENIED", "it is a Redis server"),
     (b"RFB ", "it is a VNC server"),
 )
-_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, or a handshake (RFC 8446, section 5.1)
 
 
 def rejected(answer: Answer, address: Address) -> HandshakeRejected:
@@ -100,7 +99,7 @@ def _other_protocol(beginning: bytes, address: Address, alpn: str) -> str:
         return "it speaks HTTP/2" + (
             f", which ssl= offers by ALPN ({alpn}): offer only http/1.1" if alpn else ""
         )
-    if beginning.startswith(_TLS_RECORDS) and not address.is_secure:
+    if beginning.startswith(TLS_RECORDS) and not address.is_secure:
         return _WSS
     line = beginning.splitlines()[0] if beginning.strip() else beginning
     excerpt = address.conceal(line.decode("latin-1"))[:_BODY_SHOWN]

@@ -30,12 +30,13 @@ _DOCUMENT = "the document itself, @FILE to read a file, or - to read stdin (the 
 
 @dataclass(frozen=True)
 class TLS:
-    """TLS options. `ca`, `cert` and `key` are names of PEM files."""
+    """TLS options. `ca`, `cert`, `key` and `proxy_ca` are names of PEM files."""
 
     ca: str | None
     cert: str | None
     key: str | None
     insecure: bool
+    proxy_ca: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def operation_options(command: str, arguments: Sequence[str]) -> Operation:
         timeout=said.timeout,
         count=said.count,
         reconnecting=said.reconnecting,
-        tls=TLS(said.ca, said.cert, said.key, said.insecure),
+        tls=TLS(said.ca, said.cert, said.key, said.insecure, said.proxy_ca),
         transport={
             "headers": said.header,
             "init_payload": said.init_payload,
@@ -277,6 +278,9 @@ def _add_tls(parser: Parser) -> None:
     group.add_argument("--cert", metavar="FILE", help="your client certificate (PEM)")
     group.add_argument("--key", metavar="FILE", help="its key, if that is in another file")
     group.add_argument("--insecure", action="store_true", help="trust any certificate")
+    group.add_argument(
+        "--proxy-ca", metavar="FILE", help="authorities of an https:// proxy (PEM), only these"
+    )
 
 
 def _add_output(parser: Parser, command: str) -> None:

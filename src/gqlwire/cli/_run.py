@@ -20,7 +20,7 @@ from gqlwire.cli._exit import Exit, UsageError, graphql_errors, sentences, statu
 from gqlwire.cli._losses import Losses
 from gqlwire.cli._output import Output, OutputError
 from gqlwire.cli._progress import Tally, shown
-from gqlwire.cli._tls import make_context
+from gqlwire.cli._tls import make_context, make_proxy_context
 from gqlwire.errors import IncompleteResult, TransportError
 from gqlwire.retry import Action
 from gqlwire.transport.websockets import WebsocketsTransport
@@ -172,6 +172,7 @@ def _client(operation: Operation, console: Console) -> Client:
         transport = WebsocketsTransport(
             operation.url,
             ssl=make_context(operation.tls),
+            proxy_ssl=make_proxy_context(operation.tls),
             close_timeout=CLOSE_SECONDS,
             **operation.transport,
         )

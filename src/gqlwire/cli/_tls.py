@@ -15,10 +15,7 @@ def make_context(options: TLS) -> ssl.SSLContext | None:
     """
     if not (options.ca or options.cert or options.insecure):
         return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-    except OSError as wrong:
-        raise UsageError(f"--ca {options.ca}: {_why(wrong)}") from None
+    context = _trusting("--ca", options.ca)
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -29,6 +26,18 @@ def make_context(options: TLS) -> ssl.SSLContext | None:
             names = f"--cert {options.cert}" + (f" --key {options.key}" if options.key else "")
             raise UsageError(f"{names}: {_why(wrong)}") from None
     return context
+
+
+def make_proxy_context(options: TLS) -> ssl.SSLContext | None:
+    """Return a context for an https:// proxy; None if no option is given. Raises like the other."""
+    return None if options.proxy_ca is None else _trusting("--proxy-ca", options.proxy_ca)
+
+
+def _trusting(option: str, file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as wrong:
+        raise UsageError(f"{option} {file}: {_why(wrong)}") from None
 
 
 def _why(wrong: OSError) -> str:

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from gqlwire._protocols import DIALECTS
 from gqlwire._wire import MAX_MESSAGE_SIZE, OpenWebSocket, deflate
-from gqlwire._wire.address import Address
+from gqlwire._wire.address import Address, without_secrets
+from gqlwire._wire.proxy import proxy_for
 from gqlwire.transport.credentials import Given, Headers, InitPayload
 
 
@@ -34,6 +35,7 @@ class TransportOptions(Struct, kw_only=True, dict=True, weakref=True, eq=False):
     subprotocols: Sequence[str] | None = None
     max_message_size: int = MAX_MESSAGE_SIZE
     proxy: str | bool | None = True
+    proxy_ssl: ssl_module.SSLContext | bool | None = None
     compression: Literal["deflate"] | None = None
     open_websocket: OpenWebSocket | None = None
     connect_args: Mapping[str, Any] | None = None
@@ -55,6 +57,7 @@ class ConnectOptions(TypedDict, total=False):
     subprotocols: Sequence[str] | None
     max_message_size: int
     proxy: str | bool | None
+    proxy_ssl: ssl_module.SSLContext | bool | None
     compression: Literal["deflate"] | None
     open_websocket: OpenWebSocket | None
 
@@ -91,3 +94,22 @@ def check_ssl(ssl: object, address: Address) -> None:
     """Raise ValueError for TLS settings without TLS."""
     if ssl and not address.is_secure:
         raise ValueError(f"ssl needs a wss:// URL, not {address.place}")
+
+
+def check_proxy(proxy: str | bool | None, proxy_ssl: object) -> None:
+    """Raise ValueError for a proxy that cannot be used, and for TLS settings without TLS to it.
+
+    What the environment says about proxies may change, so it is not known here.
+    """
+    url = proxy_for("", proxy) if isinstance(proxy, str) else None
+    if not proxy_ssl or proxy is True:
+        return
+    if url is None:
+        raise ValueError("proxy_ssl needs a proxy, and proxy= says to use none")
+    if not url.startswith("https://"):
+        raise ValueError(f"proxy_ssl needs an https:// proxy, not {without_secrets(url)}")
+
+
+def context_of(ssl: ssl_module.SSLContext | bool | None) -> ssl_module.SSLContext | None:
+    """Return the context of an option; None means the system's CAs."""
+    return ssl if isinstance(ssl, ssl_module.SSLContext) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl as ssl_module
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -34,7 +33,7 @@ from gqlwire._streams.buffer import Buffer, Overflow
 from gqlwire._wire import Way
 from gqlwire._wire.address import Address
 from gqlwire._wire.dial import open_websocket
-from gqlwire._wire.proxy import chosen, proxy_for
+from gqlwire._wire.proxy import chosen
 from gqlwire.errors import Phase, TransportAlreadyConnected, TransportConnectionFailed
 from gqlwire.errors.reasons import after, already, not_connected
 from gqlwire.retry import Attempt
@@ -55,8 +54,10 @@ from gqlwire.transport.options import (
     TransportOptions,
     check_compression,
     check_connect_args,
+    check_proxy,
     check_ssl,
     check_subprotocols,
+    context_of,
 )
 
 __all__ = ["WebsocketsTransport"]
@@ -90,6 +91,7 @@ class WebsocketsTransport(TransportOptions):
     `max_message_size`: the largest message to accept, in bytes, after decompression.
     `proxy`: True takes the proxy from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
     `no_proxy`), None and False use none, a str is its URL (http, https, socks5, socks4).
+    `proxy_ssl`: an `ssl.SSLContext` for TLS with an `https://` proxy, as `ssl` is for the server.
     `compression`: "deflate" offers permessage-deflate (RFC 7692; extra `gqlwire[deflate]`).
     `open_websocket`: opens the WebSocket in place of gqlwire; for tests without sockets.
     `connect_args`: gql's option, not supported: raises TypeError, which names what to use instead.
@@ -125,9 +127,7 @@ class WebsocketsTransport(TransportOptions):
     def _check(self) -> None:
         check_subprotocols(self._forced)
         check_compression(self.compression)
-        if isinstance(self.proxy, str) and not callable(self.url):
-            for address in self._addresses:
-                proxy_for(address.url, self.proxy)
+        check_proxy(self.proxy, self.proxy_ssl)
         check_count("max_message_size", self.max_message_size, "byte")
         for name in ("connect_timeout", "ack_timeout", "close_timeout"):
             check_seconds(name, getattr(self, name))
@@ -284,8 +284,9 @@ class WebsocketsTransport(TransportOptions):
         return Way(
             address=known.address,
             headers=known.headers,
-            ssl_context=self.ssl if isinstance(self.ssl, ssl_module.SSLContext) else None,
+            ssl_context=context_of(self.ssl),
             proxy=chosen(known.address, self.proxy),
+            proxy_ssl=context_of(self.proxy_ssl),
             compressed=self.compression == "deflate",
             connect_timeout=self.connect_timeout,
             max_message_size=self.max_message_size,
