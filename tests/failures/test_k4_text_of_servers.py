@@ -278,7 +278,7 @@ def test_k4_kind_results_on_a_terminal(value: Any, color: bool, indent: bool) ->
     assert indent or 1 == len(lines)
     assert value == json.loads(text)
     if color:
-        plain = colored(text).decode().replace("\x1b[", "").split("\n")
+        plain = b"".join(colored(text)).decode().replace("\x1b[", "").split("\n")
         assert all(map(is_safe, plain))
 
 

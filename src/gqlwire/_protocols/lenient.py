@@ -83,7 +83,7 @@ def _envelope(text: bytes) -> _Envelope:
 
 
 _scan = json.JSONDecoder().raw_decode
-_punctuation = re.compile(r"[ \t\n\r]*[{:,]?[ \t\n\r]*")
+_punctuation = re.compile(r"[ \t\n\r]*+[{:,]?+[ \t\n\r]*+")
 
 
 def _payload_in(text: bytes) -> Raw:

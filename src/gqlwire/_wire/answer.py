@@ -19,9 +19,9 @@ TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How TLS begins where HTTP is expected: an alert, or a handshake (RFC 8446, section 5.1)."""
 
 _SWITCHING = 101
-# Bounded: it never looks at more than the first line.
-_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: .*)?", re.IGNORECASE | re.DOTALL)
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+# All repetitions are possessive: none is tried again, however hostile the text is.
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?+ ++(\d{3})(?: .*+)?+", re.IGNORECASE | re.DOTALL)
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")  # RFC 9110, section 5.6.2
 _BEGINNING = 1024
 _SHORTEST_LINE = 80
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         PerMessageDeflate,
     )
 
+# How many characters are read of what the server chose. Four parameters have some 120.
+_LONGEST_CHOICE = 1000
 _ABSENT = "compression=\"deflate\" needs the websockets package: pip install 'gqlwire[deflate]'"
 # zlib does not support it. websockets before 17 would raise only at the first message.
 _WINDOW_OF_8 = (
@@ -42,6 +44,9 @@ def accept(header: str | None) -> Deflate | None:
     """
     if header is None or not header.strip():
         return None
+    if len(header) > _LONGEST_CHOICE:
+        # websockets reads it with regular expressions that take memory for each character.
+        raise ValueError(f"its Sec-WebSocket-Extensions header has {len(header)} characters")
     factory = _factory()
     from websockets.exceptions import InvalidHandshake
     from websockets.headers import parse_extension

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-from gqlwire.errors.text import printable
+from gqlwire.errors.text import cut, printable
 
 PROGRAM = "gqlwire"
 
@@ -36,9 +36,13 @@ def may_color(choice: str, stream: object) -> bool:
     return wanted and is_terminal(stream)
 
 
+_LONGEST = 4000
+"""How many characters of a sentence are printed."""
+
+
 def harmless(text: str) -> str:
-    """Return `text` on one line, with control characters escaped: they could control a terminal."""
-    return printable(" ".join(text.split()))
+    """Return `text` on one line, cut, and escaped: control characters could control a terminal."""
+    return printable(" ".join(cut(text, _LONGEST).split()))
 
 
 _FLAGS = {

@@ -69,6 +69,8 @@ _STATUSES: tuple[tuple[type[TransportError], Exit], ...] = (
 )
 
 
+_MOST_ERRORS = 100
+
 _PART = (
     "the server sends this result in parts (@defer, @stream), and this is only the first one: use "
     "subscribe to get them all"
@@ -90,8 +92,17 @@ def sentences(failure: TransportError) -> list[str]:
 
 
 def graphql_errors(errors: Sequence[Any]) -> list[str]:
-    """Return a sentence for each error object of a result."""
-    return [_graphql_error(error) for error in errors]
+    """Return a sentence for each error object of a result; of very many, for the first ones."""
+    found = [_said(error) for error in errors[:_MOST_ERRORS]]
+    more = len(errors) - len(found)
+    return [*found, f"and {more:,} more"] if more else found
+
+
+def _said(error: Any) -> str:
+    try:
+        return _graphql_error(error)
+    except RecursionError:
+        return "an error that is nested too deeply to be shown"
 
 
 def _graphql_error(error: Any) -> str:

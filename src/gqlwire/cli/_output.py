@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import os
 import re
 import select
@@ -16,6 +17,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -26,39 +28,85 @@ from gqlwire.errors.text import printable_json
 # POSIX: if poll() calls a pipe writable, writing this many bytes does not block.
 _PIECE = min(4096, getattr(select, "PIPE_BUF", 512))
 
+# All repetitions are possessive: none is tried again, and none takes memory.
 _TOKEN = re.compile(
-    rb'(?P<key>"(?:\\.|[^"\\])*"(?=\s*:))|(?P<string>"(?:\\.|[^"\\])*")'
-    rb"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
+    rb'(?P<string>"(?:[^"\\]++|\\.)*+")(?P<key>(?=\s*+:))?+'
+    rb"|(?P<number>-?\d[\d.eE+-]*+)|(?P<word>true|false|null)"
 )
 _COLORS = {"key": b"34;1", "string": b"32", "number": b"36", "word": b"33"}
 # A number too large for a float was decoded to a Decimal; write it as a number.
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+# Indentation makes a text so many times as long: twice its levels, for each element of two bytes.
+_MOST_LEVELS, _LARGE = 20, 64 * 1024
+
+
 def as_json(value: Any, *, indent: bool, shown: bool = True) -> bytes:
-    """Return `value` as JSON: one line, or indented.
+    """Return `value` as JSON: one line, or indented, unless it is large and nested deeply.
 
     `shown`: whether people see it on a terminal. Then all that is not printable is escaped.
     """
     try:
-        line = _encode(value)
+        text = _encode(value)
     except UnicodeEncodeError:
-        # Lone surrogates, which JSON can escape and UTF-8 cannot hold.
-        separators = None if indent else (",", ":")
-        text = json.dumps(value, indent=2 if indent else None, separators=separators).encode()
-        return text.replace(b"\x7f", b"\\u007f") if shown else text
-    if shown and not line.isascii():
-        line = printable_json(line.decode()).encode()
+        return _with_surrogates(value, indent=indent, shown=shown)
+    if shown and not text.isascii():
+        text = printable_json(text.decode()).encode()
     elif shown:
-        line = line.replace(b"\x7f", b"\\u007f")  # the only one of ASCII that JSON leaves raw
-    return msgspec.json.format(line, indent=2) if indent else line
+        text = _without_delete(text)
+    is_indented = indent and not (len(text) > _LARGE and _is_deep(value))
+    return msgspec.json.format(text, indent=2) if is_indented else text
 
 
-def colored(text: bytes) -> bytes:
-    """Return JSON with colours for a terminal."""
-    return _TOKEN.sub(
-        lambda match: b"\x1b[%bm%b\x1b[0m" % (_COLORS[match.lastgroup or ""], match[0]), text
-    )
+def _with_surrogates(value: Any, *, indent: bool, shown: bool) -> bytes:
+    """Do the same for strings with lone surrogates, which JSON can escape and UTF-8 cannot hold."""
+    if indent and not _is_deep(value):
+        text = json.dumps(_plain(value), indent=2)
+    else:
+        text = json.dumps(_plain(value), separators=(",", ":"))
+    return _without_delete(text.encode()) if shown else text.encode()
+
+
+def _without_delete(text: bytes) -> bytes:
+    return text.replace(b"\x7f", b"\\u007f")  # the only one of ASCII that JSON leaves raw
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with what Python's `json` does not write as JSON: NaN, infinity, Decimals."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether lists and objects are nested in more than `_MOST_LEVELS`."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_MOST_LEVELS):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
+def colored(text: bytes) -> Iterator[bytes]:
+    """Yield JSON with colours for a terminal, piece by piece: as a whole it may be much longer."""
+    piece, at = bytearray(), 0
+    for match in _TOKEN.finditer(text):
+        piece += text[at : match.start()]
+        piece += b"\x1b[%bm%b\x1b[0m" % (_COLORS[match.lastgroup or ""], match[0])
+        at = match.end()
+        if len(piece) > _LARGE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece + text[at:])
 
 
 class OutputError(Exception):
@@ -92,11 +140,10 @@ class Output:
             text = as_json(value, indent=self._pretty, shown=self._is_shown)
         except RecursionError:
             raise OutputError("a result is nested too deeply to be printed") from None
-        if self._color:
-            text = colored(text)
         self._console.clear()
         try:
-            await self._write(text + b"\n")
+            for piece in colored(text + b"\n") if self._color else (text + b"\n",):
+                await self._write(piece)
         except ConnectionError as gone:
             raise BrokenPipeError from gone
         except OSError as wrong:
