@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from commands import BOUND, ended, first_line, interrupt, running, until, waiting_bytes
 
 from conftest import NEWER, OLDER
-from gqlwire.cli import _output, _signals, main
+from gqlwire.cli import _signals, _stdout, main
 from gqlwire.cli._console import Console
 from gqlwire.cli._exit import Exit
 from gqlwire.cli._output import Output
@@ -260,7 +261,7 @@ class Pipe:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reading, self.writing = os.pipe()
         os.set_blocking(self.reading, False)
-        monkeypatch.setattr(_output, "_descriptor", lambda: self.writing)
+        monkeypatch.setattr(_stdout, "_descriptor", lambda: self.writing)
 
     def read(self) -> bytes:
         """What is there now."""
@@ -282,12 +283,14 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-async def test_writing_waits_without_blocking(pipe: Pipe, blocking: bool) -> None:
+async def test_writing_waits_without_blocking(
+    pipe: Pipe, blocking: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a full pipe does not take is written once somebody reads; the loop runs meanwhile."""
     os.set_blocking(pipe.writing, blocking)
     output = Output(Console(), pretty=False, color="never")
     if not blocking:
-        output._poll = None
+        monkeypatch.setattr(output.stdout, "_poll", SimpleNamespace(poll=lambda _: True))
     text = "x" * 300_000
     writing = asyncio.create_task(output.write(text))
     await asyncio.sleep(0)
@@ -322,7 +325,7 @@ async def test_reader_is_watched(pipe: Pipe) -> None:
     gone = asyncio.Event()
     output = Output(Console(), pretty=False, color="never")
 
-    with output.watched(gone.set):
+    with output.stdout.watched(gone.set):
         os.close(pipe.reading)
         await asyncio.wait_for(gone.wait(), BOUND)
         with pytest.raises(BrokenPipeError):

@@ -22,7 +22,7 @@ ROWS = [
     *(f"H{n}" for n in (1, 2)),
     *(f"I{n}" for n in range(1, 11)),
     "J5",
-    *(f"K{n}" for n in (1, 3, 4, 5, 6, 8, 10, 11)),
+    *(f"K{n}" for n in (1, 3, 4, 5, 6, 8, 9, 10, 11)),
 ]
 
 

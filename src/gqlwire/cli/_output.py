@@ -1,32 +1,24 @@
 """Results on stdout: as JSON for programs, or indented and coloured for people.
 
-Writing never blocks the event loop. So with a slow reader, such as a pager, the command still
-answers the server's pings and Ctrl-C. It notices without writing that its reader has ended.
+Writing never blocks the event loop (`_stdout`). So with a slow reader, such as a pager, the command
+still answers the server's pings and Ctrl-C.
 """
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import math
-import os
 import re
-import select
-import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from gqlwire.cli._console import Console, is_terminal, may_color
+from gqlwire.cli._stdout import open_stdout
 from gqlwire.errors.text import printable_json
-
-# POSIX: if poll() calls a pipe writable, writing this many bytes does not block.
-_PIECE = min(4096, getattr(select, "PIPE_BUF", 512))
 
 # All repetitions are possessive: none is tried again, and none takes memory.
 _TOKEN = re.compile(
@@ -125,11 +117,7 @@ class Output:
         self._color = may_color(color, sys.stdout)
         # Colours are for people, also through a pager.
         self._is_shown = is_terminal(sys.stdout) or self._pretty or self._color
-        self._fd = _descriptor()
-        self._poll: select.poll | None = None
-        if self._fd is not None and sys.platform != "win32":
-            self._poll = select.poll()
-            self._poll.register(self._fd, select.POLLOUT)
+        self.stdout = open_stdout()
 
     async def write(self, value: Any) -> None:
         """Print one value, and return when it is written.
@@ -143,59 +131,8 @@ class Output:
         self._console.clear()
         try:
             for piece in colored(text + b"\n") if self._color else (text + b"\n",):
-                await self._write(piece)
+                await self.stdout.write(piece)
         except ConnectionError as gone:
             raise BrokenPipeError from gone
         except OSError as wrong:
             raise OutputError(f"the output cannot be written: {wrong.strerror}") from wrong
-
-    async def _write(self, text: bytes) -> None:
-        if self._fd is None:
-            if sys.stdout is not None:
-                sys.stdout.write(text.decode())
-                sys.stdout.flush()
-            return
-        rest = memoryview(text)
-        while rest:
-            if self._poll is not None and not self._poll.poll(0):
-                await self._writable(self._fd)
-            try:
-                rest = rest[os.write(self._fd, rest[:_PIECE]) :]
-            except BlockingIOError:
-                # Another process that shares the pipe has made it non-blocking.
-                await self._writable(self._fd)
-
-    async def _writable(self, fd: int) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(fd, ready.set_result, None)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(fd)
-
-    @contextmanager
-    def watched(self, on_gone: Callable[[], None]) -> Iterator[None]:
-        """Call `on_gone`, once, if stdout is a pipe and its reader ends during the context."""
-        if self._fd is None or not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-            yield
-            return
-        loop, fd = asyncio.get_running_loop(), self._fd
-
-        def gone() -> None:
-            loop.remove_reader(fd)
-            on_gone()
-
-        # There is nothing to read at this end, so only the end of the reader wakes this up.
-        loop.add_reader(fd, gone)
-        try:
-            yield
-        finally:
-            loop.remove_reader(fd)
-
-
-def _descriptor() -> int | None:
-    try:
-        return None if sys.stdout is None else sys.stdout.fileno()
-    except (io.UnsupportedOperation, ValueError):
-        return None

@@ -97,7 +97,7 @@ async def _subscribe(
             async with scope, events, shown(tally, console):
                 if operation.timeout is not None:
                     scope.reschedule(loop.time() + operation.timeout)
-                with output.watched(leave):
+                with output.stdout.watched(leave):
                     await _print(events, operation.count, output, tally)
         except BrokenPipeError:
             pass
