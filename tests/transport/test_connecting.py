@@ -66,10 +66,10 @@ NO_URLS = {
     "ws://example.com:-1/": "Port",
     "ws://example.com:0/": "port",
     "ws://[::1/": "IPv6",
-    "ws://exa mple.com/": "white space or control characters",
-    " ws://example.com/": "white space or control characters",
-    "ws://example.com/\r\nX: y": "white space or control characters",
-    "ws://example.com/\x00": "white space or control characters",
+    "ws://exa mple.com/": "white space, or characters that are not printable",
+    " ws://example.com/": "white space, or characters that are not printable",
+    "ws://example.com/\r\nX: y": "white space, or characters that are not printable",
+    "ws://example.com/\x00": "white space, or characters that are not printable",
 }
 
 

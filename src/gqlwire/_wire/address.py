@@ -131,7 +131,9 @@ def _split(url: str) -> SplitResult:
         why = cause if shown == url else "its host or port is invalid"
         raise InvalidURL(f"{shown!r} is not a URL: {why}") from None
     if " " in url or not url.isprintable():  # all other white space is not printable
-        raise InvalidURL(f"{shown!r} is not a URL: it contains white space or control characters")
+        raise InvalidURL(
+            f"{shown!r} is not a URL: it contains white space, or characters that are not printable"
+        )
     if parts.scheme in _MEANT:
         meant = _MEANT[parts.scheme] + shown[len(parts.scheme) :]
         raise InvalidURL(f"{shown!r} is not the URL of a WebSocket server; did you mean {meant!r}?")

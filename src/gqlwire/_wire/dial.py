@@ -18,7 +18,7 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from gqlwire._version import __version__
 from gqlwire._wire import Handler, Way, deflate
 from gqlwire._wire.address import without_secrets
-from gqlwire._wire.failures import FOREIGN, During, translate
+from gqlwire._wire.failures import During, translate
 from gqlwire._wire.picows_wire import PicowsWire
 from gqlwire._wire.reach import Reach
 from gqlwire._wire.rejections import invalid, rejected, unreadable
@@ -84,7 +84,10 @@ class _Dial(Generic[H]):
             async with scope:
                 await self._connect()
             handler = self._handler
-        except FOREIGN as cause:
+        except TransportError:
+            raise
+        except Exception as cause:
+            # Whatever a server makes a library raise: the caller knows the errors of one tree.
             if scope.expired():
                 raise self._too_late(limit or 0.0) from cause
             raise self._translated(cause) from cause
@@ -101,12 +104,15 @@ class _Dial(Generic[H]):
         self._upgrade = Upgrade(picows, self._way.on_sent)
         await self._reach.join(self._upgrade)
         try:
-            await picows.wait_until_handshake_complete()
+            if self._upgrade.accident is None:
+                await picows.wait_until_handshake_complete()
         except WSHandshakeError as cause:
             answer = self._upgrade.answer
-            if answer is not None:
+            if answer is not None and self._upgrade.accident is None:
                 raise invalid(answer, self._way.address, str(cause)) from None
-            raise
+            raise self._upgrade.accident or cause from None
+        if self._upgrade.accident is not None:
+            raise self._upgrade.accident
 
     def _picows(self) -> WSProtocol:
         """Return the protocol that speaks WebSocket, as `picows.ws_connect` makes it."""

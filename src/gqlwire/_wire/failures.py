@@ -27,9 +27,6 @@ from gqlwire.errors import (
 )
 from gqlwire.errors.text import escape_args
 
-FOREIGN = (OSError, ValueError, WSError, ProxyError, ProxyTimeoutError)
-"""The exceptions that an attempt to connect may raise."""
-
 # OpenSSL, x509_vfy.h: X509_V_ERR_*.
 _CERTIFICATE_FAULTS = {
     9: "it is not valid yet",

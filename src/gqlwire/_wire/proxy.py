@@ -83,7 +83,11 @@ def getproxies() -> dict[str, str]:
 
 def _checked(proxy_url: str, source: str) -> str:
     """Return `proxy_url` with a scheme and a port; errors begin with its `source`."""
+    proxy_url = proxy_url.strip()
     shown = source + without_secrets(proxy_url)
+    if " " in proxy_url or not proxy_url.isprintable():
+        # In a user or a password they have to be percent-encoded; a surrogate has no encoding.
+        raise ValueError(f"{shown}: it contains white space, or characters that are not printable")
     try:
         parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
         host, port = parts.hostname, parts.port

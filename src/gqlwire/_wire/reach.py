@@ -182,6 +182,8 @@ class Tunnel(asyncio.Protocol):
             self._fail(f"it does not speak HTTP: it sent {fault.beginning[:60]!r}{hint}")
         except HeadTooLong as fault:
             self._fail(str(fault))
+        except Exception as accident:  # noqa: BLE001  # the loop would only log it
+            self.opened.set_exception(accident)
         else:
             if answer is not None:
                 self._judge(answer)

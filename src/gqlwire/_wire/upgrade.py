@@ -37,6 +37,8 @@ class Upgrade(asyncio.BufferedProtocol):
 
     `on_sent` is called when the request has been passed to the socket.
     `answer`: the answer, once its head is complete. `fault`: why it cannot be read, or None.
+    `accident`: what else was raised while it was read or answered. The loop would only log it, and
+    nothing would follow until a time limit.
     """
 
     def __init__(self, picows: WSProtocol, on_sent: Callable[[], object]) -> None:
@@ -48,6 +50,7 @@ class Upgrade(asyncio.BufferedProtocol):
         self._grace: asyncio.TimerHandle | None = None
         self.answer: Answer | None = None
         self.fault: NotHTTP | HeadTooLong | None = None
+        self.accident: Exception | None = None
 
     @property
     def alpn(self) -> str:
@@ -63,8 +66,13 @@ class Upgrade(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Let picows ask for the upgrade."""
         self._transport = transport
-        self._picows.connection_made(transport)
-        self._on_sent()
+        try:
+            self._picows.connection_made(transport)
+            self._on_sent()
+        except Exception as accident:  # noqa: BLE001  # as below
+            # Whoever waits for the connection closes it. aiofastnet begins to read after this call,
+            # also from a socket that was closed meanwhile, and the loop would keep its number.
+            self.accident = accident
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for the next read."""
@@ -77,6 +85,13 @@ class Upgrade(asyncio.BufferedProtocol):
 
     def take(self, data: bytes) -> None:
         """Read on in the server's answer; pass it to picows if the server accepts."""
+        try:
+            self._take(data)
+        except Exception as accident:  # noqa: BLE001  # whatever a server makes a library raise
+            self.accident = accident
+            self._transport.abort()
+
+    def _take(self, data: bytes) -> None:
         if isinstance(self.fault, NotHTTP):
             self._refuse(NotHTTP(self.fault.beginning + data))
         if self.answer is not None or self.fault is not None:
