@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 import graphql
 
-from gqlwire.errors import TransportProtocolError
+from gqlwire._payloads.result import ExecutionResult
+from gqlwire.errors import ResultMismatch, TransportProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +175,20 @@ class ResultParser:
         says, and for a value that its enum or custom scalar does not accept.
         """
         return None if data is None else self._root.parse(data, None)
+
+
+def mismatch(refusal: Exception, result: ExecutionResult[Any]) -> ResultMismatch:
+    """Return the error for a result that a `ResultParser` refused: what it raised."""
+    path = refusal.path if isinstance(refusal, graphql.GraphQLError) else None
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path or ())
+    text = refusal.message if isinstance(refusal, graphql.GraphQLError) else str(refusal)
+    return ResultMismatch(
+        f"the data does not fit the schema: {text}",
+        path="".join(("$", *steps)),
+        data=result.data,
+        extensions=result.extensions,
+        errors=result.errors,
+    )
 
 
 class _Path(NamedTuple):

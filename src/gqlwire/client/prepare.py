@@ -119,7 +119,9 @@ def _parsing(
     *,
     whole: bool,
 ) -> Callable[[Raw], Any]:
-    from gqlwire._payloads.schema import ResultParser
+    from graphql import GraphQLError
+
+    from gqlwire._payloads.schema import ResultParser, mismatch
 
     if settings.schema is None:
         raise ValueError("there is no schema to parse results with")
@@ -127,7 +129,10 @@ def _parsing(
 
     def convert(payload: Raw) -> Any:
         result = read(payload)
-        result.data = parse(result.data)
+        try:
+            result.data = parse(result.data)
+        except (GraphQLError, RecursionError) as refusal:
+            raise mismatch(refusal, result) from refusal
         return result if whole else result.data_or_raise()
 
     return convert

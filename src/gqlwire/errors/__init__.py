@@ -215,7 +215,7 @@ def _sentence(errors: Sequence[Any]) -> str:
 
 
 class ResultMismatch(TransportError):
-    """The `data` of a result does not fit the `result_type`.
+    """The `data` of a result does not fit the `result_type`, or the schema with `parse_results`.
 
     A subscription continues with its next event.
 
