@@ -38,7 +38,11 @@ def decode(text: Raw | bytes, parse_float: Callable[[str], Any] | None = None) -
         return msgspec.json.Decoder(float_hook=parse_float).decode(text)
     except UNREADABLE:
         pass
-    return json.loads(bytes(text), parse_float=parse_float)
+    try:
+        return json.loads(bytes(text), parse_float=parse_float)
+    except json.JSONDecodeError as fault:
+        fault.doc = ""  # the error would keep the text, and its text is made already
+        raise
 
 
 def number(text: str) -> float | Decimal:

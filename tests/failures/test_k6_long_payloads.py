@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 
 from doubles import settle
-from gqlwire.errors import ConnectionRejected, TransportError, TransportQueryError
+from gqlwire import RetryPolicy
+from gqlwire.errors import (
+    ConnectionRejected,
+    TransportError,
+    TransportProtocolError,
+    TransportQueryError,
+)
 from gqlwire.errors.reasons import blamed, connection_closed, interrupted, not_acknowledged
 from gqlwire.errors.text import escape_args
 from spelling import NEWER, OLDER, Spelling
@@ -192,3 +198,48 @@ async def test_k6_kind_what_the_log_and_a_rejection_say(
         await events.aclose()
     assert caplog.records
     assert [] == [r.getMessage()[:80] for r in caplog.records if len(r.getMessage()) > TEXT]
+
+
+UNREADABLE = {
+    "no JSON": b'{"a":"%s"' % (b"x" * MIB),
+    "too deep": b"[" * MIB,
+    "no object": b'["%s"]' % (b"x" * MIB),
+    "no text of its own": b"\x00" * MIB,
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+@BOTH
+@tidily
+async def test_k6_kind_the_message_that_ended_a_connection(
+    server: VirtualServer, spelling: Spelling, text: bytes
+) -> None:
+    """Its error is kept; neither its frames nor its causes keep the message."""
+    async with kept(server, RetryPolicy(should_retry=lambda _: False), spelling=spelling) as it:
+        tracemalloc.start()
+        try:
+            server.peer.say(bytes(bytearray(text)))
+            await settle()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert isinstance(it.lasting.failure, TransportProtocolError)
+        assert held < MIB // 4
+
+
+@BOTH
+@tidily
+async def test_k6_kind_what_is_beside_a_payload(server: VirtualServer, spelling: Spelling) -> None:
+    """An event that waits in a buffer keeps its payload, which is counted, and no more."""
+    async with kept(server, spelling=spelling) as it:
+        events = it.session.subscribe(TICKS)
+        await started(events, server.peer)
+        words = spelling.result.encode(), server.peer.id.encode(), b"x" * (MIB // 8)
+        text = b'{"payload":{"data":{"n":1}},"type":"%s","id":"%s","pad":"%s"}' % words
+        held, _ = traced(lambda: [server.peer.say(bytes(bytearray(text))) for _ in range(16)])
+
+        assert 16 == events.buffered
+        assert held < 16 * len(text) // 8
+        assert [{"n": 1}] * 16 == [await anext(events) for _ in range(16)]
+        await events.aclose()

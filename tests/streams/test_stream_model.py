@@ -17,7 +17,7 @@ from gqlwire.errors import SlowConsumer, TransportConnectionFailed
 WAITS = object()
 
 
-BLOBS = [Raw(bytes(size)) for size in (0, 1, 100, 6 << 20)]
+BLOBS = [bytes(size) for size in (0, 1, 100, 6 << 20)]
 
 
 class Model:

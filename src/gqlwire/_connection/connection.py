@@ -154,7 +154,7 @@ class Connection:
             else:
                 self.routes.take(texts)
         except TransportProtocolError as unreadable:
-            self._end(unreadable, code=1002)
+            self._end(reasons.without_frames(unreadable), code=1002)
 
     def _open_with(self, texts: list[bytes]) -> None:
         """Handle messages before the acknowledgement: a stray may explain why none comes."""

@@ -142,7 +142,8 @@ class EventStream:
             self.burst = self.gate.burst
             waiter.set_result(payload)
             return
-        self.put_all((payload,))
+        # A Raw is a view of its message, and would keep all of it in memory, uncounted.
+        self.put_all((payload.copy() if isinstance(payload, Raw) else payload,))
 
     def _hand(self, item: Item | None) -> bool:
         """Pass an event, or the end (None), to the consumer; return whether it waited."""

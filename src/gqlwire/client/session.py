@@ -135,13 +135,13 @@ class AsyncClientSession:
 
         Raises TransportQueryError if the result has errors (not with `get_execution_result=True`),
         and always if the server refuses the operation; ResultMismatch if `data` does not fit
-        `result_type`, or the schema if results are parsed; IncompleteResult if the server sends the result in parts (`@defer`,
-        `@stream`); OperationTimeout after `timeout` or the client's `execute_timeout`;
-        OperationInterrupted if the connection is lost and gqlwire reconnects; the failure of the
-        connection if no other one follows; graphql-core's GraphQLError, before anything is sent,
-        for a document that is not valid; TypeError for an unsupported `result_type`; ValueError or
-        TypeError for an invalid `timeout`. Every TransportError has `maybe_executed`: whether
-        the server may have executed the operation.
+        `result_type`, or the schema if results are parsed; IncompleteResult if the server sends the
+        result in parts (`@defer`, `@stream`); OperationTimeout after `timeout` or the client's
+        `execute_timeout`; OperationInterrupted if the connection is lost and gqlwire reconnects;
+        the failure of the connection if no other one follows; graphql-core's GraphQLError, before
+        anything is sent, for a document that is not valid; TypeError for an unsupported
+        `result_type`; ValueError or TypeError for an invalid `timeout`. Every TransportError has
+        `maybe_executed`: whether the server may have executed the operation.
 
         Cancelling tells the server to stop. For a mutation, a note on the CancelledError says
         whether it was sent.

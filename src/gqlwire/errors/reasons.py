@@ -327,6 +327,20 @@ def not_answered(host: str, limit: float) -> CloseTimeout:
 E = TypeVar("E", bound=Exception)
 
 
+def without_frames(failure: E) -> E:
+    """Return `failure`, which will be kept, without the frames that it was raised in.
+
+    The variables in them would keep what was received: up to 64 MiB.
+    """
+    chain: list[BaseException | None] = [failure]
+    while chain:
+        each = chain.pop()
+        if each is not None and each.__traceback__ is not None:
+            each.__traceback__ = None
+            chain += [each.__cause__, each.__context__]
+    return failure
+
+
 def replica(failure: E) -> E:
     """Return a copy of `failure` to raise.
 
