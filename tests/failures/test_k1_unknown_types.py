@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from doubles import settle
 from gqlwire._connection.telemetry import add_strays
+from gqlwire._reconnect.counters import Counters, total
 from spelling import NEWER, OLDER, Spelling
 from virtual_server import VirtualServer, kept, tidily, virtual_server
 
@@ -67,6 +68,18 @@ async def test_k1_new_types_on_each_connection(server: VirtualServer, spelling: 
         found = it.session.counters.unknown_messages
         assert_bounded(found, 1000)
         assert 950 == found["others"]
+
+
+def test_k1_kind_over_several_connections_of_a_session() -> None:
+    """Whose counts are added up, those of connections that are over included."""
+    past = Counters()
+    for connection in range(20):
+        names = {f"made up {connection}.{n}": 2 for n in range(50)}
+        counted = Counters(unknown_messages=names, reconnects={f"{4000 + connection}": 1})
+        past = total([past, counted, Counters()])
+
+    assert_bounded(past.unknown_messages, 2000)
+    assert 20 == len(past.reconnects)
 
 
 KINDS: dict[str, Any] = {

@@ -18,6 +18,7 @@ import graphql
 
 from gqlwire._payloads.result import ExecutionResult
 from gqlwire.errors import ResultMismatch, TransportProtocolError
+from gqlwire.errors.text import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,8 +60,7 @@ _REASON_SHOWN = 200
 
 def _reason(cause: Exception) -> str:
     """Return what graphql-core says, without what it quotes of the answer."""
-    text, shown = f"{type(cause).__name__}: {cause}", _REASON_SHOWN
-    return text if len(text) <= shown else f"{text[:shown]}…"
+    return cut(f"{type(cause).__name__}: {cause}", _REASON_SHOWN)
 
 
 def build_schema_of_answer(data: object, host: str) -> graphql.GraphQLSchema:

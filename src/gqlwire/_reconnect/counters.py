@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from gqlwire._connection.telemetry import add_strays
 
 
 @dataclass(slots=True)
@@ -53,7 +54,9 @@ def total(counted: Sequence[Counters]) -> Counters:
         if each.name == "latency":
             value = next((seconds for seconds in found if seconds is not None), None)
         elif isinstance(found[0], dict):
-            value = dict(sum((Counter(named) for named in found), Counter()))
+            value = {}  # servers make up the names, so there is a limit
+            for name, count in (pair for named in found for pair in named.items()):
+                add_strays(value, name, count)
         else:
             value = sum(found)
         setattr(sums, each.name, value)
