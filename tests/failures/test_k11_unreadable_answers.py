@@ -109,13 +109,14 @@ SHAPES = {
     "fields of an input null": changed(of("In", "inputFields"), None),
     "directives that are numbers": changed(("__schema", "directives"), [1]),
 }
-DEEP = [b'{"a":' * levels + b"1" + b"}" * levels for levels in (1_000, 100_000)]
+# The JSON reader of newer Pythons reads some thousands of levels.
+DEEP = [b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 100_000 + b"]" * 100_000]
 
 
 # --- The row's own -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", DEEP, ids=["1,000 levels", "100,000 levels"])
+@pytest.mark.parametrize("content", DEEP, ids=["objects", "lists"])
 async def test_k11_a_checkpoint_with_deep_json(tmp_path: Path, content: bytes) -> None:
     """The error names the file, and says what to do."""
     path = tmp_path / "position"
