@@ -246,7 +246,7 @@ async def test_a_day_without_a_server(server: VirtualServer) -> None:
     """About as many attempts as it has minutes, times four: the waits are 15 seconds on average."""
     chance = Random(4)
     async with kept(server) as it:
-        it.lasting._attempts._chance = chance.random
+        it.lasting.attempts._chance = chance.random
         server.otherwise = REFUSED
         server.peer.hang_up()
         await pass_time(DAY)

@@ -128,7 +128,7 @@ class Pause:
         if self._state in (_State.FILLED, _State.FULL):
             self._state, self._had_room = _State.RUNNING, True
         elif self._state is _State.STOPPED:
-            # Not now: the consumer is amid a step, and the event that it takes is not noted yet.
+            # Not now: the consumer is in a step, and the event that it takes is not noted yet.
             self._state = _State.CONTINUING
             asyncio.get_running_loop().call_soon(self._continue)
 

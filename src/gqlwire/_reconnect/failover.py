@@ -82,7 +82,7 @@ class Failover:
         can_refresh: bool,
     ) -> None:
         self.rotation: Rotation = rotation
-        self._attempts = attempts
+        self.attempts: Attempts = attempts
         self._policy = options.retry
         self._chance = options.chance
         self._can_refresh = can_refresh
@@ -95,7 +95,7 @@ class Failover:
 
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide what to do after an attempt failed, or a connection ended."""
-        attempts, rotation = self._attempts, self.rotation
+        attempts, rotation = self.attempts, self.rotation
         if rotation.count == 1:
             return attempts.failed(failure, now)
         attempts.ended(failure, now)
@@ -123,10 +123,10 @@ class Failover:
         """Whether another URL would not help, or new credentials are to be tried at this one."""
         if isinstance(failure, TransportClosed | MessageTooBig):
             return True
-        attempts = self._attempts
+        attempts = self.attempts
         may_refresh = self._can_refresh and not attempts.has_refreshed
         is_retried = attempts.was_acked or self._policy.initial
         return may_refresh and bool(is_retried) and self._action(failure) is Action.REFRESH
 
     def _action(self, failure: TransportError) -> Action:
-        return (action_after_ack if self._attempts.was_acked else action_for)(failure)
+        return (action_after_ack if self.attempts.was_acked else action_for)(failure)

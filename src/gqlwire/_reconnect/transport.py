@@ -92,7 +92,7 @@ class ReconnectingTransport(Link):
         self.failure: Exception | None = None
         self.is_final: bool = False
         self.loop = asyncio.get_running_loop()
-        self._attempts: Attempts = Attempts(
+        attempts = Attempts(
             options.retry,
             options.chance,
             can_refresh=self.dialer.can_refresh,
@@ -100,7 +100,7 @@ class ReconnectingTransport(Link):
         )
         urls = self.dialer.urls
         self._failover: Failover = Failover(
-            self._attempts,
+            attempts,
             options,
             Rotation(urls) if beside is None else Rotation(urls, beside.url_index or 0),
             can_refresh=self.dialer.can_refresh,
@@ -108,7 +108,7 @@ class ReconnectingTransport(Link):
         self._report = Report(options.hooks, self.changes, options.connection)
         gate = ReadGate()
         self._subscriptions = Subscriptions(
-            self, options, gate, on_found=self._attempts.begin_row, on_left=self._report.add
+            self, options, gate, on_found=attempts.begin_row, on_left=self._report.add
         )
         self._idle: IdleTimeout | None = None
         if options.idle_close_after is not None:
@@ -177,18 +177,18 @@ class ReconnectingTransport(Link):
         self._raise_if_final()
         connection, dialing = self.live, self._dialing
         if connection is not None:
-            self._attempts.is_wanted = True
+            self.attempts.is_wanted = True
             connection.drop(reasons.reconnecting(self.host, connection.phase, reason), dead=False)
         elif dialing is None:
-            self._attempts.is_wanted = True
+            self.attempts.is_wanted = True
             if self.state is not Phase.WAITING:
                 self._wake_task()
-            elif self._attempts.may_skip_wait():
-                self._attempts.wait_skipped()
+            elif self.attempts.may_skip_wait():
+                self.attempts.wait_skipped()
                 self._wake_task()
         # An attempt that asked for new credentials is what the caller wants, unless it hangs.
-        elif not dialing.attempt.refresh or dialing.age >= self._attempts.drop_after():
-            self._attempts.is_wanted = True
+        elif not dialing.attempt.refresh or dialing.age >= self.attempts.drop_after():
+            self.attempts.is_wanted = True
             dialing.give_up(reasons.reconnecting(self.host, self.state, reason))
         again = reasons.reconnecting(self.host, Phase.OPEN, reason)
         self._subscriptions.release(lambda apart: apart.drop(again, dead=False))
@@ -203,7 +203,7 @@ class ReconnectingTransport(Link):
         connection = self.live
         if connection is not None:
             connection.drop(reasons.terminated(self.host, connection.phase), dead=True)
-        elif self._dialing is not None and self._attempts.was_acked:
+        elif self._dialing is not None and self.attempts.was_acked:
             self._dialing.give_up(reasons.terminated(self.host, self.state))
         if self._task is not None:
             dropped = reasons.terminated(self.host, Phase.OPEN)
@@ -239,7 +239,7 @@ class ReconnectingTransport(Link):
     @property
     def attempts(self) -> Attempts:
         """The attempts to connect; known once `begin` was called."""
-        return self._attempts
+        return self._failover.attempts
 
     @property
     def url_index(self) -> int | None:
@@ -335,14 +335,14 @@ class ReconnectingTransport(Link):
         while True:
             await self._until_allowed(failure)
             failure = self.failure = await self._run(self._renewed(attempt), gate)
-            is_wanted = self._attempts.is_wanted
+            is_wanted = self.attempts.is_wanted
             if not is_wanted and self._idle is not None and failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why=self._idle.option))
                 await self._rest(failure)
                 attempt = Attempt(1)
                 continue
             if is_wanted:
-                decision = self._attempts.replaced(self._now())
+                decision = self.attempts.replaced(self._now())
             else:
                 decision = self._failover.failed(failure, self._now())
             self._report.ended(failure, decision)
@@ -356,8 +356,8 @@ class ReconnectingTransport(Link):
 
     def _renewed(self, attempt: Attempt) -> Attempt:
         """Return the attempt to make, with `refresh` if `reconnect()` was called."""
-        refresh = attempt.refresh or self._attempts.is_wanted
-        self._attempts.is_wanted = False
+        refresh = attempt.refresh or self.attempts.is_wanted
+        self.attempts.is_wanted = False
         return structs.replace(
             attempt,
             refresh=refresh,
@@ -367,14 +367,14 @@ class ReconnectingTransport(Link):
 
     async def _until_allowed(self, failure: TransportError | None) -> None:
         """Wait until `connects_per_hour` allows an attempt."""
-        delay = self._attempts.until_allowed(self._now())
+        delay = self.attempts.until_allowed(self._now())
         if delay:
             self._report.waiting(failure, delay)
             await asyncio.sleep(delay)
 
     async def _run(self, attempt: Attempt, gate: ReadGate) -> TransportError:
         """Make one attempt; return why it, or the connection that it led to, ended."""
-        self._attempts.connecting(self._now())
+        self.attempts.connecting(self._now())
         self._report.connecting(attempt)
         self._dialing = Dialing(attempt)
         try:
@@ -390,7 +390,7 @@ class ReconnectingTransport(Link):
         return connection.reason
 
     def _arrive(self, connection: Connection) -> None:
-        self._attempts.acknowledged(self._now())
+        self.attempts.acknowledged(self._now())
         self._failover.rotation.succeeded()
         self._subscriptions.start(connection, self._report.tries)
         self.live = connection
@@ -403,7 +403,7 @@ class ReconnectingTransport(Link):
         """Note the end of a connection, at the moment it ends."""
         self.live = None
         if connection.routes.has_results:
-            self._attempts.delivered()
+            self.attempts.delivered()
         self._subscriptions.stop()
         self._report.lost(connection, is_final=self.is_final)
         if connection.reason is not None:

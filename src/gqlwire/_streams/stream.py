@@ -405,7 +405,7 @@ class EventStream:
             SlowConsumer(
                 f"the consumer is too slow: its buffer is full with {held} events ({size} bytes); "
                 f'see `buffer` and `overflow` of subscribe(). With resume= and overflow="block" '
-                f"the server is told to stop, and no event is lost",
+                f"gqlwire stops the subscription for a while, and no event is lost",
                 events=held,
                 size=size,
             )

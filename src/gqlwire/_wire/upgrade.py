@@ -70,8 +70,9 @@ class Upgrade(asyncio.BufferedProtocol):
             self._picows.connection_made(transport)
             self._on_sent()
         except Exception as accident:  # noqa: BLE001  # as below
-            # Whoever waits for the connection closes it. aiofastnet begins to read after this call,
-            # also from a socket that was closed meanwhile, and the loop would keep its number.
+            # The one that waits for the connection closes it. aiofastnet begins to read after
+            # this call, also from a socket that was closed meanwhile, and the loop would keep its
+            # number.
             self.accident = accident
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -45,6 +45,13 @@ class Decision(Struct, frozen=True):
     asked_for: float = 0.0
 
 
+class _Life(Struct):
+    """The current connection: when it was acknowledged, and whether it brought a result."""
+
+    since: float
+    has_delivered: bool = False
+
+
 class Attempts:
     """Counts the attempts of one client, and decides about each failure by its policy.
 
@@ -80,9 +87,7 @@ class Attempts:
         self._waited = 0.0
         self._has_refreshed = False
         self._replaced = 0
-        # Of the current connection.
-        self._acked_at: float | None = None
-        self._has_delivered = False
+        self._life: _Life | None = None  # of the current connection
         # Of the client.
         self._begun: float | None = None
         self._was_ever_acked = beside is not None
@@ -115,12 +120,13 @@ class Attempts:
 
     def acknowledged(self, now: float) -> None:
         """Note that the connection is acknowledged."""
-        self._acked_at = now
+        self._life = _Life(now)
         self._was_ever_acked = True
 
     def delivered(self) -> None:
         """Note that the connection brought a result of an operation."""
-        self._has_delivered = True
+        if self._life is not None:
+            self._life.has_delivered = True
 
     def failed(self, failure: TransportError, now: float) -> Decision:
         """Decide what to do after an attempt failed, or a connection ended."""
@@ -195,18 +201,17 @@ class Attempts:
         return self._policy.ceiling(self._count + self._replaced + 1)
 
     def _end_connection(self, now: float) -> None:
-        acked_at, self._acked_at = self._acked_at, None
-        if acked_at is not None and self._was_good(now - acked_at):
+        life, self._life = self._life, None
+        if life is not None and self._was_good(now - life.since, has_delivered=life.has_delivered):
             self.begin_row()
-        self._has_delivered = False
         if self._since is None:
             self._since = now
 
-    def _was_good(self, lived: float) -> bool:
+    def _was_good(self, lived: float, *, has_delivered: bool) -> bool:
         policy = self._policy
         if lived >= policy.stable_after:
             return True
-        is_useful = self._has_delivered or lived >= self._waited
+        is_useful = has_delivered or lived >= self._waited
         return is_useful and lived >= max(policy.first_delay, _LEAST_SECONDS)
 
     def _is_repeated(self, failure: TransportError) -> bool:
