@@ -15,7 +15,7 @@ from gqlwire._connection.connection import Connection
 from gqlwire._connection.dialer import Dialer
 from gqlwire._operations.feed import Feed
 from gqlwire._streams.backpressure import ReadGate
-from gqlwire.errors import CloseTimeout, TransportError
+from gqlwire.errors import CloseTimeout, TransportError, reasons
 from gqlwire.retry import Attempt
 
 MOST_CONNECTIONS = 16
@@ -176,6 +176,7 @@ class SeparateConnections:
         try:
             connection = await dialer.dial(attempt, self._gate, on_end)
         except Exception as failure:  # noqa: BLE001  # whatever it is, nobody may wait for ever
+            reasons.forget_frames(separate.failure)
             self._note_failure(separate)
             self._over(separate, failure)
             return

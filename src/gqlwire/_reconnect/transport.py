@@ -335,6 +335,7 @@ class ReconnectingTransport(Link):
         while True:
             await self._until_allowed(failure)
             failure = self.failure = await self._run(self._renewed(attempt), gate)
+            reasons.forget_frames(attempt.failure)
             is_wanted = self.attempts.is_wanted
             if not is_wanted and self._idle is not None and failure is self._idle.failure:
                 self._report.ended(failure, Decision(retry=False, why=self._idle.option))

@@ -341,6 +341,19 @@ def without_frames(failure: E) -> E:
     return failure
 
 
+def forget_frames(failure: BaseException | None) -> None:
+    """Drop the tracebacks of `failure`, and of its causes, once another failure has followed.
+
+    Their frames hold the attempt, which holds the failure before it, which has frames as well. So
+    all attempts of a long outage would stay in memory, with their sockets.
+    """
+    seen: set[int] = set()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__
+
+
 def replica(failure: E) -> E:
     """Return a copy of `failure` to raise.
 
