@@ -140,6 +140,8 @@ def retry_after(failure: TransportError) -> float:
     if not isinstance(failure, HandshakeRejected):
         return 0.0
     said, date = failure.headers.get("retry-after", ""), failure.headers.get("date", "")
+    if not said:
+        return 0.0
     if said.isascii() and said.isdigit():
         return float(said)  # infinity, for hundreds of digits
     if max(len(said), len(date)) > _LONGEST_DATE:
